@@ -55,7 +55,7 @@ def test_interpreter_without_napari(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("POLYSTORE_NAPARI_PYTHON", python)
     napari = found("napari")
     assert napari.state == "missing"
-    assert napari.found == f"{python} has no napari, qtpy, vispy, polystore_napari"
+    assert napari.found == f"{python} does not have napari, qtpy, vispy, polystore_napari"
     assert napari.remedy == f"{python} -m pip install polystore-napari"
 
 

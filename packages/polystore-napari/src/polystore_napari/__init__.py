@@ -1,4 +1,4 @@
-"""polystore-napari: what a pipeline saves is on the screen.
+"""Show what a pipeline saves in napari, while it runs.
 
 >>> fm.save(image, "result.npy", backend="napari_stream")
 >>> viewer = polystore_napari.connect()
@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # typing itself costs more than all the rest of this module
+TYPE_CHECKING = False  # importing typing takes longer than the rest of this module
 if TYPE_CHECKING:
     from polystore_stream import Endpoint, Layout, RemoteViewer
 
@@ -17,10 +17,15 @@ __all__ = ["Layout", "connect", "launch"]
 def launch(
     name: str = "default", *, python: str | None = None, timeout: float = 90.0
 ) -> Endpoint:
-    """Start a napari called ``name`` in a process of its own, or return the one that runs.
+    """Start a napari called ``name`` in its own process, or return the one that runs.
 
-    ``python`` is the interpreter that has napari, where it is not this one. Raises
-    ``ReceiverUnavailableError`` with the end of what it printed, if it does not come up.
+    Args:
+        name: Name of the viewer, if you use several.
+        python: Python interpreter that has napari, if this one does not.
+        timeout: Seconds to wait until napari is ready.
+
+    Raises:
+        ReceiverUnavailableError: napari cannot be started. The error has the end of its output.
     """
     from .backend import launch
 
@@ -32,14 +37,14 @@ def __getattr__(name: str) -> type[Layout]:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from polystore_stream import Layout
 
-    globals()[name] = Layout  # the next use does not come here
+    globals()[name] = Layout  # later uses do not call this function
     return Layout
 
 
 def connect(name: str = "default") -> RemoteViewer:
-    """Return a handle on a running napari: its ROIs, screenshots and layers.
+    """Return a handle on a running napari, for its ROIs, screenshots and layers.
 
-    Raises ``ReceiverUnavailableError`` where none is called so.
+    Raises ``ReceiverUnavailableError`` if no napari with this name runs.
     """
     from polystore_core import Context
 

@@ -1,4 +1,4 @@
-"""``python -m polystore_napari``: a napari that shows what pipelines save."""
+"""Start a napari that shows what pipelines save: ``python -m polystore_napari``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ _NICE = 5
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run napari until it is closed. Return 2 if it cannot start."""
     parser = argparse.ArgumentParser(prog="polystore-napari", description=__doc__)
     parser.add_argument("--name", default="default", help="its name for backends (%(default)s)")
     parser.add_argument(
@@ -32,11 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         check_screen(BACKEND, KIND, *screen_variables())
-    except PolystoreError as error:  # at once: napari takes seconds until Qt ends the process
+    except PolystoreError as error:  # fail now: otherwise Qt ends the process seconds later
         print(f"error: {error}", file=sys.stderr)
         return 2
-    faulthandler.enable()  # a crash in Qt or OpenGL leaves its place in the log
-    # Without a graphics card all cores would draw: half of them are the pipeline's.
+    faulthandler.enable()  # a crash in Qt or OpenGL writes its stack into the log
+    # Without a graphics card, Mesa would draw on all cores. Leave half of them to the pipeline.
     os.environ.setdefault("LP_NUM_THREADS", str((os.cpu_count() or 2) // 2 - 1))
 
     import napari
@@ -66,9 +67,11 @@ def main(arguments: list[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, quit_by)
     if hasattr(os, "setpriority"):
-        # Of this thread alone: the receiver's must not wait for what is being painted.
+        # Lower the priority of this thread only. The receiver's thread must not wait while this
+        # one paints.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-    # Python looks for signals between two of its own instructions: Qt alone executes none.
+    # Python handles signals only between its own instructions, and Qt's loop executes none. This
+    # timer calls Python five times a second, so that Ctrl-C works.
     alive = QTimer(interval=200)
     alive.timeout.connect(lambda: None)
     alive.start()

@@ -1,4 +1,4 @@
-"""The pipeline's side: imports neither napari nor Qt."""
+"""The backend ``napari_stream``. It imports neither napari nor Qt."""
 
 from __future__ import annotations
 
@@ -23,11 +23,13 @@ _PYTHON = "POLYSTORE_NAPARI_PYTHON"
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class NapariBackend(ViewerSink):
-    """Show in napari, in a process of its own.
+    """Show values in napari, in its own process.
 
-    ``python`` is the interpreter that has napari, where it is not this one (or the environment
-    variable POLYSTORE_NAPARI_PYTHON). Further options are those of ``ViewerSink`` and
-    ``StreamSink``.
+    The other options are those of ``ViewerSink`` and ``StreamSink``.
+
+    Args:
+        python: Python interpreter that has napari, if this one does not. The environment variable
+            POLYSTORE_NAPARI_PYTHON also sets it.
     """
 
     viewer_kind = KIND
@@ -48,22 +50,23 @@ def launch(
 ) -> Endpoint:
     """Start a napari called ``name``, or return the one that runs.
 
-    Raises ``ReceiverUnavailableError`` where there is no screen, or with the end of what it
-    printed, if it does not come up.
+    Raises:
+        ReceiverUnavailableError: There is no screen, or napari cannot be started. Then the error
+            has the end of its output.
     """
     discovery.check_name("name", name)
     running = discovery.find(KIND, name)
     if running:
         return running[0]
     program = interpreter(python)
-    if program == sys.executable:  # another one may be a script that brings a screen along
+    if program == sys.executable:  # another program may be a script that starts a screen first
         check_screen(backend, f"{KIND} {name!r}", *screen_variables())
     command = [program, "-m", "polystore_napari", "--name", name]
     return start_viewer(command, KIND, name, backend=backend, timeout=timeout)
 
 
 def interpreter(python: str | None = None) -> str:
-    """Return the interpreter that napari runs in: ``python``, POLYSTORE_NAPARI_PYTHON, or this."""
+    """Return the interpreter for napari: ``python``, POLYSTORE_NAPARI_PYTHON, or this one."""
     found = python or os.environ.get(_PYTHON) or sys.executable
     if not found:
         raise InvalidOptionError(
@@ -73,11 +76,11 @@ def interpreter(python: str | None = None) -> str:
 
 
 def screen_variables() -> tuple[str, ...]:
-    """Return the variables that name a screen for Qt: none where it draws without one.
+    """Return the variables that name a screen for Qt, or () if Qt draws without one.
 
-    QT_QPA_PLATFORM lists the plugins that Qt tries, as in "wayland;xcb" or "eglfs:/dev/fb0".
+    QT_QPA_PLATFORM lists the plugins that Qt tries, for example "wayland;xcb" or "eglfs:/dev/fb0".
     """
-    # "offscreen" takes OpenGL, without which napari shows no image, from an X11 display.
+    # "offscreen" also needs a display: it gets OpenGL from X11, and napari needs OpenGL.
     variables = {"xcb": "DISPLAY", "offscreen": "DISPLAY", "wayland": "WAYLAND_DISPLAY"}
     given = os.environ.get("QT_QPA_PLATFORM") or "xcb;wayland"
     plugins = [plugin.partition(":")[0].partition("-")[0] for plugin in given.split(";")]

@@ -1,4 +1,4 @@
-"""Changes of napari's layers that leave a window as it was if they fail, and copies of them."""
+"""Change and copy layers of napari. If a change fails, the window stays as it was."""
 
 from __future__ import annotations
 
@@ -30,17 +30,21 @@ _OF_ROWS = {
     "shapes": ("edge_width", "edge_color", "face_color", "z_index"),
     "points": ("size", "symbol", "border_width", "border_color", "face_color", "shown"),
 }
-"""Attributes with a value for each shape or point: napari cuts them to the length of new data."""
+"""Attributes with a value for each shape or point. napari cuts them when new data are shorter, so
+restore them after the data."""
 
 
 def add_layer(model: ViewerModel, add: Callable[[], Layer]) -> Layer:
-    """Call ``add``, one of the model's; if it raises, take out the layers that it has left."""
+    """Call a method of the model that adds a layer. If it raises, remove the layers it added.
+
+    napari inserts a layer before it tells its listeners, and a plugin's listener may raise.
+    """
     before = list(model.layers)
     try:
         return add()
     except Exception:
         for layer in [layer for layer in model.layers if layer not in before]:
-            with suppress(Exception):  # of napari's listeners, which the layer never reached
+            with suppress(Exception):  # a listener that never got the layer may raise again
                 take_out(model, layer)
         raise
 
@@ -52,7 +56,7 @@ def take_out(model: ViewerModel, layer: Layer) -> None:
 
 
 def replace_layer(model: ViewerModel, old: Layer, new: Layer) -> None:
-    """Show ``new`` instead of ``old``: at its place in the list, selected if that was."""
+    """Show ``new`` instead of ``old``, at the same position in the list and in the selection."""
     layers, name = model.layers, old.name
     selected = {new if layer is old else layer for layer in layers.selection}
     if new not in layers:
@@ -71,20 +75,20 @@ def select(model: ViewerModel, layers: set[Layer]) -> None:
 
 
 def copy_layer(layer: Layer) -> Layer:
-    """Return a layer that shows the same, and is in no window."""
+    """Return a copy of a layer that is not in a window."""
     data, attributes, kind = layer.as_layer_data_tuple()
     return type(layer).create(data, attributes, kind)
 
 
 def assign(layer: Layer, values: Mapping[str, Value]) -> None:
-    """Set attributes in order, also the ones after one that fails."""
+    """Set attributes in order. Continue after one that fails, and raise its error at the end."""
     with ExitStack() as rest:
         for name, value in reversed(list(values.items())):
             rest.callback(setattr, layer, name, value)
 
 
 def layer_reach(layer: Layer) -> Reach:
-    """Return the reach of a layer of napari."""
+    """Return the extent of a layer of napari."""
     (low, high), step = layer.extent.world, layer.extent.step
     return Reach(
         tuple(low.tolist()),
@@ -95,7 +99,7 @@ def layer_reach(layer: Layer) -> Reach:
 
 
 def content_of(layer: Layer) -> Document:
-    """Return what :func:`assign` takes to show again what a layer of ROIs shows now."""
+    """Return the values with which :func:`assign` restores a layer of ROIs."""
     kind = layer._type_string
     content: dict[str, Any] = {
         "data": layer.data
@@ -105,7 +109,7 @@ def content_of(layer: Layer) -> Document:
     }
     if kind != "labels":
         content["feature_defaults"] = layer.feature_defaults.copy()
-        # napari sets no attribute of the rows of an empty layer.
+        # napari raises if an attribute of rows is set on an empty layer.
         names = _OF_ROWS[kind] if len(layer.data) else ()
         content |= {name: getattr(layer, name) for name in names}
         content["selected_data"] = set(layer.selected_data)

@@ -1,4 +1,4 @@
-"""What ``polystore doctor`` says of napari. Imports neither napari nor Qt."""
+"""The findings of ``polystore doctor`` about napari. This module imports neither napari nor Qt."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["findings"]
 
-_SECONDS = 30.0  # an interpreter on a network drive takes its time
+_SECONDS = 30.0  # an interpreter on a network drive starts slowly
 _ASK = """
 from importlib import metadata
 from importlib.util import find_spec
@@ -26,7 +26,7 @@ print(metadata.version("napari") if find_spec("napari") else "")
 
 
 def findings() -> Iterator[Finding]:
-    """Yield what a save into ``napari_stream`` would find: napari, a screen."""
+    """Yield whether a save into ``napari_stream`` would find napari and a screen."""
     yield _napari(interpreter())
     yield screen(*screen_variables())
     yield from viewers(KIND)
@@ -47,7 +47,7 @@ def _napari(python: str) -> Finding:
         remedy = "set POLYSTORE_NAPARI_PYTHON or python= to a Python that has napari"
         return Finding(what="napari", state="missing", found=str(error), remedy=remedy)
     if missing:
-        found = f"{python} has no {', '.join(missing.split())}"
+        found = f"{python} does not have {', '.join(missing.split())}"
         remedy = f"{python} -m pip install polystore-napari"
         return Finding(what="napari", state="missing", found=found, remedy=remedy)
     return Finding(what="napari", state="ok", found=f"{version}: {python}")

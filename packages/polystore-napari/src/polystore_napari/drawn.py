@@ -1,12 +1,12 @@
-"""ROIs read back from the layers of napari, as a user has left them; imports neither napari nor Qt.
+"""Read ROIs back from the layers of napari, with a user's edits. Imports neither napari nor Qt.
 
-**What napari forgets.** A Shapes layer rounds to float32, and no layer keeps a position or
-properties. So a layer's features say with which of its ``rois`` a row began. Where the data
-still agree, that very shape comes back; where a user has moved or edited it, the data count, and
-name, properties and the rest of the position are kept.
+**Edits.** A Shapes layer rounds to float32, and no layer keeps a position or properties. So the
+features of a layer say which of its ``rois`` each row was made from. If the data still agree with
+that ROI, it is returned unchanged. If a user has moved or edited the shape, the new shape is
+returned with the name, properties and the rest of the position of the ROI.
 
-**What a user adds** to a layer stays there when the pipeline saves its ROIs again:
-:func:`added_rois` finds it, and :func:`.to_layers` takes it next to the new ROIs.
+**Added ROIs.** ROIs that a user has added to a layer stay there when the pipeline saves its ROIs
+again. :func:`find_added_rois` finds them, and :func:`.to_layers` adds them to the new ROIs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .rois import LayerType, Plane, RoiLayer
 
-__all__ = ["Features", "added_rois", "from_layer"]
+__all__ = ["Features", "find_added_rois", "from_layer"]
 
 
 class Features(Protocol):
@@ -52,33 +52,33 @@ def from_layer(
     known: Sequence[ROI] = (),
     to_pixels: Callable[[Pixels], Pixels] | None = None,
 ) -> list[ROI]:
-    """Return the ROIs that a layer holds now, in its order.
+    """Return the ROIs that a layer holds now, in the order of its rows.
 
-    What a user has added has no name, unless it took the features of a known ROI, as a copy
-    does; then it takes name, properties and the rest of the position as well. Added points are
-    one ROI on each plane, and so is each label. A plane of an axis that no position has becomes
-    a property of that name.
+    A ROI that a user has added does not have a name. A copy of a known ROI also has its features,
+    so it gets the name, the properties and the rest of the position of that ROI. All added points
+    on one plane are one ROI, and so are all pixels of one label on one plane. If a position cannot
+    hold an axis, the index on it becomes a property with the name of the axis.
 
     Args:
-        type: of the layer.
+        type: Type of the layer.
         data: ``layer.data``.
-        shape_types: ``layer.shape_type`` of a shapes layer; ``()`` for others.
+        shape_types: ``layer.shape_type`` of a shapes layer, or ``()``.
         features: ``layer.features``.
-        axes: names of the data's axes, y and x last; "" for one that is no slider's.
-        known: ``rois`` of what :func:`.to_layers` gave for this layer.
-        to_pixels: maps coordinates of the data, shape (n, D), to those of the image, such as
-            :meth:`.RoiLayer.to_pixels`; by default they are the same.
+        axes: Names of the data's axes, y and x last. "" for an axis without a slider.
+        known: The ``rois`` that :func:`.to_layers` returned for this layer.
+        to_pixels: Maps coordinates of the data, shape (n, D), to coordinates of the image. An
+            example is :meth:`.RoiLayer.to_pixels`. By default they are the same.
 
     Raises:
-        UnsupportedDataError: a shape that lies in no plane of y and x, a plane before the
-            first, coordinates that are no numbers, or labels whose pixels are not the image's.
-        InvalidOptionError: an unknown type, or axes that do not fit the data.
+        UnsupportedDataError: A shape is not in a plane of y and x, a plane is before the first
+            one, a coordinate is not a number, or the pixels of labels do not match the image.
+        InvalidOptionError: The type is unknown, or the axes do not fit the data.
     """
     layer = _Layer(features, tuple(axes), tuple(known), to_pixels or np.asarray)
     return [roi for _, roi in layer.rois(type, data, shape_types)]
 
 
-def added_rois(
+def find_added_rois(
     found: RoiLayer,
     data: Sequence[Pixels] | Pixels,
     shape_types: Sequence[str],
@@ -87,7 +87,7 @@ def added_rois(
 ) -> list[ROI]:
     """Return the ROIs that a user has added to the layer of ``found``, copies included.
 
-    The other arguments, and what is raised, are those of :func:`from_layer`.
+    The other arguments and the errors are those of :func:`from_layer`.
     """
     layer = _Layer(features, found.axes, found.rois, to_pixels)
     if found.type == "labels":
@@ -116,7 +116,7 @@ class _Layer:
         data: Sequence[Pixels] | Pixels,
         shape_types: Sequence[str],
     ) -> Iterator[tuple[int, ROI]]:
-        """Yield each ROI, and which of the known ones it began with, or -1."""
+        """Yield the index of the known ROI that a ROI was made from, or -1, and the ROI."""
         match type:
             case "shapes":
                 return self._shapes(shape_types, list(data))
@@ -127,7 +127,7 @@ class _Layer:
         raise InvalidOptionError("type", type, "'shapes', 'points' or 'labels'")
 
     def has_rows_of(self, found: RoiLayer) -> bool:
-        """Whether no row was added or taken away, and the pipeline has saved all of them."""
+        """Whether the layer has exactly the rows that the pipeline has saved."""
         numbers = found.features["roi"].tolist()
         return found.saved == len(found.rois) and self._column("roi", 0) == numbers
 
@@ -138,15 +138,17 @@ class _Layer:
         outlines: list[Outline] = []
         groups: dict[tuple[Plane, int, int | None], list[int]] = {}
         for row, (kind, vertices) in enumerate(zip(shape_types, data, strict=True)):
-            planes, outline = self._placed(vertices)
+            planes, outline = self._place(vertices)
             if len(set(planes)) > 1:
                 raise UnsupportedDataError(
-                    f"{kind} {row} of the layer is in several planes of y and x, and a ROI is in "
-                    "one: draw it while y and x are shown, or delete it"
+                    f"{kind} {row} of the layer is in several planes of y and x, but a ROI is in "
+                    "one plane: draw it while y and x are shown, or delete it"
                 )
             origin = self._origin(numbers[row])
             if kind == "path" and isinstance(origin, Polygon | Composite):
-                kind, outline = "polygon", _opened(outline)
+                kind, outline = "polygon", _open_path(outline)
+            # Rows of one composite form one group. Every other row is a ROI, so its own number
+            # keeps it apart.
             belongs = is_part((kind, outline), origin)
             groups.setdefault((planes[0], numbers[row], None if belongs else row), []).append(
                 row
@@ -154,13 +156,13 @@ class _Layer:
             outlines.append((kind, outline))
         for (plane, number, _), rows in groups.items():
             origin = self._origin(number)
-            for some in _copies(rows, origin):
+            for some in _split_copies(rows, origin):
                 shape = from_outlines([outlines[row] for row in some], origin)
                 yield number, self._roi(shape, plane, number, [names[row] for row in some])
 
     def _points(self, data: Pixels) -> Iterator[tuple[int, ROI]]:
         names, numbers = self._column("name", len(data)), self._numbers(len(data))
-        planes, coordinates = self._placed(data)
+        planes, coordinates = self._place(data)
         groups: dict[tuple[Plane, int], list[int]] = {}
         for row, plane in enumerate(planes):
             groups.setdefault((plane, numbers[row]), []).append(row)
@@ -187,9 +189,9 @@ class _Layer:
         return [*found, *[None] * (count - len(found))]
 
     def _numbers(self, count: int) -> list[int]:
-        """Return the index of the known ROI that each row began with, or -1."""
+        """Return the index of the known ROI that each row was made from, or -1."""
         values = self._column("roi", count)
-        # A data frame makes float64 of integers where a row has none.
+        # If a row has no value, a data frame converts the integers to float64.
         return [
             int(value)
             if isinstance(value, int | float) and 0 <= value < len(self.known)
@@ -200,26 +202,30 @@ class _Layer:
     def _origin(self, number: int) -> Shape | None:
         return self.known[number].shape if number >= 0 else None
 
-    def _placed(self, vertices: Pixels) -> tuple[list[Plane], NDArray[np.float64]]:
+    def _place(self, vertices: Pixels) -> tuple[list[Plane], NDArray[np.float64]]:
         """Return the plane of each vertex, and their (y, x)."""
         if vertices.shape[-1] != len(self.axes):
             expected = f"one name for each of the {vertices.shape[-1]} axes of the data"
             raise InvalidOptionError("axes", self.axes, expected)
         pixels = np.asarray(self.to_pixels(vertices.astype(np.float64)), np.float64)
+        # A slider may be between two planes while a user draws, so round to the nearest plane. The
+        # coordinate on an axis called "" has no meaning.
         planes = np.rint(pixels[:, :-2])
         planes[:, [not axis for axis in self.axes[:-2]]] = 0
         is_placed = np.isfinite(pixels).all(axis=1) & (planes >= 0).all(axis=1)
         if not is_placed.all():
             raise UnsupportedDataError(
                 f"a vertex or pixel is at {pixels[~is_placed][0].tolist()} on the axes "
-                f"{self.axes}, which is outside all planes: move or delete it"
+                f"{self.axes}, which is outside all planes: move it or delete it"
             )
         return [tuple(map(int, plane)) for plane in planes.tolist()], pixels[:, -2:]
 
     def _first_pixel(self, at: Plane, size: tuple[int, ...]) -> tuple[Plane, tuple[int, int]]:
+        # Convert three corners. If they keep their distances in pixels, every pixel of the layer
+        # is a pixel of the image.
         height, width = size
         steps = np.array([(0, 0), (height - 1, 0), (0, width - 1)])
-        planes, corners = self._placed(np.array([(*at, *step) for step in steps.tolist()]))
+        planes, corners = self._place(np.array([(*at, *step) for step in steps.tolist()]))
         y, x = np.rint(corners[0]).astype(int).tolist()
         if not np.allclose(corners, steps + np.array((y, x)), rtol=0, atol=0.01):
             raise UnsupportedDataError(
@@ -243,13 +249,13 @@ class _Layer:
         )
 
 
-def _opened(path: NDArray[np.float64]) -> NDArray[np.float64]:
+def _open_path(path: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the vertices of a polygon that is drawn as a closed path."""
     return path[:-1] if len(path) > 3 and (path[0] == path[-1]).all() else path
 
 
-def _copies(rows: list[int], origin: Shape | None) -> Iterator[list[int]]:
-    # A composite and its copy, taken as one, would cut holes into each other.
+def _split_copies(rows: list[int], origin: Shape | None) -> Iterator[list[int]]:
+    # If a composite and its copy were one composite, they would cut holes into each other.
     count = len(origin.parts) if isinstance(origin, Composite) else len(rows)
     step = count if len(rows) % count == 0 else len(rows)
     for start in range(0, len(rows), step):

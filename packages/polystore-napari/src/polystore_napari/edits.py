@@ -1,4 +1,4 @@
-"""What the user of napari has changed in a layer since a pipeline saved to it."""
+"""Find the changes that a user of napari made to a layer after a pipeline saved to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["describe_edits", "layer_state", "settle"]
 
 
 def layer_state(layer: Layer) -> dict[str, Value]:
-    """Return what a layer shows of the words of an image, as values that can be compared."""
+    """Return the metadata of an image that a layer shows, as values that can be compared."""
     is_gray = hasattr(layer, "contrast_limits") and not layer.rgb
     return {
         "name": layer.name,
@@ -31,9 +31,10 @@ def layer_state(layer: Layer) -> dict[str, Value]:
 def settle(
     known: Mapping[str, Value], before: Mapping[str, Value] | None, now: Mapping[str, Value]
 ) -> dict[str, Value]:
-    """Return the state that a pipeline leaves, which has just changed ``before`` into ``now``.
+    """Return the state as pipelines have set it, after a save changed ``before`` into ``now``.
 
-    It leaves out the user's changes in ``known``, unless the pipeline has undone them.
+    The result keeps the value in ``known`` for a word that the user has changed, unless this save
+    has replaced the user's value.
     """
     if before is None:
         return dict(now)
@@ -44,7 +45,7 @@ def settle(
 
 
 def _color(colormap: Value) -> str | None:
-    """Return RRGGBB of a colormap from black to one colour; ``None`` of any other."""
+    """Return RRGGBB for a colormap from black to one colour, or ``None`` for other colormaps."""
     colors = colormap.colors
     if len(colors) != 2 or any(colors[0][:3]):
         return None
@@ -54,10 +55,10 @@ def _color(colormap: Value) -> str | None:
 def describe_edits(
     item: Image, plan: Plan, layers: Sequence[tuple[Mapping[str, Value], Mapping[str, Value]]]
 ) -> Document:
-    """Return the changes in the keys of ``metadata_document``.
+    """Return the user's changes, with the keys of ``metadata_document``.
 
-    ``layers`` are those of the item, one for each of its channels or one for all: each as it was
-    set by pipelines, and as it is now.
+    ``layers`` has the state set by pipelines and the state now, for the layer of each channel, or
+    for the single layer of the image.
     """
     changes: dict[str, Any] = {}
     axes = [_axis_edit(letter, plan, *layers[0]) for letter in item.axes]
@@ -70,7 +71,7 @@ def describe_edits(
         channels = [_channel_edit(prefix, *one) for one in layers]
         if not is_named:
             channel = channels[0]
-            if "name" in channel:  # the layer is called after the image, not after its channel
+            if "name" in channel:  # the layer has the name of the image, not of its channel
                 changes["name"] = channel.pop("name")
         if any(channels):
             changes["channels"] = channels

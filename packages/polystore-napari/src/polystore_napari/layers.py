@@ -1,7 +1,6 @@
-"""What a pipeline saved, as layers of one napari window.
+"""Show saved values as layers of one napari window.
 
-Written against ``napari.components.ViewerModel``, which needs no Qt and no screen; called in
-the thread of the window alone.
+This module uses ``napari.components.ViewerModel``, which needs neither Qt nor a screen.
 """
 
 from __future__ import annotations
@@ -52,37 +51,37 @@ log = logging.getLogger("polystore.napari")
 
 @dataclass(slots=True)
 class Shown:
-    """A stack, and the layer that shows it once there is one."""
+    """A stack, and the layer that shows it, if there is one already."""
 
     stack: Stack
     layer: Layer | None = None
     look: Mapping[str, Any] = field(default_factory=dict)
-    """What was said of it last: only what is said anew undoes what the user has set."""
+    """Look from the last save. Only a value that a later save changes replaces the user's."""
     state: dict[str, Any] = field(default_factory=dict)
-    """See ``layer_state``: as pipelines have left it. What differs now is the user's."""
+    """Result of ``layer_state`` after the last save. Later differences are the user's changes."""
     group: str = ""
-    """Key of the image of which it shows one of several channels."""
+    """Key of the image, if the layer shows one of its several channels."""
     limits: Limits = field(default_factory=Limits)
-    """Of all planes that have come to the stack."""
+    """Display limits of all planes in the stack."""
     automatic: tuple[float, float] | None = None
-    """The display limits that were computed last; ``None`` if others were given."""
+    """The display limits that were computed last. ``None`` if a save gave limits."""
     units: tuple[str, ...] = ()
-    """Of each axis, as they were said last; empty if they never were."""
+    """Units of the axes from the last save that had units, or empty."""
     has_bar: bool = False
-    """Whether it wants a scale bar, if its units allow one."""
-    is_anew: bool = False
-    """Whether the stack is another than the one that the layer shows."""
+    """Whether it gets a scale bar, if its units allow one."""
+    is_new: bool = False
+    """Whether the stack was replaced, and the layer does not show the new one yet."""
 
 
 @dataclass(slots=True)
 class _Touched:
-    """A layer that deliveries change: all of them, or none if one of them fails."""
+    """A layer that some deliveries change. If one of them fails, all their changes are undone."""
 
     target: Target
-    """Of the last delivery."""
+    """Target of the last delivery."""
     deliveries: list[Delivery] = field(default_factory=list)
     undo: ExitStack = field(default_factory=ExitStack)
-    """Gives back what the layer was. Closed if a delivery fails, else left."""
+    """Restores the layer. It is closed if a delivery fails, and dropped if not."""
 
     @property
     def delivery(self) -> Delivery:
@@ -94,10 +93,13 @@ class _Touched:
 
 
 class Layers:
-    """The layers of one window: made, grown and updated in place."""
+    """The layers of one window. They are created, extended and updated in place."""
+
+    # It needs no lock: only the thread of the window calls it. Other threads read the stacks, which
+    # have their own locks.
 
     def __init__(self, model: ViewerModel, forget: Callable[[Key], None]) -> None:
-        """``forget`` hears of layers that the user has removed."""
+        """``forget`` is called with the key of each layer that the user removes."""
         self.model = model
         self._forget = forget
         self._images: dict[Key, Shown] = {}
@@ -109,9 +111,9 @@ class Layers:
     def show(
         self, deliveries: Sequence[Delivery]
     ) -> tuple[list[Delivery], dict[Delivery, Exception]]:
-        """Show what came, in order; each layer is changed once.
+        """Show deliveries in their order. Each layer is changed only once.
 
-        Returns those whose place a later one has taken, and those that failed.
+        Returns the deliveries that a later one replaced, and those that failed with their errors.
         """
         superseded: list[Delivery] = []
         failed: dict[Delivery, Exception] = {}
@@ -119,6 +121,8 @@ class Layers:
         touched: dict[Key, _Touched] = {}
         ends: dict[object, tuple[Target, Delivery]] = {}
         selected = set(self.model.layers.selection)
+        # First put all blocks into their stacks, then refresh each layer once: a batch of 100
+        # planes changes the same layer 100 times, and each refresh repaints the window.
         for delivery in deliveries:
             plan: Plan = delivery.plan  # type: ignore[assignment]
             places = tuple((target.key, target.at) for target in plan.targets)
@@ -126,43 +130,49 @@ class Layers:
                 superseded.append(latest[places])
             latest[places] = delivery
             if isinstance(delivery.item, Image):
-                with _caught([delivery], failed):
+                with _catch([delivery], failed):
                     blocks = blocks_of(delivery.item, delivery.data)  # type: ignore[arg-type]
                     for target, block in zip(plan.targets, blocks, strict=True):
                         touch = touched.setdefault(target.key, _Touched(target))
-                        if touch.deliveries[-1:] != [delivery]:  # its first place is shown
+                        if touch.deliveries[-1:] != [delivery]:  # follow its first target
                             touch.target = target
                             touch.deliveries.append(delivery)
                         self._put(target, block, delivery.item, plan, touch.undo)
                         ends[target.key[:3], target.at] = target, delivery
         for touch in touched.values():
             if failed.keys().isdisjoint(touch.deliveries):
-                with _caught(touch.deliveries, failed):
+                with _catch(touch.deliveries, failed):
                     self._refresh(touch)
+        # Undo failures before anything else uses the layers: ROIs, units and sliders must see
+        # the window as it stays.
         changed = self._without_failed(list(touched.values()), failed)
         if len(changed) < len(touched):
             select(self.model, selected)
         for last, delivery in ends.values():
             if delivery not in failed:
-                with _caught([delivery], failed):
+                with _catch([delivery], failed):
                     self._take_after(last)
-        for delivery in latest.values():  # after the images whose pixels they count
+        for (
+            delivery
+        ) in latest.values():  # after the images, which define the pixel size of ROIs
             if isinstance(delivery.item, Rois):
-                with _caught([delivery], failed):
+                with _catch([delivery], failed):
                     self._rois.show(delivery.plan, delivery)  # type: ignore[arg-type]
         self._units.share()
         for touch in changed[-1:]:
-            with _caught(touch.deliveries, failed):
+            with _catch(touch.deliveries, failed):
                 self._sliders.follow(touch.target.key, touch.target.at)
         return superseded, failed
 
     def _without_failed(
         self, touched: list[_Touched], failed: dict[Delivery, Exception]
     ) -> list[_Touched]:
-        """Undo what belongs to a delivery that failed in part; return the rest.
+        """Undo the changes of layers with a failed delivery. Return the other layers.
 
-        A delivery fails with the others of its layers, as a layer is given back whole.
+        All deliveries of such a layer fail, because a layer can only be restored as a whole.
         """
+        # A delivery may touch several layers, and a layer may have several deliveries. So a
+        # failure can spread: repeat until no kept layer has a failed delivery.
         kept = touched
         while bad := [t for t in kept if not failed.keys().isdisjoint(t.deliveries)]:
             kept = [touch for touch in kept if touch not in bad]
@@ -188,8 +198,8 @@ class Layers:
             undo.callback(self._drop, target.key)
         elif target.restarts or not (plan.sliders or _holds(shown.stack, block)):
             undo.callback(_give_back, shown, replace(shown))
-            undo.callback(self._forget, target.key)  # it was planned for the new stack
-            shown.stack, shown.limits, shown.is_anew = _stack(block, plan), Limits(), True
+            undo.callback(self._forget, target.key)  # the planner knows only the new stack
+            shown.stack, shown.limits, shown.is_new = _stack(block, plan), Limits(), True
             self._sliders.forget()
         else:
             undo.callback(_give_back, shown, replace(shown))
@@ -199,7 +209,7 @@ class Layers:
             shown.limits = shown.limits.with_planes(sample_pixels(block))
 
     def _take_after(self, last: Target) -> None:
-        """Take away the channels of a place after its last one, and layers that are empty then."""
+        """Remove channels that the last value at a place does not have, and empty layers."""
         window, name, kind, number = last.key
         while (shown := self._images.get((window, name, kind, number + 1))) is not None:
             number += 1
@@ -222,22 +232,23 @@ class Layers:
         shown = self._images[touch.target.key]
         look = describe_look(item, touch.target, touch.plan)
         before = None if shown.layer is None else layer_state(shown.layer)
-        begins = shown.layer is None or shown.is_anew
+        begins = shown.layer is None or shown.is_new
         if shown.layer is None:
             self._check(shown, look, touch.plan)
             shown.group = find_group(item, touch.target, touch.plan)
-            shown.layer = self._made(shown, item, touch, look)
+            shown.layer = self._make(shown, item, touch, look)
             touch.undo.callback(take_out, self.model, shown.layer)
         elif not _can_hold(shown.layer, shown.stack, touch.plan):
-            self._made_anew(shown, item, touch, look)
+            self._remake(shown, item, touch, look)
         else:
             changed = {k: v for k, v in look.items() if shown.look.get(k) != v}
-            self._updated(shown, item.labels, changed, touch)
+            self._update(shown, item.labels, changed, touch)
         assert shown.layer is not None
+        # Set the limits after the data: napari clips limits to the range of the old data.
         if has_limits(item):
             fit_limits(shown, item, touch.target, look, begins=begins)
         shown.state = settle(shown.state, before, layer_state(shown.layer))
-        shown.look, shown.is_anew = look, False
+        shown.look, shown.is_new = look, False
         known = shown.units if len(shown.units) == shown.layer.ndim else ()
         shown.units = look.get("units", known)
         shown.has_bar = item.scale_bar
@@ -246,7 +257,7 @@ class Layers:
         self._rois.align()
 
     def _check(self, shown: Shown, look: Mapping[str, Value], plan: Plan) -> None:
-        """Raise ``UnsupportedDataError`` for an image out of reach of the other layers."""
+        """Raise ``UnsupportedDataError`` for an image too far from the other layers."""
         shape = shown.stack.snapshot().shape
         shape = shape[:-1] if plan.axes.endswith("s") else shape
         layer = shown.layer
@@ -259,7 +270,7 @@ class Layers:
             reach = Reach(tuple(low.tolist()), tuple(high.tolist()), reach.step, reach.units)
         check_reach(reach, (layer_reach(o) for o in self.model.layers if o is not layer))
 
-    def _made(
+    def _make(
         self, shown: Shown, item: Image, touch: _Touched, look: Mapping[str, Value]
     ) -> Layer:
         stack = shown.stack
@@ -275,24 +286,26 @@ class Layers:
         if item.labels:
             return add_layer(self.model, lambda: self.model.add_labels(data, **common))
         is_rgb = touch.plan.axes.endswith("s")
-        if not is_rgb:  # napari would read the stack to find some
+        if not is_rgb:  # without limits, napari would read the whole stack to compute them
             common.setdefault("contrast_limits", shown.limits.pair())
         return add_layer(
             self.model,
-            # Never guessed: (height, width, 3) is an RGB image for napari.
+            # Always give rgb=: napari would take any shape (height, width, 3) as RGB.
             lambda: self.model.add_image(data, rgb=is_rgb, **common),
         )
 
-    def _made_anew(
+    def _remake(
         self, shown: Shown, item: Image, touch: _Touched, look: Mapping[str, Value]
     ) -> None:
-        """Replace a layer by one with other axes, or with colours of its own."""
+        """Replace a layer by one with other axes, or with RGB colours."""
         old = shown.layer
         assert old is not None
         self._check(shown, look, touch.plan)
-        new = self._made(shown, item, touch, look)
+        new = self._make(shown, item, touch, look)
         touch.undo.callback(take_out, self.model, new)
-        shown.layer = new  # first: what is removed while it is shown is forgotten
+        shown.layer = (
+            new  # before the removal of the old layer, or _on_removed forgets all of it
+        )
         touch.undo.callback(self._show_instead, shown, new, old)
         replace_layer(self.model, old, new)
 
@@ -301,47 +314,48 @@ class Layers:
         replace_layer(self.model, old, new)
 
     def _color_channels(self, group: str) -> None:
-        """Tell the channels of an image apart that nobody gave a colour, once there are two."""
+        """Give colours to channels without one, if an image has at least two channels."""
         found = [s for s in self._images.values() if s.group == group and s.layer is not None]
         if group:
             for shown in color_channels(found):
                 assert shown.layer is not None
                 shown.state["color"] = layer_state(shown.layer)["color"]
 
-    def _updated(
+    def _update(
         self, shown: Shown, labels: bool, look: Mapping[str, Value], touch: _Touched
     ) -> None:
-        """Show what a stack holds now in its layer, with what has changed of its look."""
+        """Show the current blocks of a stack in its layer, and apply the changes of its look."""
         layer, stack = shown.layer, shown.stack
         assert layer is not None
         data = layer_data(stack, labels=labels)
-        grows = shown.is_anew or level_shapes(layer.data) != level_shapes(data)
+        grows = shown.is_new or level_shapes(layer.data) != level_shapes(data)
         if grows or {"scale", "units"} & look.keys():
             self._check(shown, look, touch.plan)
+        # Remember every attribute that is set below, before the first one is set.
         names = ["data", *look]
         if not labels and not layer.rgb:
             names += ["contrast_limits_range", "contrast_limits"]
         touch.undo.callback(assign, layer, {name: getattr(layer, name) for name in names})
-        if labels or grows or layer.multiscale:  # napari keeps the pixels of coarse levels
+        if labels or grows or layer.multiscale:  # napari caches the pixels of coarse levels
             layer.data = data
         else:
-            layer.refresh(extent=False)  # a third of the time that new data take
+            layer.refresh(extent=False)  # three times as fast as new data
         for name, value in look.items():
             setattr(layer, name, value)
 
     def rois(self, name: str | None = None) -> Iterator[ROI]:
-        """Yield the ROIs of the layer called ``name``, or of all that hold some."""
+        """Yield the ROIs of the layer called ``name``, or of all layers that hold ROIs."""
         return self._rois.read(name)
 
     # ── the window ───────────────────────────────────────────────────────────────────────
 
     def describe(self) -> list[Document]:
-        """Return what a person sees in the list of layers."""
+        """Return a description of each layer, in the order of the list of layers."""
         stacks = {id(shown.layer): shown.stack for shown in self._images.values()}
         return [describe_layer(layer, stacks.get(id(layer))) for layer in self.model.layers]
 
     def pixels(self, plan: Plan, item: Image) -> Pixels | None:
-        """Return the pixels at the place of a plan, with the axes of the saved array."""
+        """Return the pixels of a saved array with its axes, or ``None`` if they are gone."""
         axes, blocks = item.axes, []
         for target in plan.targets:
             shown = self._images.get(target.key)
@@ -355,23 +369,23 @@ class Layers:
         return np.asarray(blocks[0])
 
     def edits(self, plan: Plan, item: Image) -> Document:
-        """Return what the user has changed in the layers of a saved array."""
+        """Return the user's changes in the layers of a saved array."""
         found = [self._images[key] for key in plan.keys]
         states = [(s.state, layer_state(s.layer)) for s in found if s.layer is not None]
         return describe_edits(item, plan, states) if len(states) == len(found) else {}
 
     def clear(self) -> None:
-        """Take away all that was shown here; what the user has added stays."""
+        """Remove everything that pipelines have shown. Layers of the user stay."""
         layers = self.model.layers
         images = [s.layer for s in self._images.values() if s.layer is not None]
         shown = (*images, *self._rois)
-        with ExitStack() as rest:  # all of it, also if a plugin raises when a layer goes
+        with ExitStack() as rest:  # remove every layer, even if a plugin raises at one of them
             rest.callback(self._units.share)
             rest.callback(self._sliders.tell)
             rest.callback(self._sliders.forget)
             for known in (self._images, self._rois):
                 rest.callback(known.clear)
-            # A quarter of a second for each layer otherwise, in which the window is stuck.
+            # Without batched updates, the window freezes for a quarter of a second per layer.
             rest.enter_context(getattr(layers, "batched_update", nullcontext)())
             for layer in reversed(shown):
                 rest.callback(take_out, self.model, layer)
@@ -381,15 +395,15 @@ class Layers:
             if shown.layer is event.value:
                 del self._images[key]
                 self._forget(key)
-                self._sliders.forget()  # without its slices sliders are somewhere else
+                self._sliders.forget()  # without this layer, steps mean other coordinates
                 self._sliders.tell()
                 self._units.share()
         self._rois.forget(event.value)
 
 
 @contextmanager
-def _caught(deliveries: list[Delivery], failed: dict[Delivery, Exception]) -> Iterator[None]:
-    """Keep an exception as the reason why deliveries failed: their producers are told."""
+def _catch(deliveries: list[Delivery], failed: dict[Delivery, Exception]) -> Iterator[None]:
+    """Note an exception as the error of deliveries, so that their producers are told."""
     try:
         yield
     except Exception as error:
@@ -412,7 +426,7 @@ def _put_back(stack: Stack, at: tuple[str, ...], before: Block | None) -> None:
 
 
 def _give_back(shown: Shown, before: Shown) -> None:
-    """Make of a record what it was, and show it."""
+    """Restore a record, except its layer, and show the restored stack."""
     layer = shown.layer
     for name in Shown.__slots__:
         setattr(shown, name, getattr(before, name))
@@ -422,7 +436,7 @@ def _give_back(shown: Shown, before: Shown) -> None:
 
 
 def _can_hold(layer: Layer, stack: Stack, plan: Plan) -> bool:
-    """Whether a layer can show a stack: napari fixes axes, colours, and whether it has levels."""
+    """Whether a layer can show a stack. napari cannot change its axes, RGB, or use of levels."""
     is_rgb = plan.axes.endswith("s")
     return bool(
         layer.ndim == len(stack.sliders) + len(stack.block_shape) - is_rgb

@@ -1,4 +1,4 @@
-"""How a layer looks: its name, colours, pixel sizes and display range."""
+"""Choose how a layer looks: its name, colours, pixel sizes and display range."""
 
 from __future__ import annotations
 
@@ -41,13 +41,13 @@ def title_layer(item: Image, target: Target, plan: Plan) -> str:
     """Return the name of the layer of one channel, or of a whole image."""
     channel = _channel(item, target).name
     if item.channel and channel and not item.layers:
-        return channel  # the title says which channel it is, less well
+        return channel  # the title names the channel too, but the metadata is better
     number = target.key[3] if item.layers else None
     return name_layer(plan.title, channel=channel, number=number, labels=item.labels)
 
 
 def describe_look(item: Image, target: Target, plan: Plan) -> Document:
-    """Return what was said about how it looks, as attributes of the layer."""
+    """Return the look that a message asks for, as attributes of the layer."""
     look: dict[str, Any] = {}
     ones = (1.0,) * len(plan.sliders)
     letters = item.axes.rstrip("s")
@@ -76,12 +76,12 @@ def describe_look(item: Image, target: Target, plan: Plan) -> Document:
 
 
 def has_limits(item: Image) -> bool:
-    """Return whether napari shows an image with display limits: not labels, and not RGB."""
+    """Return whether napari shows an image with display limits. Labels and RGB have none."""
     return not (item.labels or item.axes.endswith("s"))
 
 
 def describe_layer(layer: Layer, stack: Stack | None) -> Document:
-    """Return what a person sees of a layer; ``stack`` is what a pipeline has saved to it."""
+    """Return the description of a layer. ``stack`` holds the values of pipelines, if any."""
     return {
         "name": layer.name,
         "type": layer._type_string,
@@ -102,7 +102,7 @@ def describe_layer(layer: Layer, stack: Stack | None) -> Document:
 
 
 def find_group(item: Image, target: Target, plan: Plan) -> str:
-    """Return the key of the image of which a layer shows one of several channels, or ""."""
+    """Return the key of an image whose channels are several layers, or ""."""
     if not has_limits(item):
         return ""
     if item.channel:
@@ -111,9 +111,9 @@ def find_group(item: Image, target: Target, plan: Plan) -> str:
 
 
 def color_channels(channels: Sequence[Shown]) -> Iterator[Shown]:
-    """Give colours to the channels of an image, once there are two. Yield those that change.
+    """Give colours to the channels of an image, if it has at least two. Yield those that change.
 
-    Colours stay that somebody has said, or that the user has chosen.
+    Colours that a save has given or that the user has chosen stay.
     """
     colors = channel_colors([Channel()] * len(channels)) if len(channels) > 1 else []
     for shown, color in zip(channels, colors, strict=False):
@@ -126,7 +126,10 @@ def color_channels(channels: Sequence[Shown]) -> Iterator[Shown]:
 
 
 def colormap(name: str) -> Value:
-    """Return napari's colormap of a name, or of RRGGBB from black; ``KeyError``-like if none."""
+    """Return napari's colormap with a name, or one from black to a colour RRGGBB.
+
+    Raises ``KeyError``, ``ValueError`` or ``TypeError`` if napari does not know it.
+    """
     from napari.utils.colormaps import Colormap, ensure_colormap
 
     if HEX_COLOR.fullmatch(name):
@@ -142,9 +145,9 @@ def colormap(name: str) -> Value:
 def fit_limits(
     shown: Shown, item: Image, target: Target, look: Mapping[str, Value], *, begins: bool
 ) -> None:
-    """Show a layer with the limits of all its planes, unless these were given or are the user's.
+    """Show a layer with the limits of all its planes, unless a save or the user has set others.
 
-    ``begins`` says that the layer is new, or begins anew: then the user has set none.
+    ``begins`` says that the layer is new or was emptied, so that the user has not set limits.
     """
     layer, bits = shown.layer, find_bits(item)
     assert layer is not None
@@ -157,6 +160,7 @@ def fit_limits(
         wanted = shown.automatic = shown.limits.pair(bits)
     if wanted != current:
         layer.contrast_limits = wanted
+    # The range of the slider only grows while a layer exists: the user may have set it wider.
     low, high = choose_range(wanted, item.dtype, bits, _channel(item, target).data_range)
     if not begins:
         least, greatest = layer.contrast_limits_range

@@ -1,4 +1,4 @@
-"""What napari draws over the images of a window: a line of text, and a scale bar."""
+"""The text and the scale bar that napari draws over the images of a window."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["ScaleBar", "find_overlay"]
 
 
 def find_overlay(model: ViewerModel, name: Literal["text", "scale_bar"]) -> Value:
-    """Return an overlay of a window. They have moved in napari 0.9."""
+    """Return an overlay of a window. napari 0.9 has moved them."""
     canvas = getattr(model, "canvas", None)
     if canvas is not None:
         return getattr(canvas.overlays, name)
@@ -21,19 +21,19 @@ def find_overlay(model: ViewerModel, name: Literal["text", "scale_bar"]) -> Valu
 
 
 class ScaleBar:
-    """The scale bar of a window: shown while an image has a size, unless the user hides it."""
+    """The scale bar of a window. It is shown while an image has a size, or as the user wants."""
 
     def __init__(self, model: ViewerModel) -> None:
         self.model = model
         self._wanted = False
         self._left = bool(find_overlay(model, "scale_bar").visible)
-        """Whether it is visible as it was left here. If it differs now, the user has decided."""
+        """Visibility as we set it last. If it differs now, the user has changed it."""
 
     def show(self, unit: str) -> None:
         """Show the bar in ``unit``; "" hides it."""
         bar = find_overlay(self.model, "scale_bar")
         if unit and getattr(self.model, "canvas", None) is None:
-            bar.unit = unit  # later versions have that of the layers
+            bar.unit = unit  # from 0.9 on, napari uses the unit of the layers
         if self._wanted != bool(unit):
             self._wanted = bool(unit)
             if bar.visible == self._left:

@@ -1,4 +1,4 @@
-"""Label images as the brushes of napari change them."""
+"""Let the brushes of napari paint in label images."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["PaintableView", "make_paintable"]
 
 
 def make_paintable(stack: Stack) -> Value:
-    """Return what the user can paint in: the block itself, or a view that writes into blocks."""
+    """Return data that the user can paint in: the block, or a view that writes into blocks."""
     return PaintableView(stack.snapshot()) if stack.sliders else stack.snapshot()[...]
 
 
 class PaintableView(LazyArray):
-    """The blocks of a stack as napari's brushes need them: they write, and index with arrays."""
+    """A stack for napari's brushes, which write, and index with arrays."""
 
     def __init__(self, view: StackView) -> None:
         self._view = view
@@ -50,13 +50,13 @@ class PaintableView(LazyArray):
             where = np.broadcast_arrays(*np.ix_(*axes))
             values = np.broadcast_to(value, self[region].shape).reshape(where[0].shape)
         for chosen, block, inner in self._pixels(where):
-            if block.flags.writeable:  # where no label image has come yet, there is no block
+            if block.flags.writeable:  # if not, it is the zeros shown for a missing block
                 block[inner] = values[chosen]
 
     def _pixels(
         self, where: Sequence[Pixels]
     ) -> Iterator[tuple[Pixels, Pixels, tuple[Pixels, ...]]]:
-        """Yield which of the pixels are in one block, the block, and where in it they are."""
+        """Yield for each block which pixels it has, the block, and their indices in it."""
         count = len(self._view.coordinates)
         outer = np.stack(where[:count], axis=-1)
         for place in np.unique(outer.reshape(-1, count), axis=0):

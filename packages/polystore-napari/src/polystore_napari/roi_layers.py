@@ -1,4 +1,4 @@
-"""ROIs as layers of one napari window: made, updated in place, and read back."""
+"""Show ROIs as layers of one napari window, update them in place, and read them back."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .changes import (
     select,
     take_out,
 )
-from .drawn import added_rois, from_layer
+from .drawn import find_added_rois, from_layer
 from .reach import check_reach
 from .rois import to_layers
 from .tangles import count_crossings, find_tangled
@@ -53,50 +53,54 @@ _RoiKind = tuple[str, tuple[str, ...], int]
 
 
 class RoiLayers:
-    """The layers of ROIs of one window, laid over its first image."""
+    """The layers of ROIs of one window, placed over its first image."""
+
+    # It needs no lock: only the thread of the window calls it.
 
     def __init__(self, model: ViewerModel, images: Mapping[Key, Shown]) -> None:
-        """``images`` are those of the window, also the ones that come later."""
+        """``images`` is the dict of the window's images, which changes later."""
         self.model = model
         self._images = images
         self._rois: dict[Key, dict[_RoiKind, tuple[Layer, RoiLayer]]] = {}
         self._grid: tuple[object, ...] = ()
-        """Scale, translation and units of the image that ROIs were laid over last."""
+        """Scale, translation and units of the image under the ROIs, at the last ``align``."""
 
     def show(self, plan: Plan, delivery: Delivery) -> None:
-        """Show the ROIs of a path; if one cannot be shown, nothing changes.
+        """Show the ROIs of a path. If one cannot be shown, nothing changes.
 
-        What the user has added to the path's layers stays there.
+        ROIs that the user has added to the path's layers stay there.
         """
         rois: list[ROI] = delivery.data  # type: ignore[assignment]
         if delivery.item.labels:  # type: ignore[union-attr]
-            rois = _filled(rois)
+            rois = _fill_areas(rois)
         key = plan.targets[0].key
         group = self._rois.setdefault(key, {})
-        wanted = self._wanted(group, rois)
+        wanted = self._plan_layers(group, rois)
+        # If an exception leaves the block, the callbacks restore the window in the opposite order.
+        # pop_all drops them after success.
         with ExitStack() as undo:
             undo.callback(select, self.model, set(self.model.layers.selection))
             undo.callback(self._rois.__setitem__, key, dict(group))
             for kind, found in wanted.items():
                 if kind in group:
-                    layer = self._changed(group[kind][0], found, undo)
+                    layer = self._change(group[kind][0], found, undo)
                 else:
-                    layer = self._made(found, plan.title)
+                    layer = self._make(found, plan.title)
                     undo.callback(take_out, self.model, layer)
                 group[kind] = layer, found
             undo.pop_all()
 
-    def _wanted(
+    def _plan_layers(
         self, group: dict[_RoiKind, tuple[Layer, RoiLayer]], rois: Sequence[ROI]
     ) -> dict[_RoiKind, RoiLayer]:
-        """Return what each layer of a path is to show, those included that become empty."""
+        """Return the new content of each layer of a path, including layers that become empty."""
         added = [
             roi
             for layer, found in group.values()
-            for roi in added_rois(
+            for roi in find_added_rois(
                 found, *_content(layer), layer.features, self._to_pixels(layer, found.axes)
             )
-            # A script that reads all ROIs and saves them again gets none of them twice.
+            # Skip ROIs that are being saved now: a script may have read them from this layer.
             if not any(roi.shape == o.shape and roi.position == o.position for o in rois)
         ]
         wanted: dict[_RoiKind, RoiLayer] = {}
@@ -107,29 +111,30 @@ class RoiLayers:
                 kind = (*kind[:2], kind[2] + 1)
             wanted[kind] = found
         for kind in group.keys() - wanted.keys():
-            # Emptied, not removed: how it looks is the user's, and ROIs may come again.
-            wanted[kind] = _emptied(group[kind][1])
+            # Empty the layer instead of removing it: it keeps the user's look for later ROIs.
+            wanted[kind] = _empty(group[kind][1])
         return wanted
 
-    def _made(self, found: RoiLayer, title: str) -> Layer:
-        placement = self._placement(found)
+    def _make(self, found: RoiLayer, title: str) -> Layer:
+        placement = self._find_placement(found)
         self._check(found, placement)
         names = self._axis_names(len(found.axes))
         given = {**placement, "axis_labels": names, **_ROI_STYLE[found.type]}
         name = f"{title} labels" if found.type == "labels" else title
         add: Callable[..., Layer] = getattr(self.model, f"add_{found.type}")
-        return _drawn(
+        return _draw(
             found,
             lambda shown: add_layer(
                 self.model, lambda: add(name=name, **{**shown.arguments, **given})
             ),
         )
 
-    def _changed(self, layer: Layer, found: RoiLayer, undo: ExitStack) -> Layer:
-        """Return the layer that shows ``found`` now: the same, where napari can change it."""
-        self._check(found, self._placement(found), layer)
+    def _change(self, layer: Layer, found: RoiLayer, undo: ExitStack) -> Layer:
+        """Show ``found`` in a layer, or in a copy if napari cannot change it. Return the layer."""
+        self._check(found, self._find_placement(found), layer)
         if found.type == "shapes" and layer.ndim < self.model.dims.ndisplay:
-            # In 3-D, napari empties such a layer and fails. A copy is in no window yet.
+            # In 3-D, napari empties such a layer and raises. So change a copy, which is not in
+            # a window yet.
             changed = copy_layer(layer)
             _fill(changed, found)
             self._place(changed, found)
@@ -142,37 +147,38 @@ class RoiLayers:
         return layer
 
     def _place(self, layer: Layer, found: RoiLayer) -> None:
-        for name, value in self._placement(found).items():
+        for name, value in self._find_placement(found).items():
             setattr(layer, name, value)
 
     def align(self) -> None:
-        """Lay ROIs over an image that came after them, or has got another pixel size."""
+        """Move ROIs onto the first image, if it came after them or has a new pixel size."""
         reference = self._reference()
         grid: tuple[object, ...] = ()
         if reference is not None:
             grid = (*reference.scale, *reference.translate, *map(str, reference.units))
         if grid == self._grid:
             return
+        # Either all layers of ROIs move, or none: a check may fail after some have moved.
         with ExitStack() as undo:
             for group in self._rois.values():
                 for layer, found in group.values():
-                    self._check(found, self._placement(found), layer)
+                    self._check(found, self._find_placement(found), layer)
                     undo.callback(assign, layer, {n: getattr(layer, n) for n in _PLACEMENT})
                     self._place(layer, found)
             undo.pop_all()
         self._grid = grid
 
     def units(self) -> Iterator[tuple[Layer, tuple[str, ...]]]:
-        """Yield each layer with the units of its image, "pixel" where that has none."""
+        """Yield each layer with the units of the image. An axis without one has "pixel"."""
         for group in self._rois.values():
             for layer, found in group.values():
-                placement = self._placement(found)
+                placement = self._find_placement(found)
                 yield layer, tuple(map(str, placement.get("units", ("pixel",) * layer.ndim)))
 
     def _check(
         self, found: RoiLayer, placement: Mapping[str, Value], layer: Layer | None = None
     ) -> None:
-        """Raise ``UnsupportedDataError`` for ROIs out of reach of the other layers."""
+        """Raise ``UnsupportedDataError`` for ROIs too far from the other layers."""
         scale, translate = np.array(placement["scale"]), np.array(placement["translate"])
         ends = _ends(found) * scale + translate
         units = placement.get("units", ["pixel"] * len(scale))
@@ -181,8 +187,8 @@ class RoiLayers:
         others = (other for other in self.model.layers if other is not layer)
         check_reach(reach, map(layer_reach, others))
 
-    def _placement(self, found: RoiLayer) -> Document:
-        """Return where a layer of ROIs lies: on the pixels of the image."""
+    def _find_placement(self, found: RoiLayer) -> Document:
+        """Return the scale, translation and units that place ROIs on the pixels of the image."""
         reference = self._reference()
         scale, translate = np.array(found.scale), np.array(found.translate)
         if reference is None:
@@ -190,9 +196,11 @@ class RoiLayers:
         count = len(found.axes)
         shared = min(count, reference.ndim)
         factors, offsets, units = np.ones(count), np.zeros(count), ["pixel"] * count
+        # Align at the last axis, as napari does. The image may have fewer axes than the ROIs.
         factors[-shared:] = reference.scale[-shared:]
         offsets[-shared:] = reference.translate[-shared:]
         units[-shared:] = reference.units[-shared:]
+        # An axis called "" is stretched over all planes, so the pixel size must not change it.
         plain = np.array([bool(axis) for axis in found.axes])
         factors, offsets = np.where(plain, factors, 1), np.where(plain, offsets, 0)
         return {
@@ -202,10 +210,10 @@ class RoiLayers:
         }
 
     def read(self, name: str | None = None) -> Iterator[ROI]:
-        """Yield the ROIs of the layer called ``name``, or of all that hold some.
+        """Yield the ROIs of the layer called ``name``, or of all layers that hold ROIs.
 
-        Label images of a pipeline are read only by name. Raises ``InvalidOptionError`` where no
-        layer for ROIs has this name.
+        Label images of a pipeline are read only by name. Raises ``InvalidOptionError`` if no layer
+        for ROIs has this name.
         """
         kinds = ("shapes", "points", "labels")
         layers = [layer for layer in self.model.layers if layer._type_string in kinds]
@@ -236,7 +244,7 @@ class RoiLayers:
         )
 
     def _to_pixels(self, layer: Layer, axes: Sequence[str]) -> Callable[[Pixels], Pixels]:
-        """Map the layer's coordinates through the world to pixels of the image below."""
+        """Return a function from the layer's coordinates to pixels of the image under it."""
         reference = self._reference()
         count = layer.ndim
         scale, translate = np.ones(count), np.zeros(count)
@@ -257,7 +265,7 @@ class RoiLayers:
         return (layer for group in self._rois.values() for layer, _ in group.values())
 
     def clear(self) -> None:
-        """Forget all; the layers are the caller's to remove."""
+        """Forget all layers. The caller removes them."""
         self._rois.clear()
 
     def forget(self, removed: Layer) -> None:
@@ -268,7 +276,7 @@ class RoiLayers:
                     del group[kind]
 
     def _reference(self) -> Layer | None:
-        """Return the image whose pixels ROIs are counted in: the first that came."""
+        """Return the first image of the window. Coordinates of ROIs are in its pixels."""
         return next((s.layer for s in self._images.values() if s.layer is not None), None)
 
     def _image_shape(self) -> tuple[int, int] | None:
@@ -297,9 +305,9 @@ class RoiLayers:
 
 
 MOST_FILLED = 2**28
-"""Pixels of the boxes around areas that ``labels=True`` fills: they take some seconds."""
+"""Most pixels in the boxes around areas that ``labels=True`` fills. They take some seconds."""
 _MOST_ROWS = 2**24
-"""That the outlines of these areas pass: likewise."""
+"""Most rows of pixels that the outlines of these areas cross. They take some seconds, too."""
 _PLACEMENT = ("scale", "translate", "units")
 _ROI_STYLE: dict[str, dict[str, Any]] = {
     "shapes": {"face_color": "transparent", "edge_color": "yellow", "edge_width": 1},
@@ -308,10 +316,10 @@ _ROI_STYLE: dict[str, dict[str, Any]] = {
 }
 
 
-def _filled(rois: Sequence[ROI]) -> list[ROI]:
-    """Return ROIs as the pixels inside; one that holds no pixel's centre stays as it is.
+def _fill_areas(rois: Sequence[ROI]) -> list[ROI]:
+    """Return ROIs as masks of the pixels inside. A ROI without a pixel's centre stays as it is.
 
-    Raises ``UnsupportedDataError`` if filling them would take more than seconds.
+    Raises ``UnsupportedDataError`` if filling them would take long.
     """
     pixels = rows = 0.0
     for roi in rois:
@@ -326,7 +334,7 @@ def _filled(rois: Sequence[ROI]) -> list[ROI]:
     ):
         if count > most:
             raise UnsupportedDataError(
-                f"{name.format(count)}, and labels=True fills areas of at most {most}: save "
+                f"{name.format(count)}, but labels=True fills areas of at most {most}: save "
                 "them without labels=True, or save fewer at a time"
             )
     return [_mask_of(roi) for roi in rois]
@@ -350,7 +358,7 @@ def _content(layer: Layer) -> tuple[Value, Sequence[str]]:
 
 
 def _ends(found: RoiLayer) -> NDArray[np.float64]:
-    """Return the least and the greatest of the data's coordinates; NaN if there are none."""
+    """Return the least and the greatest coordinates of the data, or NaN without ROIs."""
     if found.type == "labels":
         size = np.shape(found.data)
         return np.array([np.zeros(len(size)), np.array(size) - 1.0])
@@ -360,10 +368,11 @@ def _ends(found: RoiLayer) -> NDArray[np.float64]:
     return np.array([rows.min(axis=0), rows.max(axis=0)])
 
 
-def _drawn(found: RoiLayer, show: Callable[[RoiLayer], Result]) -> Result:
-    """Show ROIs, those polygons as lines that napari cannot fill, or not in time.
+def _draw(found: RoiLayer, show: Callable[[RoiLayer], Result]) -> Result:
+    """Show ROIs. Polygons that napari cannot fill, or not in time, are shown as lines.
 
-    napari's triangulators give up on some polygons that cross or touch themselves.
+    napari's triangulators fail for some polygons that cross or touch themselves. So this tries
+    three times: with tangled polygons as lines, with crossing ones, and with all of them.
     """
     polygons = [row for row, kind in enumerate(found.shape_types) if kind == "polygon"]
     outlines = [found.data[row][:, -2:] for row in polygons]
@@ -393,16 +402,16 @@ def _without_reports(show: Callable[[], Result]) -> Result:
     try:
         return show()
     except RuntimeError as error:
-        # Each failure leaves files for napari's developers in the temporary directory.
+        # napari writes a report for its developers into the temporary directory at each failure.
         for report in re.findall(r"\S+napari_\w+_triang_\S+", str(error)):
             Path(report).unlink(missing_ok=True)
         raise
 
 
 def _fill(layer: Layer, found: RoiLayer) -> None:
-    """Give a layer other ROIs. If it raises, the layer may be empty."""
+    """Replace the ROIs of a layer. If it raises, the layer may be empty."""
     if found.type == "shapes":
-        _drawn(
+        _draw(
             found,
             lambda shown: setattr(
                 layer, "data", list(zip(shown.data, shown.shape_types, strict=True))
@@ -411,11 +420,12 @@ def _fill(layer: Layer, found: RoiLayer) -> None:
     else:
         layer.data = found.data
     layer.features = found.features
+    # Set the defaults last: setting features has changed them.
     if found.type != "labels":
         layer.feature_defaults = found.feature_defaults
 
 
-def _emptied(found: RoiLayer) -> RoiLayer:
+def _empty(found: RoiLayer) -> RoiLayer:
     """Return the same layer without any ROI."""
     rows = {name: column[: found.type == "labels"] for name, column in found.features.items()}
     data = found.data

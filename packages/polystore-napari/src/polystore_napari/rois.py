@@ -1,4 +1,4 @@
-"""ROIs as napari layers hold them; imports neither napari nor Qt.
+"""Convert ROIs to the data of napari's layers. Imports neither napari nor Qt.
 
 :mod:`.shapes` turns each shape into rows, and :mod:`.drawn` reads the layers back.
 
@@ -8,15 +8,16 @@ Polygon, Polyline, Line             shapes: ``polygon``, ``path``, ``line``
 Composite                           shapes: a ``polygon`` for each part
 a polygon that napari cannot fill   shapes: a ``path`` that ends where it begins
 Points                              points: a row for each
-Mask                                labels: a label for each; what overlaps is another layer
+Mask                                labels: a label for each, overlaps in other layers
 =================================== ===================================================
 
-Both sides count (y, x) from the centre of the first pixel, so no coordinate is shifted.
+Both sides count (y, x) from the centre of the first pixel, so coordinates are not shifted.
 
-**Planes.** napari aligns the axes of layers at the last one. A ROI that belongs to a plane of
-slider axes goes to a layer with the axes from the first of these on. Where it has no plane of
-a later one, that axis is called "" and stretched by :data:`STRETCH`: its only plane then fills
-the slider. A ROI of no plane goes to a layer of y and x.
+**Planes.** napari aligns the axes of layers at the last one. If the position of a ROI has a slider
+axis, its layer has all axes from that one on. If the position does not have a later axis, that axis
+is called "" and stretched by :data:`STRETCH`, so that its only plane fills the slider. For example,
+a ROI with t and without z in a window of t, z, y, x has the axes ("t", "", "y", "x"). A ROI without
+a plane goes to a layer of y and x.
 """
 
 from __future__ import annotations
@@ -51,19 +52,20 @@ __all__ = [
 ]
 
 STRETCH = 2.0**73
-"""Scale of an axis called "". napari shows a shape near its plane, but lets a mouse take it only
-exactly there: 1 plus a slider's position / STRETCH is 1.0, up to a million planes."""
+"""Scale of an axis called "". napari shows a shape near its plane, but a mouse can select it only
+exactly in the plane. With this scale, 1 + position / STRETCH is exactly 1.0 for up to a million
+planes, so every position is in the plane."""
 MOST_PIXELS = 2**31
-"""Of the labels layers that some masks need, all their planes together."""
+"""Most pixels of the labels layers for some masks, with all their planes."""
 MOST_LABELS_LAYERS = 16
-"""Of masks that cover each other: each layer takes a window a quarter of a second."""
+"""Most labels layers for masks that overlap. Each one takes a quarter of a second to add."""
 MOST_VERTICES = 2**19
-"""Of one shapes layer: they take napari 5 to 20 seconds, in which it answers nobody."""
+"""Most vertices of one shapes layer. They keep napari busy for 5 to 20 seconds."""
 _VERTICES_OF_A_SHAPE = 8
-"""A shape takes napari as long as so many vertices, besides its own."""
+"""A shape takes as long as this many vertices, in addition to its own."""
 
 POSITIONED = ("c", "z", "t")
-"""Axes that the position of a ROI has."""
+"""Axes that the position of a ROI can have."""
 
 LayerType: TypeAlias = Literal["shapes", "points", "labels"]
 Plane: TypeAlias = tuple[int, ...]
@@ -71,42 +73,47 @@ Plane: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RoiLayer:
-    """What one napari layer holds to show some ROIs.
+    """The data of one napari layer that shows some ROIs.
 
-    ``features`` that are assigned to an existing layer reset its ``feature_defaults`` to the
-    last row: assign those afterwards, or what a user draws next takes that ROI's name.
+    If you assign ``features`` to an existing layer, napari resets its ``feature_defaults`` to the
+    last row. Assign ``feature_defaults`` afterwards, or the next shape that a user draws gets the
+    name of that ROI.
     """
 
     type: LayerType
     data: Sequence[NDArray[np.float64]] | NDArray[Any]
     """Shapes: vertices of each, shape (n, D). Points: shape (n, D). Labels: an image."""
     axes: tuple[str, ...]
-    """Of the data: sliders, "y" and "x"; "" for one that is shown on each plane."""
+    """Axes of the data: sliders, "y" and "x". "" is an axis whose only plane is always shown."""
     features: dict[str, NDArray[Any]]
     """Shapes and points: "name" and "roi" (an index into ``rois``) of each row. Labels: "index"
-    (the label, which is one more than that into ``rois``) and "name", the background first."""
+    (the label, which is the index into ``rois`` plus 1) and "name", the background first."""
     rois: tuple[ROI, ...]
-    """What the rows came from: the ``known`` of :func:`.from_layer`."""
+    """The ROIs of the rows: the ``known`` of :func:`.from_layer`."""
     saved: int
-    """How many of ``rois`` the pipeline has saved: the first. The user has added the others."""
+    """Number of ``rois`` that the pipeline has saved. They are the first. The others are the
+    user's."""
     shape_types: tuple[str, ...] = ()
-    """Of each item of a shapes layer's data."""
+    """Type of each item of a shapes layer's data."""
     translate: tuple[float, ...]
-    """Of each axis, in pixels: where labels begin. Of "", as it is."""
+    """Position of the first pixel on each axis, in pixels of the image. Axes "" are not scaled."""
 
     @property
     def scale(self) -> tuple[float, ...]:
-        """Of each axis, to be multiplied with the image's; of "", as it is."""
+        """Scale of each axis, relative to the image. Axes "" are not multiplied."""
         return tuple(1.0 if axis else STRETCH for axis in self.axes)
 
     @property
     def feature_defaults(self) -> dict[str, object]:
-        """The features of what a user draws: no ROI yet. A labels layer has none."""
+        """Features of a shape that a user draws. It is not one of ``rois``."""
         return {} if self.type == "labels" else {"name": "", "roi": -1}
 
     @property
     def arguments(self) -> dict[str, object]:
-        """For napari's ``add_shapes``, ``add_points`` or ``add_labels``, over pixels of size 1."""
+        """Arguments of napari's ``add_shapes``, ``add_points`` or ``add_labels``.
+
+        They fit an image with pixels of size 1.
+        """
         given: dict[str, object] = {
             "data": self.data,
             "features": self.features,
@@ -120,7 +127,7 @@ class RoiLayer:
         return given
 
     def with_lines(self, chosen: Collection[int]) -> RoiLayer:
-        """Return a shapes layer where the polygons in ``chosen`` rows are closed paths."""
+        """Return a shapes layer with the polygons in the rows ``chosen`` as closed paths."""
         rows = enumerate(zip(self.data, self.shape_types, strict=True))
         drawn = [
             (np.concatenate((vertices, vertices[:1])), "path")
@@ -135,7 +142,7 @@ class RoiLayer:
         )
 
     def to_pixels(self, coordinates: Pixels) -> NDArray[np.float64]:
-        """Return where coordinates of the layer's data, shape (n, D), lie in the image."""
+        """Convert coordinates of the layer's data, shape (n, D), to pixels of the image."""
         moved: NDArray[np.float64] = coordinates * np.array(self.scale) + self.translate
         return moved
 
@@ -147,19 +154,19 @@ def to_layers(
     shape: tuple[int, int] | None = None,
     added: Iterable[ROI] = (),
 ) -> list[RoiLayer]:
-    """Return the layers that show the ROIs: few, and in the order of their first ROIs.
+    """Return as few layers as possible that show the ROIs, in the order of their first ROIs.
 
     Args:
-        rois: to be shown.
-        sliders: names of the window's axes before y and x; what a ROI's position says about
-            others, such as "c" where channels are layers, is kept and not shown.
-        shape: height and width of the image, which labels layers cover at least.
-        added: ROIs of the user, which come after ``rois`` in their layers.
+        rois: ROIs of the pipeline.
+        sliders: Names of the window's axes before y and x. An axis of a position that is not a
+            slider, such as "c" when channels are layers, is kept and not shown.
+        shape: Height and width of the image. Labels layers cover at least this area.
+        added: ROIs of the user. They come after ``rois`` in their layers.
 
     Raises:
-        UnsupportedDataError: masks that need more than :data:`MOST_PIXELS` or
-            :data:`MOST_LABELS_LAYERS`, shapes of more than :data:`MOST_VERTICES`, or a shape
-            that is unknown here.
+        UnsupportedDataError: Masks need more than :data:`MOST_PIXELS` or
+            :data:`MOST_LABELS_LAYERS`, shapes have more than :data:`MOST_VERTICES`, or a shape
+            is of an unknown class.
     """
     groups: dict[tuple[LayerType, tuple[str, ...]], tuple[list[ROI], list[ROI]]] = {}
     for number, some in enumerate((rois, added)):
@@ -194,7 +201,7 @@ def _index(position: Position, axis: str) -> int | None:
 
 
 def _plane(roi: ROI, axes: Sequence[str], stretched: int) -> Plane:
-    """Return the leading coordinates; ``stretched`` is that of an axis called ""."""
+    """Return the coordinates before y and x. An axis called "" has the coordinate ``stretched``."""
     indices = (_index(roi.position, axis) for axis in axes[:-2])
     return tuple(stretched if index is None else index for index in indices)
 
@@ -202,9 +209,9 @@ def _plane(roi: ROI, axes: Sequence[str], stretched: int) -> Plane:
 def _vertices(
     type: LayerType, rois: Sequence[ROI], saved: int, axes: tuple[str, ...]
 ) -> RoiLayer:
-    """A shapes layer has a row for each outline, a points layer one for each point."""
+    """Return a shapes layer with a row for each outline, or a points layer with one per point."""
     outlines = [(number, *o) for number, roi in enumerate(rois) for o in to_outlines(roi.shape)]
-    data = [_lifted(outline, _plane(rois[at], axes, 1)) for at, _, outline in outlines]
+    data = [_lift(outline, _plane(rois[at], axes, 1)) for at, _, outline in outlines]
     is_shapes = type == "shapes"
     if is_shapes:
         _check_vertices(data)
@@ -214,7 +221,7 @@ def _vertices(
         type=type,
         data=data if is_shapes else np.concatenate(data),
         axes=axes,
-        features={"name": _texts([rois[at].name for at in numbers]), "roi": numbers},
+        features={"name": _make_column([rois[at].name for at in numbers]), "roi": numbers},
         rois=tuple(rois),
         saved=saved,
         shape_types=tuple(kind for _, kind, _ in outlines) if is_shapes else (),
@@ -226,20 +233,21 @@ def _check_vertices(outlines: Sequence[NDArray[np.float64]]) -> None:
     count = sum(map(len, outlines))
     if count + _VERTICES_OF_A_SHAPE * len(outlines) > MOST_VERTICES:
         raise UnsupportedDataError(
-            f"{len(outlines)} outlines have {count} vertices, and a napari layer draws at most "
+            f"{len(outlines)} outlines have {count} vertices, but a napari layer draws at most "
             f"{MOST_VERTICES} (each outline counts for {_VERTICES_OF_A_SHAPE} more): save areas "
             "with labels=True, or save fewer at a time"
         )
 
 
-def _lifted(outline: NDArray[np.float64], plane: Plane) -> NDArray[np.float64]:
+def _lift(outline: NDArray[np.float64], plane: Plane) -> NDArray[np.float64]:
     lifted = np.empty((len(outline), len(plane) + 2))
     lifted[:, :-2], lifted[:, -2:] = plane, outline
     return lifted
 
 
-def _texts(texts: Sequence[str]) -> NDArray[np.object_]:
-    # napari calls np.asarray on a list: each row as wide as the longest, and no NUL at the end.
+def _make_column(texts: Sequence[str]) -> NDArray[np.object_]:
+    # Give napari an array: np.asarray of a list would use the width of the longest text for each
+    # row, and drop NUL characters at the end.
     column = np.empty(len(texts), object)
     column[:] = texts
     return column
@@ -248,7 +256,9 @@ def _texts(texts: Sequence[str]) -> NDArray[np.object_]:
 def _labels(
     rois: Sequence[ROI], saved: int, axes: tuple[str, ...], shape: tuple[int, int]
 ) -> Iterator[RoiLayer]:
-    """Each mask goes to the first image where its pixels are free."""
+    """Yield labels layers. Each mask goes to the first layer where its pixels are free."""
+    # First compute the box of all masks in all planes, because every layer must have its size. Then
+    # put one mask after another into the first image that is free at its pixels.
     masks = [roi.shape for roi in rois if isinstance(roi.shape, Mask)]
     planes = np.array([_plane(roi, axes, 0) for roi in rois], np.int64).reshape(len(rois), -1)
     starts = np.column_stack((planes, [mask.origin for mask in masks]))
@@ -280,7 +290,7 @@ def _labels(
             axes=axes,
             features={
                 "index": np.arange(len(members) + 1),
-                "name": _texts(["", *(roi.name for roi in members)]),
+                "name": _make_column(["", *(roi.name for roi in members)]),
             },
             rois=tuple(members),
             saved=sum(number < saved for number in numbers),
@@ -297,7 +307,7 @@ def _lengths(lengths: NDArray[np.int64]) -> tuple[int, ...]:
     found: list[int] = lengths.tolist()
     if math.prod(found) > MOST_PIXELS:
         raise UnsupportedDataError(
-            f"the masks and the planes between them are {' x '.join(map(str, found))} pixels, and "
+            f"the masks and the planes between them are {' x '.join(map(str, found))} pixels, but "
             f"a labels layer shows at most {MOST_PIXELS}: save masks of fewer planes at a time, "
             "or save polygons"
         )
@@ -308,7 +318,7 @@ def _check_layers(count: int, lengths: tuple[int, ...]) -> None:
     if count > MOST_LABELS_LAYERS or count * math.prod(lengths) > MOST_PIXELS:
         size = " x ".join(map(str, lengths))
         raise UnsupportedDataError(
-            f"the masks overlap and need at least {count} labels layers of {size} pixels, and "
+            f"the masks overlap and need at least {count} labels layers of {size} pixels, but "
             f"polystore adds at most {MOST_LABELS_LAYERS} layers and {MOST_PIXELS} pixels: save "
             "fewer masks at a time, or save polygons"
         )

@@ -1,4 +1,4 @@
-"""The rows of a napari layer as the shape of a ROI; imports neither napari nor Qt."""
+"""Convert the rows of a napari layer to the shape of a ROI. Imports neither napari nor Qt."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ __all__ = ["from_labels", "from_outlines", "is_part"]
 
 
 def is_part(outline: Outline, origin: Shape | None) -> bool:
-    """Whether an outline is an area of the composite that it began with."""
+    """Whether an outline is an area, and ``origin`` is a composite."""
     kind, coordinates = outline
     is_area = kind in ("polygon", "rectangle") and len(coordinates) > 2
     return is_area and isinstance(origin, Composite)
 
 
 def from_outlines(outlines: Sequence[Outline], origin: Shape | None) -> Shape:
-    """Return the origin if that is what the layer still shows, else what it shows now."""
+    """Return the origin if the layer still shows it, or else the shape that it shows now."""
     if origin is not None and _agree(outlines, to_outlines(origin)):
         return origin
     if all(is_part(outline, origin) for outline in outlines):
@@ -70,17 +70,19 @@ def _agree(these: Sequence[Outline], those: Sequence[Outline]) -> bool:
 
 
 def _precision(coordinates: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of float32, in which Shapes layers store, and what no mouse moves."""
+    """Return the precision of float32, the type of Shapes layers. No mouse moves less."""
     precision: NDArray[np.float64] = np.abs(coordinates) * 2.0**-23 + 1e-6
     return precision
 
 
 def _box(kind: str, corners: NDArray[np.float64], angle: float) -> Shape:
-    """Return a rectangle or ellipse, described by the angle that is nearest to ``angle``.
+    """Return a rectangle or ellipse, with the description that is nearest to ``angle``.
 
-    The corners of both need not be square, as scaling several turned shapes at once skews them:
-    a skewed rectangle is a polygon, a skewed ellipse is another ellipse.
+    The corners need not be right angles, because scaling several turned shapes together skews
+    them. A skewed rectangle is a polygon. A skewed ellipse is another ellipse.
     """
+    # Two sides of the box. It is a parallelogram if the gap is 0, and has right angles if the
+    # product of the sides is 0, within the precision of float32.
     sides = np.diff(corners[:3], axis=0)
     tolerance = 4 * float(_precision(corners).max())
     gap = np.abs(corners[0] - corners[1] + corners[2] - corners[3]).max()
@@ -94,6 +96,7 @@ def _box(kind: str, corners: NDArray[np.float64], angle: float) -> Shape:
     ):
         return Polygon(corners)
     found = math.degrees(math.atan2(-sides[0, 0], sides[0, 1]))
+    # Turning by 90° and swapping the sides gives the same shape. Choose the nearest to ``angle``.
     quarters = round((angle - found) / 90)
     size = (width, height) if quarters % 2 else (height, width)
     made = Ellipse if kind == "ellipse" else Rectangle
@@ -101,7 +104,8 @@ def _box(kind: str, corners: NDArray[np.float64], angle: float) -> Shape:
 
 
 def from_labels(labels: Pixels, origin: tuple[int, int]) -> Iterator[tuple[int, Mask]]:
-    """Return each label of a plane, and its pixels."""
+    """Yield each label of a plane, and the mask of its pixels."""
+    # Sort the pixels by label, instead of comparing the whole plane with each label.
     y, x = np.nonzero(labels)
     values = labels[y, x]
     order = np.argsort(values, kind="stable")

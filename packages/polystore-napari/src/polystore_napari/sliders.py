@@ -1,4 +1,4 @@
-"""The sliders of one window: they follow what came last, and a text says where they are."""
+"""Move the sliders of a window to the latest image, and show their position as text."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ __all__ = ["Sliders"]
 
 
 class Sliders:
-    """Moves the sliders of a window until the user does, and tells their position."""
+    """Move the sliders of a window until the user moves one, and show their position."""
 
     def __init__(self, model: ViewerModel, images: dict[Key, Shown]) -> None:
-        """``images`` are those of the window, also the ones that come later."""
+        """``images`` is the dict of the window's images, which changes later."""
         self.model = model
         self._images = images
         self._followed: dict[int, int] = {}
-        """Step of each slider, counted from the right, as it was set here last."""
+        """Step of each slider as we set it last. Sliders are counted from the right."""
         self._told = ""
         model.dims.events.current_step.connect(self.tell)
 
     def follow(self, key: Key, at: tuple[str, ...]) -> None:
-        """Show what came last, unless the user has moved a slider since this was done."""
+        """Show the latest image, unless the user has moved a slider since the last call."""
         shown = self._images.get(key)
         if shown is None or shown.layer is None:
             return
         dims = self.model.dims
         behind = shown.layer.ndim  # axes from the layer's first slider to the right end
         steps = {at - behind: step for at, step in enumerate(shown.stack.index(at))}
+        # If a slider is not where we set it, the user has moved it, and wants it to stay there.
         moved = any(
             dims.current_step[axis] != step
             for axis, step in self._followed.items()
@@ -50,11 +51,11 @@ class Sliders:
         self.tell()
 
     def forget(self) -> None:
-        """Follow again, also where the user has moved a slider: their steps mean others now."""
+        """Follow again, even if the user has moved a slider. Steps mean other images now."""
         self._followed.clear()
 
     def tell(self, event: Value = None) -> None:
-        """Say which well, field or file the sliders are at: napari shows numbers alone."""
+        """Show which well, field or file the sliders are at. napari shows only numbers."""
         overlay = find_overlay(self.model, "text")
         for shown in reversed(self._images.values()):
             if shown.layer is not None and shown.stack.sliders:

@@ -1,4 +1,4 @@
-"""What napari takes as the data of an image layer: one array, or the levels of a large one."""
+"""Make the data of an image layer: one array, or the levels of a large image."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["check_held", "is_stored", "layer_data", "level_shapes", "sample_pixels"]
 
 _MOST = 16 << 20
-"""Bytes of a file that napari reads to answer a question."""
+"""Most bytes of a file that napari reads to answer a query."""
 
 
 def layer_data(stack: Stack, *, labels: bool) -> Value:
-    """Return the data of a layer: a list if it has several levels, from fine to coarse.
+    """Return the data of a layer. Several levels make a list, from fine to coarse.
 
-    Only label images that are in memory can be painted.
+    The user can only paint in label images that are in memory.
     """
     view = stack.snapshot()
     levels = view.levels
@@ -36,10 +36,10 @@ def layer_data(stack: Stack, *, labels: bool) -> Value:
 
 
 class Crop:
-    """A box of a lazy array, which is read when it is made an array, or indexed with numbers.
+    """A box of a lazy array. It is read when it is converted to an array, or indexed with numbers.
 
-    napari cuts the part that is on the screen out of all planes of a level, and then takes one of
-    them. If the first step read pixels, it would read all planes.
+    napari first cuts the part on the screen out of all planes of a level, and then takes one plane.
+    If the first step read pixels, it would read all planes.
     """
 
     def __init__(self, array: LazyArray, box: Sequence[range] | None = None) -> None:
@@ -71,18 +71,18 @@ class Crop:
 def _slice(chosen: range | int) -> slice | int:
     if isinstance(chosen, int):
         return chosen
-    # A range that goes down to 0 ends at -1, which counts from the end in a slice.
+    # A range that goes down to 0 stops at -1. In a slice, -1 would mean the last index.
     return slice(chosen.start, chosen.stop if chosen.stop >= 0 else None, chosen.step)
 
 
 def is_stored(stack: Stack) -> bool:
-    """Whether a stack shows files, and not arrays in memory."""
+    """Whether a stack shows files instead of arrays in memory."""
     return any(isinstance(block, Part) for block in stack.blocks())
 
 
 def level_shapes(data: Value) -> list[tuple[int, ...]]:
     """Return the shape of each level of a layer's data."""
-    levels = data if isinstance(data, Sequence) else [data]  # napari's own, of several levels
+    levels = data if isinstance(data, Sequence) else [data]  # napari's MultiScaleData is one
     return [tuple(level.shape) for level in levels]
 
 
@@ -92,11 +92,11 @@ def check_held(item: Image, blocks: Sequence[Value]) -> None:
     nbytes = sum(block.nbytes for block in blocks)
     if source is not None and (item.sliders or nbytes > _MOST):
         raise UnsupportedDataError(
-            f"{item.path!r} is shown from {source.path!r}, and napari does not hold its pixels: "
-            f"open that with backend {source.backend!r}"
+            f"{item.path!r} is shown from {source.path!r}, so napari does not hold its pixels: "
+            f"open {source.path!r} with backend {source.backend!r}"
         )
 
 
 def sample_pixels(block: Block) -> Pixels:
-    """Return the pixels that display limits are chosen from: of a file a part that is in memory."""
+    """Return the pixels for display limits. For a file, return the sample that is in memory."""
     return np.asarray(block.sample if isinstance(block, Part) else block)

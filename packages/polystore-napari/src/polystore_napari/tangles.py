@@ -1,8 +1,8 @@
-"""Which polygons napari fills in bounded time; imports neither napari nor Qt.
+"""Find the polygons that napari cannot fill quickly. Imports neither napari nor Qt.
 
-napari cuts a polygon into triangles. The time for that grows with the number of its vertices, and
-with the number of times that its edges cross: a scribble of 3,000 vertices takes 7 seconds, a
-cell's contour of as many 0.07. A line along the same edges takes 0.03.
+napari cuts a polygon into triangles. The time grows with the number of vertices, and with the
+number of times that the edges cross. For example, a scribble of 3,000 vertices takes 7 seconds. The
+contour of a cell with as many vertices takes 0.07 seconds, and a line along the same edges 0.03.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 __all__ = ["MOST_CROSSINGS", "count_crossings", "find_tangled"]
 
 MOST_CROSSINGS = 2**16
-"""Of all polygons that are filled together: they take napari half a second."""
+"""Most crossings of all polygons in a layer. They take napari half a second."""
 _FREE = 128
-"""Of each polygon: they take no longer than a polygon does without them."""
+"""Crossings that any polygon may have, because they do not take measurable time."""
 _MOST_PAIRS = 2**24
-"""Of edges that are compared for all polygons together: they take half a second."""
+"""Most pairs of edges that are compared for all polygons. They take half a second."""
 _PAIRS_AT_ONCE = 2**20  # 64 MiB
 
 
 def find_tangled(outlines: Sequence[NDArray[np.float64]]) -> list[bool]:
-    """Return which polygons cross themselves too often for all of them to be filled.
+    """Return for each polygon whether it crosses itself too often to be filled.
 
-    Each polygon may use an equal part of :data:`MOST_CROSSINGS`, and a few in any case.
+    Each polygon may have an equal share of :data:`MOST_CROSSINGS`, and :data:`_FREE` in any case.
 
     Args:
-        outlines: (y, x) of the vertices of each polygon, shape (n, 2).
+        outlines: Vertices (y, x) of each polygon, shape (n, 2).
     """
     most = max(_FREE, MOST_CROSSINGS // max(1, len(outlines)))
     can_be = [len(outline) * (len(outline) - 3) / 2 > most for outline in outlines]
@@ -43,10 +43,9 @@ def find_tangled(outlines: Sequence[NDArray[np.float64]]) -> list[bool]:
 
 
 def count_crossings(outlines: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Return how many pairs of each polygon's edges cross or touch, neighbours left out.
+    """Return for each polygon how many pairs of its edges cross or touch, except neighbours.
 
-    It is infinity for a polygon with so many edges next to each other that comparing them would
-    take long.
+    The result is infinity if a polygon has so many near edges that comparing them takes long.
     """
     if not outlines:
         return np.zeros(0)
@@ -56,6 +55,8 @@ def count_crossings(outlines: Sequence[NDArray[np.float64]]) -> NDArray[np.float
         order, near = edges.near(axis)
         orders.append(order)
         counts.append(np.bincount(owner[order], near, len(outlines)))
+    # Two edges can cross only if they overlap on both axes. Compare the pairs that overlap on the
+    # axis with fewer of them.
     pairs = np.minimum(*counts)
     crossings = np.where(pairs > min(_PAIRS_AT_ONCE, _MOST_PAIRS // len(outlines)), np.inf, 0)
     for axis in (0, 1):
@@ -67,11 +68,11 @@ def count_crossings(outlines: Sequence[NDArray[np.float64]]) -> NDArray[np.float
 
 
 class _Edges:
-    """The edges of polygons, those without length left out."""
+    """The edges of polygons, without edges of length 0."""
 
     def __init__(self, outlines: Sequence[NDArray[np.float64]]) -> None:
         lengths = np.array([len(outline) for outline in outlines])
-        # napari rounds them.
+        # Round as napari does: two vertices may become one.
         start = np.concatenate(outlines).astype(np.float32).astype(np.float64)
         after = np.arange(1, len(start) + 1)
         ends = np.cumsum(lengths)
@@ -85,13 +86,14 @@ class _Edges:
         self.counts = np.bincount(self.owner, minlength=len(outlines))
 
     def near(self, axis: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        """Return edges in order of an axis, and how many that follow begin before each ends."""
+        """Return the edges sorted along an axis, and how many of the next ones overlap each."""
         low, high = self.low[:, axis], self.high[:, axis]
         bottom, top = np.full(len(self.counts), np.inf), np.full(len(self.counts), -np.inf)
         np.minimum.at(bottom, self.owner, low)
         np.maximum.at(top, self.owner, high)
         extent = np.where(top > bottom, top - bottom, 1)[self.owner]
-        # One polygon after another: rounding may add pairs, but loses none.
+        # Put one polygon after another on the axis, so that one sort is enough for all. Rounding
+        # may add pairs, but cannot lose any.
         begins = (low - bottom[self.owner]) / extent + 2 * self.owner
         stops = (high - bottom[self.owner]) / extent + 2 * self.owner
         order = np.argsort(begins, kind="stable")
@@ -101,7 +103,7 @@ class _Edges:
     def pairs(
         self, axis: int, chosen: NDArray[np.bool_]
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-        """Yield the pairs of edges of chosen polygons that overlap on an axis, some at a time."""
+        """Yield arrays of pairs of edges of the chosen polygons that overlap on an axis."""
         order, near = self.near(axis)
         near = np.where(chosen[self.owner[order]], near, 0)
         groups = np.cumsum(near) // _PAIRS_AT_ONCE

@@ -1,4 +1,4 @@
-"""The viewer's side: napari windows that show what a receiver takes in."""
+"""Show the deliveries of a receiver in windows of napari."""
 
 from __future__ import annotations
 
@@ -34,32 +34,36 @@ __all__ = ["NapariViewer"]
 
 log = logging.getLogger("polystore.napari")
 
-_SWITCH = 0.0005  # seconds
-_PULSE = 5  # milliseconds
+_SWITCH = 0.0005  # seconds after which a thread gives the interpreter to another one
+_PULSE = 5  # milliseconds between two beats
 _ABOUT_ALL = ("layers", "quit")
-"""Questions about all windows; the others are about one."""
+"""Queries about all windows. The others are about one window."""
 
 
 @dataclass(slots=True)
 class _Window:
-    """One napari window with its layers, and those who wait until it is painted."""
+    """One napari window with its layers, and the values that wait until it is painted."""
 
     viewer: napari.Viewer
     main: QMainWindow | None
     layers: Layers
     unpainted: Unpainted = field(default_factory=Unpainted)
     is_fitted: bool = False
-    """Whether the camera is on the layers: panels and sliders that come with the first one take
-    room from the canvas after napari has done that."""
+    """Whether the camera was set again after the first layer. napari sets it when the layer comes,
+    and afterwards its panels and sliders make the canvas smaller."""
 
     def fit(self) -> None:
+        """Set the camera to the layers, once."""
         if not self.is_fitted and self.viewer.layers:
             self.is_fitted = True
             self.viewer.reset_view()
 
 
 class _Events(QObject):
-    """What comes from other threads and from windows, as signals of Qt."""
+    """Signals of Qt for events of other threads and of windows.
+
+    Any thread may emit ``woken``. Qt delivers it in the thread of the windows.
+    """
 
     woken = Signal()
     closing = Signal(object)
@@ -70,7 +74,8 @@ class _Events(QObject):
         self._asked: QObject | None = None
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - Qt's name
-        # napari asks whether it may close, and stays if not: it is closed when it is hidden.
+        # A close event does not mean that the window closes: napari may ask its user first. The
+        # window is closed when it is hidden after that.
         if event.type() == QEvent.Type.Close:
             self._asked = watched
         elif event.type() == QEvent.Type.Hide and self._asked is watched:
@@ -80,14 +85,21 @@ class _Events(QObject):
 
 
 class NapariViewer(Viewer):
-    """Shows in ``viewer``, and in further windows where a layout asks for them.
+    """Show values in ``viewer``, and in more windows if a layout asks for them.
 
-    Lives in the thread of Qt. The receiver's thread calls ``accept`` and ``wake`` alone. These read
-    ``_closed``, set ``_is_due``, and use ``_planner``, which has a lock.
-
-    ``name`` is what backends know it by, ``listen`` an address for producers of other machines:
-    see ``Receiver``.
+    Args:
+        viewer: The napari window for the main window of layouts.
+        name: Name that backends use for it.
+        listen: Address for producers of other machines. See ``Receiver``.
+        on_quit: Called after the query "quit" was answered.
     """
+
+    # It has no lock. The thread of Qt runs everything except accept and wake, which the receiver's
+    # thread calls. These two use:
+    #   _closed: they only read it, and one step of a set is atomic
+    #   _is_due: both threads set it. A signal too many is harmless
+    #   _planner: it has a lock
+    #   _events.woken: Qt queues the signal for its own thread
 
     kind = KIND
     opens_sources = True
@@ -100,15 +112,16 @@ class NapariViewer(Viewer):
         listen: str | None = None,
         on_quit: Callable[[], None] | None = None,
     ) -> None:
-        # The receiver's thread asks for the interpreter several times for each image; by default
-        # a painting viewer lets it wait 5 ms each time, and the pipeline with it.
+        # The receiver's thread needs the interpreter several times for each image. By default, a
+        # painting viewer makes it wait 5 ms each time, and the pipeline waits with it.
         sys.setswitchinterval(min(sys.getswitchinterval(), _SWITCH))
         _keep_programs()
         self.version = napari.__version__
         self._events = _Events()
         self.changed = self._events.changed
-        """A signal: something came."""
+        """Signal of Qt, emitted when something came."""
         self.shown = 0
+        """Number of values that were shown."""
         self._on_quit = on_quit
         self._planner = Planner(check_new)
         self._windows: dict[str, _Window] = {}
@@ -127,7 +140,12 @@ class NapariViewer(Viewer):
         )
         self._is_due = False
         self._late: list[Delivery] = []
-        """What was taken, and waits for its window to be opened."""
+        """Deliveries that wait until their window is opened."""
+        # The timers. All of them belong to the thread of Qt:
+        #   _flush_timer starts the next flush.
+        #   _after_timer fires when the event loop has painted the flush.
+        #   _hidden_timer runs while producers wait for windows that may be hidden.
+        #   _pulse_timer runs after the first query "pulse", to measure how long Qt was busy.
         self._pacing = Pacing()
         self._pulse = Pulse()
         self._pulse_timer = QTimer(self._events, interval=_PULSE)
@@ -144,8 +162,9 @@ class NapariViewer(Viewer):
         self.receiver = Receiver(self, name, listen=listen)
         self._log = ViewerLog(self.receiver.endpoint, self.version)
         self.closed_how = "by its user"
-        """What the log says when it is closed: set before."""
-        self._adopt("", viewer)  # last: a window that is watched closes the receiver
+        """Text for the log when it is closed. Set it before you close the viewer."""
+        # Adopt the window last: closing it closes the receiver, which must exist by then.
+        self._adopt("", viewer)
 
     # ── the receiver's thread ────────────────────────────────────────────────────────────
 
@@ -160,31 +179,33 @@ class NapariViewer(Viewer):
         return self._planner.plan(item, "rois")
 
     def wake(self) -> None:
-        if not self._is_due:  # one signal, however much comes until it is heard
+        if not self._is_due:  # one signal is enough for everything until the next flush
             self._is_due = True
             self._events.woken.emit()
 
     # ── the thread of Qt ─────────────────────────────────────────────────────────────────
 
     def _schedule(self) -> None:
-        """Flush when the last one has been painted, and as much again is left to others."""
+        """Plan the next flush. Before it, the last one is painted, and others get some time."""
         if not self._pacing.is_busy:
             self._flush_timer.start(int(self._pacing.pause() * 1000))
 
     def _flush(self) -> None:
+        # Reset before taking: a delivery that comes after take sets it again, and is not lost.
         self._is_due = False
         self._pacing.begin()
         try:
             self._show_taken()
         finally:
-            # Its time is up when all that the change has caused is done: painting costs most.
+            # End the measurement in the next turn of the event loop, when Qt has also painted the
+            # change. Painting takes most of the time.
             self._after_timer.start(0)
 
     def _show_taken(self) -> None:
-        """Show and answer all that was taken, in order, but open one window at most.
+        """Show and answer all deliveries in order, but open at most one window.
 
-        napari needs up to a second for a window. Values for further windows wait for the next
-        turn of the event loop, and so do the questions about these windows that came after them.
+        napari needs up to a second to open a window. Values for other new windows wait for the
+        next turn of the event loop, and so do later queries about these windows.
         """
         by_window: dict[str, list[Delivery]] = {}
         opened: str | None = None
@@ -195,7 +216,7 @@ class NapariViewer(Viewer):
             if window in late or (window is None and late):
                 self._late.append(delivery)
             elif isinstance(delivery.item, Query):
-                self._show(by_window)  # a question is about all that came before it
+                self._show(by_window)  # the answer must include all values that came before
                 by_window = {}
                 self._reply(delivery)
             elif window in self._windows or opened is None or opened == window:
@@ -221,7 +242,7 @@ class NapariViewer(Viewer):
             try:
                 window = self._window(name)
                 superseded, failed = window.layers.show(deliveries)
-            except Exception as reason:  # a plugin's, say: those who wait must hear of it
+            except Exception as reason:  # of a plugin, perhaps: waiting producers must be told
                 superseded, failed = [], dict.fromkeys(deliveries, reason)
             for delivery in deliveries:
                 if delivery in failed:
@@ -240,7 +261,7 @@ class NapariViewer(Viewer):
         if by_window:
             self.changed.emit()
 
-    def _painted(self, window: _Window) -> None:
+    def _settle_painted(self, window: _Window) -> None:
         for delivery in window.unpainted.take():
             self.receiver.settle(delivery, "shown")
 
@@ -263,8 +284,9 @@ class NapariViewer(Viewer):
         window = _Window(viewer, main, layers, is_fitted=bool(viewer.layers))
         self._windows[name] = window
         if main is not None:
+            # frameSwapped means that the frame is on the screen. A paint event would be too early.
             for canvas in _canvases(main):
-                canvas.frameSwapped.connect(lambda: self._painted(window))
+                canvas.frameSwapped.connect(lambda: self._settle_painted(window))
             main.installEventFilter(self._events)
         return window
 
@@ -285,7 +307,7 @@ class NapariViewer(Viewer):
         self._planner.forget_window(name)
 
     def close(self) -> None:
-        """Take nothing more in; the windows stay as they are."""
+        """Stop receiving. The windows stay as they are."""
         for timer in (
             self._flush_timer,
             self._after_timer,
@@ -296,13 +318,14 @@ class NapariViewer(Viewer):
         self.receiver.close()
         self._log.end(self.closed_how)
 
-    # ── questions ────────────────────────────────────────────────────────────────────────
+    # ── queries ────────────────────────────────────────────────────────────────────────
 
     def _reply(self, delivery: Delivery) -> None:
         is_answered = self._answers.reply(self.receiver, delivery)
         is_quit = isinstance(delivery.item, Query) and delivery.item.name == "quit"
         if is_answered and is_quit and self._on_quit is not None:
             self.closed_how = "by quit()"
+            # Quit a little later, so that the receiver's thread can send the answer first.
             QTimer.singleShot(50, self._on_quit)
 
     def _open(self, window: str) -> _Window:
@@ -330,7 +353,7 @@ class NapariViewer(Viewer):
                 about = {"axes": item.axes, "words": item.words, "original": item.original}
                 return {**about, "changes": edits}, [pixels]
         shown = self._planner.paths(window)
-        shown.discard(path)  # its layer was removed
+        shown.discard(path)  # the user has removed its layer
         raise unknown_name("path", path, "a path that is shown", sorted(shown))
 
     def _tell_screenshot(
@@ -355,14 +378,14 @@ class NapariViewer(Viewer):
         return None, []
 
     def _tell_pulse(self) -> tuple[Value, list[Value]]:
-        """Seconds of the longest time without an event since this was asked last."""
+        """Return the longest time without an event since the last query, in seconds."""
         longest, is_measured = self._pulse.take(), self._pulse_timer.isActive()
         self._pulse_timer.start()
         return longest if is_measured else 0.0, []
 
 
 def _window_of(delivery: Delivery) -> str | None:
-    """Return the window that a value or question is about; ``None`` for all of them."""
+    """Return the window of a value or query, or ``None`` for a query about all windows."""
     item = delivery.item
     if not isinstance(item, Query):
         return item.window
@@ -370,10 +393,10 @@ def _window_of(delivery: Delivery) -> str | None:
 
 
 def _keep_programs() -> None:
-    """Let the window live on when a layer is removed, by its user or here.
+    """Keep the programs of OpenGL when a layer is removed, or drawing may crash.
 
-    Where Mesa draws without a graphics card (22.3, under vispy 0.17), it is a segmentation
-    fault to draw after a program was deleted. One that stays takes some kilobytes.
+    Without a graphics card, Mesa 22.3 under vispy 0.17 ends with a segmentation fault if it draws
+    after a program was deleted. Each kept program uses some kilobytes.
     """
     GlirProgram.delete = lambda _: None
 
@@ -383,12 +406,14 @@ def _check_colormaps(item: Image) -> None:
         try:
             colormap(str(name))
         except (KeyError, ValueError, TypeError) as error:
-            raise UnsupportedDataError(f"napari has no colormap {name!r}: {error}") from error
+            raise UnsupportedDataError(
+                f"napari does not have a colormap {name!r}: {error}"
+            ) from error
 
 
 def _main_window(viewer: napari.Viewer) -> QMainWindow | None:
-    """Return the Qt window of a viewer; a viewer without one (headless) has none."""
-    # napari names it in no public way: it is the one whose canvas is of this viewer.
+    """Return the Qt window of a viewer, or ``None`` for a viewer without one (headless)."""
+    # napari has only this private name for it.
     window = getattr(viewer.window, "_qt_window", None)
     return window if isinstance(window, QMainWindow) else None
 
@@ -398,7 +423,7 @@ def _canvases(main: QMainWindow) -> list[Value]:
 
 
 def quit_application() -> None:
-    """Close all windows, as the user does."""
+    """Close all windows, as if the user did it."""
     for widget in QApplication.topLevelWidgets():
         if isinstance(widget, QMainWindow):
             widget.close()

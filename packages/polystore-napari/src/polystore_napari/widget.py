@@ -1,4 +1,4 @@
-"""The widget: a napari that is already open takes in what pipelines save."""
+"""The widget with which an open napari shows what pipelines save."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["ReceiveWidget"]
 
 
 class ReceiveWidget(QWidget):
-    """Starts receiving when it is opened, under a name that can be changed; stops when closed."""
+    """Receive while the widget is open. The user can change the name of the receiver."""
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
-        # npe2 hands over a proxy that hides the window, which is watched for being closed.
+        # npe2 passes a proxy that hides the window, but we must watch the window for its close.
         self._window = getattr(napari_viewer, "__wrapped__", napari_viewer)
         self.viewer: NapariViewer | None = None
         self.name = QLineEdit("default")
@@ -40,13 +40,14 @@ class ReceiveWidget(QWidget):
         self.start()
 
     def toggle(self) -> None:
+        """Start or stop receiving."""
         if self._receives():
             self.stop()
         else:
             self.start()
 
     def start(self) -> None:
-        """Receive under the name in the field; a name that another viewer has is told."""
+        """Receive under the name in the field. Show the error if another viewer has the name."""
         try:
             self.viewer = NapariViewer(self._window, self.name.text() or "default")
         except PolystoreError as error:
@@ -57,6 +58,7 @@ class ReceiveWidget(QWidget):
         self._show("waiting for images")
 
     def stop(self) -> None:
+        """Stop receiving."""
         if self.viewer is not None:
             self.viewer.closed_how = "in its widget"
             self.viewer.close()
@@ -76,7 +78,7 @@ class ReceiveWidget(QWidget):
         self.name.setEnabled(not self._receives())
 
     def event(self, event: QEvent) -> bool:
-        # napari takes the widget out of a dock that is closed, and does not say so otherwise.
+        # When its dock is closed, napari only changes the parent of the widget to None.
         taken_out = event.type() == QEvent.Type.ParentChange and self.parent() is None
         if taken_out or event.type() in (QEvent.Type.Close, QEvent.Type.DeferredDelete):
             self.stop()
