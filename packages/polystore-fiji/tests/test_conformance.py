@@ -39,4 +39,4 @@ class TestFiji(StreamTests):
 
     @pytest.fixture
     def receiver(self, running: ViewerProcess) -> ViewerProcess:
-        return running.emptied()
+        return running.reset()

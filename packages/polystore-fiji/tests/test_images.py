@@ -70,7 +70,7 @@ def test_square_is_in_place(
     )
     picture = viewer.screenshot()
     imageio.imwrite(pictures / "fiji-square.png", picture)
-    imageio.imwrite(pictures / "fiji-screen.png", display.painted())
+    imageio.imwrite(pictures / "fiji-screen.png", display.capture())
     assert picture.shape == (*SIZE, 4)
     assert (picture[25:50, 100:175] == (255, 128, 0, 255)).all()
     assert (picture == (255, 128, 0, 255)).all(axis=-1).sum() == 25 * 75

@@ -56,9 +56,9 @@ class TestConformance(FormatTests):
 
     @overrides("CSV has no checksum: a cut between two rows leaves a table")
     def test_cut_bytes_are_damage(self) -> None:
-        content = self.encoded(CELLS)
+        content = self.encode(CELLS)
         for length in (0, 5, content.index(b"nan"), len(content) - 2):
-            self.damaged(content[:length])
+            self.check_damage(content[:length])
 
 
 text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)

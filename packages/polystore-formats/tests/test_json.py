@@ -54,9 +54,9 @@ class TestConformance(FormatTests):
 
     @overrides("the line break at the end is no part of the document")
     def test_cut_bytes_are_damage(self) -> None:
-        content = self.encoded(self.values[0])
+        content = self.encode(self.values[0])
         for length in range(len(content) - 1):
-            self.damaged(content[:length])
+            self.check_damage(content[:length])
 
 
 @given(documents, st.sampled_from([None, 0, 2]))

@@ -36,4 +36,4 @@ class TestNapari(StreamTests):
 
     @pytest.fixture
     def receiver(self, running: ViewerProcess) -> ViewerProcess:
-        return running.emptied()
+        return running.reset()

@@ -89,7 +89,7 @@ def test_square_is_in_place(
     )
     picture = viewer.screenshot()
     imageio.imwrite(pictures / "napari-square.png", picture)
-    imageio.imwrite(pictures / "napari-screen.png", display.painted())
+    imageio.imwrite(pictures / "napari-screen.png", display.capture())
     whole, square = box(picture, (128, 64, 0)), box(picture, (255, 128, 0))
     found = (square - whole[[0, 1, 0, 1]]) / (whole[2] - whole[0])
     assert np.allclose(found, (8 / 64, 32 / 64, 16 / 64, 56 / 64), atol=0.02)

@@ -55,7 +55,7 @@ class Listener(StreamReceiver):
         assert self.process.stdout is not None
         return self.process.stdout
 
-    def held(self, path: str) -> NDArray[Any] | None:
+    def load(self, path: str) -> NDArray[Any] | None:
         question = np.zeros((1, 1), "u1")
         FileManager(self.registry).save(question, f"?{path}", backend="streaming")
         answer: NDArray[Any] | None = pickle.load(self.output)

@@ -22,7 +22,7 @@ from polystore_core.errors import (
     UnsupportedOperationError,
 )
 from polystore_testing.examples import examples
-from polystore_testing.values import measured
+from polystore_testing.values import make_measured
 from polystore_zarr.backend import ZarrBackend
 
 if TYPE_CHECKING:
@@ -288,7 +288,7 @@ def test_casts_are_refused(kind: str, path: Path) -> None:
     assert np.array_equal(fm.load(path, backend="zarr"), VALUES)
 
 
-@pytest.mark.parametrize("value", [np.ma.zeros((60, 70), "u2"), measured()])
+@pytest.mark.parametrize("value", [np.ma.zeros((60, 70), "u2"), make_measured()])
 def test_parts_lose_no_mask_or_unit(value: Any, path: Path) -> None:
     with pytest.raises(UnsupportedDataError, match=r"a.zarr/x.* would lose"):
         fm.save(value, path, backend="zarr", region=0)

@@ -78,7 +78,7 @@ class WithOptions(FormatTests):
     values: ClassVar[list[Any]] = TestTiffConformance.values
     refused: ClassVar[list[Any]] = REFUSED
 
-    def encoded(self, value: Any) -> bytes:
+    def encode(self, value: Any) -> bytes:
         return encoded(value, **self.options)
 
 

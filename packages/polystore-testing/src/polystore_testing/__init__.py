@@ -1,6 +1,6 @@
-"""The conformance kit: polystore's table of semantics, executed against your backend or format.
+"""The conformance kit: test classes for your backend or format.
 
-Subclass a slice in a test module and supply its one fixture::
+Subclass a test class in a test module, and supply its fixture::
 
     import pytest
     from polystore_core import BackendRegistry
@@ -13,22 +13,27 @@ Subclass a slice in a test module and supply its one fixture::
             registry.add(NAME, "sqlite", file=str(tmp_path / "data.db"))
             return registry
 
-``StorageTests`` are for backends that keep values, ``SourceTests`` and ``SinkTests`` for backends
-that only read or only write, ``LinkTests`` for symbolic links, ``SiblingTests`` for backends that
-store the bytes of formats. ``StorageTests`` includes ``ImageTests``: name the paths at which images
-keep their words in ``image_paths``. ``StoreTests`` are for stores of bytes, and their fixture is
-``bytes_store``. ``StreamTests``, for backends that send to a viewer or to another receiver, need a
-second fixture: ``receiver``, a ``StreamReceiver`` that returns the values that have arrived at the
-other end, and that can be killed and started again.
+The test classes:
 
-Refusing is part of the contract. If an instance does not make a promise, by its ``capabilities``
-or by the ``features`` of its store, the tests of that promise check that it is refused: with an
-``UnsupportedOperationError`` that names the backend, the store and the feature, and without a
-change. Replace a test that does not apply, and decorate it with ``@overrides("the reason")``. To
-replace one without this decorator is an error.
+- ``StorageTests`` are for backends that keep values. They include ``ImageTests``: list the paths
+  at which images keep their metadata in ``image_paths``.
+- ``SourceTests`` and ``SinkTests`` are for backends that only read or only write.
+- ``LinkTests`` are for symbolic links.
+- ``SiblingTests`` are for backends that store the bytes of formats.
+- ``StoreTests`` are for stores of bytes. Their fixture is ``bytes_store``.
+- ``StreamTests`` are for backends that send to a viewer or to another receiver. They need a second
+  fixture: ``receiver``, a ``StreamReceiver`` that returns the values that have arrived, and that
+  can be killed and restarted.
+- ``FormatTests`` are for formats.
+
+Your backend need not make every promise. If its ``capabilities`` or the ``features`` of its store
+leave one out, the tests of that promise check the refusal: your backend must raise an
+``UnsupportedOperationError`` that names the backend, the store and the feature, and must not change
+anything. If a test does not apply, replace it and decorate it with ``@overrides("the reason")``.
+Without this decorator, a replacement is an error.
 """
 
-from . import asserts  # noqa: F401 - before the modules whose asserts it rewrites
+from . import asserts  # noqa: F401 - must come before the modules whose asserts it rewrites
 from .conformance import NAME, Bound, Conformance, overrides
 from .format import FormatTests
 from .images import ImageTests

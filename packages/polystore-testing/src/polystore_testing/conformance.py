@@ -1,4 +1,4 @@
-"""What all slices share: the backend under test, and the rule against silent overrides."""
+"""The base class of all test classes: the backend under test, and the rule for overrides."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 __all__ = ["NAME", "Bound", "Conformance", "overrides"]
 
 NAME = "under_test"
-"""The name by which the kit asks the registry for the backend."""
+"""The name of the backend under test in the registry."""
 
 Test = TypeVar("Test", bound=Callable[..., Any])
 
 
 def overrides(reason: str) -> Callable[[Test], Test]:
-    """Declare that a test of the kit is replaced, and why."""
+    """Declare that a test replaces one of the kit, and give the reason."""
 
     def mark(test: Test) -> Test:
         test.__polystore_reason__ = reason  # type: ignore[attr-defined]
@@ -32,7 +32,7 @@ def overrides(reason: str) -> Callable[[Test], Test]:
 
 
 class Bound:
-    """A ``FileManager`` with ``backend=`` filled in: ``store.save(value, path)``."""
+    """A ``FileManager`` with a fixed ``backend=``, for ``store.save(value, path)``."""
 
     def __init__(self, manager: FileManager, backend: str = NAME) -> None:
         self.manager = manager
@@ -46,31 +46,37 @@ class Bound:
 
     @property
     def instance(self) -> Value:
-        """The backend itself."""
+        """The backend instance."""
         return self.manager.registry[self.backend]
 
 
 class Conformance:
-    """Base of the slices. Supply ``registry``, which knows the backend as ``NAME``."""
+    """Base of the test classes. Supply ``registry``, which knows the backend as ``NAME``."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for name, member in vars(cls).items():
+            # A test that replaces another by accident, for example after a renaming of the kit,
+            # would hide a promise without a word.
             inherited = any(name in vars(base) for base in cls.__mro__[1:])
-            if name.startswith("test") and inherited and not _declared(member):
+            if name.startswith("test") and inherited and not _is_declared(member):
                 raise TypeError(
-                    f"{cls.__name__}.{name} silently replaces a test of the kit: "
-                    'declare it with @overrides("the reason")'
+                    f"{cls.__name__}.{name} replaces a test of the kit without a reason: "
+                    'decorate it with @overrides("the reason")'
                 )
 
     @pytest.fixture
     def registry(self) -> BackendRegistry:
-        raise NotImplementedError("supply a fixture `registry` that knows the backend as NAME")
+        """Return a registry that knows the backend under test as ``NAME``. Supply it."""
+        raise NotImplementedError(
+            "there is no fixture `registry`: supply one that knows the backend as NAME"
+        )
 
     @pytest.fixture
     def store(self, registry: BackendRegistry) -> Bound:
+        """Return the backend under test, as callers use it."""
         return Bound(FileManager(registry))
 
 
-def _declared(member: object) -> bool:
+def _is_declared(member: object) -> bool:
     return bool(getattr(member, "__polystore_reason__", ""))

@@ -1,4 +1,4 @@
-"""The table for ``copy=``, ``framework=`` and handles that load."""
+"""Promises about ``copy=``, ``framework=`` and handles that load."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ FRAMEWORKS = [None, "numpy", *(["torch"] if find_spec("torch") else [])]
 
 
 class CopyTests(Conformance):
-    """``copy=`` means the same on every backend, also on those that know nothing of it.
+    """``copy=`` means the same on every backend, also on those that do not implement it.
 
-    A loaded value is the caller's own, and can be written to. ``copy="never"`` may give a view of
-    what the backend keeps. That cannot be written to, or the call raises ``CopyRequiredError``.
+    You can write to a loaded value. ``copy="never"`` may return a view of the value that the
+    backend keeps. Such a view is read-only. If a copy is needed, the call raises
+    ``CopyRequiredError``.
     """
 
     @pytest.mark.parametrize("copy", COPIES)
@@ -42,10 +43,13 @@ class CopyTests(Conformance):
     def test_copies_are_equal(
         self, store: Bound, existing: Mapping[str, Value], framework: str | None, copy: str
     ) -> None:
+        """Every value of ``copy=`` and ``framework=`` loads equal pixels."""
         expected = existing["a.npy"]
         with store.open("a.npy") as handle:
             for load, region in _calls(store, handle, framework=framework, copy=copy):
-                found = _loaded_or_none(load, copy)
+                found = _load_or_none(load, copy)
+                # NumPy arrays can be read-only views, so reading one never needs a copy. torch does
+                # not have read-only tensors.
                 if found is None:
                     assert framework == "torch", "reading is not a copy"
                     continue
@@ -57,7 +61,7 @@ class CopyTests(Conformance):
     def test_copies_are_free(
         self, store: Bound, existing: Mapping[str, Value], framework: str | None, copy: str
     ) -> None:
-        """What was loaded can be written to, and that changes nothing that is stored."""
+        """You can write to a loaded array without changing the stored one."""
         with store.open("a.npy") as handle:
             for load, _ in _calls(store, handle, framework=framework, copy=copy):
                 try:
@@ -68,7 +72,7 @@ class CopyTests(Conformance):
                 np.testing.assert_array_equal(handle[...], existing["a.npy"])
 
     def test_needed_copy_is_named(self, store: Bound, existing: Mapping[str, Value]) -> None:
-        """Another element type is another array: one error, wherever it is asked for."""
+        """``copy="never"`` with another dtype raises ``CopyRequiredError`` in every load."""
         with store.open("a.npy") as handle:
             for load, _ in _calls(store, handle, dtype="float32", copy="never"):
                 with pytest.raises((CopyRequiredError, BatchError)) as caught:
@@ -83,7 +87,7 @@ class CopyTests(Conformance):
     def test_invalid_copy_refused(
         self, store: Bound, existing: Mapping[str, Value], copy: Value
     ) -> None:
-        """It is refused before anything is read: nothing is at this path."""
+        """An unknown value of ``copy=`` is refused before anything is read."""
         calls: list[tuple[str, Value, dict[str, Any]]] = [
             ("load", "missing.npy", {}),
             ("load", "missing.npy", {"as_": "image"}),
@@ -104,7 +108,7 @@ Call = tuple["Callable[[], Value]", "Callable[[Value], Value]"]
 
 
 def _calls(store: Bound, handle: LazyArray, **asked: Value) -> list[Call]:
-    """Return calls that load "a.npy", each with the part of it that they give."""
+    """Return calls that load "a.npy", each with a function that selects the expected part."""
     rows = np.s_[1:3, ::-2]
     turned = handle.transpose((1, 0))
     return [
@@ -118,8 +122,8 @@ def _calls(store: Bound, handle: LazyArray, **asked: Value) -> list[Call]:
     ]
 
 
-def _loaded_or_none(load: Callable[[], Value], copy: str) -> Value:
-    """Return what ``load`` gives, or ``None`` if that needs a copy that ``copy`` forbids."""
+def _load_or_none(load: Callable[[], Value], copy: str) -> Value:
+    """Return the result of ``load``, or ``None`` if it needs a copy that ``copy`` forbids."""
     try:
         return load()
     except (CopyRequiredError, BatchError) as error:

@@ -1,4 +1,4 @@
-"""A screen that nobody sees, and what a window manager and a user's eyes would do with it."""
+"""A virtual screen for tests, with the actions of a window manager and of a user."""
 
 from __future__ import annotations
 
@@ -28,40 +28,44 @@ SIZE = "1280x900x24"
 
 
 class Display:
-    """An Xvfb of our own."""
+    """A running Xvfb."""
 
     def __init__(self, name: str, framebuffer: Path) -> None:
         self.name = name
-        """As DISPLAY has it: ":99"."""
+        """Value for DISPLAY, such as ":99"."""
         self._framebuffer = framebuffer
 
-    def painted(self) -> NDArray[np.uint8]:
-        """Return what a person in front of it would see: RGB, shape (height, width, 3)."""
+    def capture(self) -> NDArray[np.uint8]:
+        """Return the content of the screen, RGB, shape (height, width, 3)."""
         content = self._framebuffer.read_bytes()
-        header = struct.unpack_from(">20I", content)  # X Window Dump, see XWDFile.h
+        # The framebuffer is an X Window Dump: a header, a table of colours, and the rows. The
+        # positions of the fields are in XWDFile.h.
+        header = struct.unpack_from(">20I", content)
         header_size, width, height, row, colors = (header[at] for at in (0, 4, 5, 12, 19))
         rows = np.frombuffer(content, np.uint8, height * row, header_size + 12 * colors)
         return rows.reshape(height, -1, 4)[:, :width, 2::-1]
 
     def count(self, color: tuple[int, int, int], tolerance: int = 2) -> int:
-        """Return how many pixels of the screen have about this colour."""
-        off = np.abs(self.painted().astype(int) - color).max(axis=-1)
+        """Return how many pixels of the screen have this colour, within ``tolerance``."""
+        off = np.abs(self.capture().astype(int) - color).max(axis=-1)
         return int((off <= tolerance).sum())
 
     def titles(self) -> list[str]:
-        """Return the titles of the windows that are open."""
-        with _connected(self.name) as (x11, display):
+        """Return the titles of the open windows."""
+        with _connect(self.name) as (x11, display):
             return [title for _, title in _windows(x11, display)]
 
     def hide(self, title: str) -> None:
-        """Take the window of this title off the screen, as one that is made an icon is."""
-        with _connected(self.name) as (x11, display):
+        """Hide a window, as if the user had minimized it."""
+        with _connect(self.name) as (x11, display):
             x11.XUnmapWindow(display, _window(x11, display, title))
 
     def press_close(self, title: str, timeout: float = 5.0) -> None:
-        """Press the button that closes the window of this title, which may take time to come."""
-        with _connected(self.name) as (x11, display):
+        """Press the close button of a window. Wait up to ``timeout`` seconds for the window."""
+        with _connect(self.name) as (x11, display):
             window = _window(x11, display, title, timeout)
+            # A window manager does not close a window. It sends the message WM_DELETE_WINDOW, and
+            # the program decides what to do.
             protocols, delete = (
                 x11.XInternAtom(display, name, 0)
                 for name in (b"WM_PROTOCOLS", b"WM_DELETE_WINDOW")
@@ -75,7 +79,7 @@ class Display:
 
 @contextmanager
 def private_display() -> Iterator[Display]:
-    """Run an Xvfb until the block ends. Raises ``FileNotFoundError`` where none is installed."""
+    """Run an Xvfb until the block ends. Raises ``FileNotFoundError`` if it is not installed."""
     program = shutil.which("Xvfb")
     if program is None:
         raise FileNotFoundError("Xvfb")
@@ -91,7 +95,7 @@ def private_display() -> Iterator[Display]:
             SIZE,
             "-nolisten",
             "tcp",
-            "-noreset",  # or it restarts when its last client leaves, and refuses the next
+            "-noreset",  # or it restarts when its last client ends, and refuses the next one
             "-fbdir",
             folder,
         ],
@@ -100,7 +104,7 @@ def private_display() -> Iterator[Display]:
     )
     os.close(writing)
     try:
-        # Open as long as it runs: what it writes into a closed pipe would end it.
+        # Keep the pipe open while Xvfb runs: writing into a closed pipe would end it.
         with open(reading) as pipe:
             number = pipe.readline().strip()
             assert number, f"Xvfb ended with status {process.wait()}"
@@ -109,7 +113,7 @@ def private_display() -> Iterator[Display]:
         process.terminate()
         process.wait()
         shutil.rmtree(folder)
-        with suppress(OSError):  # other screens are in use, or it was there before
+        with suppress(OSError):  # another screen uses the folder
             Path("/tmp/.X11-unix").rmdir()
 
 
@@ -126,7 +130,7 @@ class _ClientMessage(ctypes.Structure):
         ("message_type", ctypes.c_ulong),
         ("format", ctypes.c_int),
         ("data", ctypes.c_long * 5),
-        ("rest", ctypes.c_long * 24),  # of the union of all events, which is what is read
+        ("rest", ctypes.c_long * 24),  # Xlib reads the union of all events, so fill its size
     ]
 
 
@@ -134,7 +138,7 @@ _ignore_error = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 
 
 @contextmanager
-def _connected(name: str) -> Iterator[tuple[Value, int]]:
+def _connect(name: str) -> Iterator[tuple[Value, int]]:
     x11 = ctypes.CDLL("libX11.so.6")
     x11.XOpenDisplay.restype = ctypes.c_void_p
     for function, arguments in (
@@ -153,14 +157,14 @@ def _connected(name: str) -> Iterator[tuple[Value, int]]:
         getattr(x11, function).argtypes = arguments
     for function in ("XInternAtom", "XDefaultRootWindow"):
         getattr(x11, function).restype = ctypes.c_ulong
-    # A window may go while it is asked for its title: by itself Xlib would end the process.
+    # A window may close while we ask for its title. Xlib's own handler would end the process.
     x11.XSetErrorHandler(_ignore_error)
     display = x11.XOpenDisplay(name.encode())
     assert display
     try:
         yield x11, display
     finally:
-        x11.XCloseDisplay(display)  # sends what was not sent yet
+        x11.XCloseDisplay(display)  # also sends the requests that Xlib still has in its buffer
 
 
 def _window(x11: Value, display: int, title: str, timeout: float = 60.0) -> int:

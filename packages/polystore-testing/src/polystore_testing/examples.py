@@ -1,4 +1,4 @@
-"""How many examples hypothesis tries."""
+"""Scale the number of examples that hypothesis tries."""
 
 from hypothesis import settings
 
@@ -8,6 +8,6 @@ __all__ = ["examples"]
 def examples(count: int) -> int:
     """Scale ``count`` to hypothesis' current profile.
 
-    A profile of 100 examples, the default, leaves it as it is. One of 20 makes a fifth of it.
+    The default profile has 100 examples, and returns ``count``. A profile of 20 returns a fifth.
     """
     return max(1, count * settings().max_examples // 100)

@@ -1,4 +1,4 @@
-"""The table for images: an array with its words is kept whole, or refused whole."""
+"""Promises about images: an array is stored with all its metadata, or refused."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ __all__ = ["ImageTests"]
 REGION = (1, slice(2, None), slice(None, None, 2))
 
 
-def stained() -> Image:
-    """Return an image of two channels, which says more than most formats have places for."""
+def make_stained() -> Image:
+    """Return an image of two channels, with more metadata than most formats can store."""
     axes = (
         Axis("c", "channel"),
         Axis("y", "space", "micrometer", 0.5, 12.0),
@@ -39,31 +39,31 @@ def stained() -> Image:
 
 
 class ImageTests(Conformance):
-    """A backend either returns an image as it was, or refuses it before it changes anything.
+    """A backend returns an image as it was saved, or refuses it before it changes anything.
 
-    ``image_paths`` are paths at which images keep their words. Other paths may refuse them.
+    ``image_paths`` are paths at which images keep their metadata. Other paths may refuse them.
     """
 
     image_paths: ClassVar[Sequence[str]] = ()
 
     def test_images_keep_their_words(self, store: Bound) -> None:
-        """``load`` gives the array, and ``load(as_="image")`` the words as well."""
+        """``load(as_="image")`` returns the array with all its metadata."""
         for path in self.image_paths:
-            store.save(stained(), path)
+            store.save(make_stained(), path)
             _assert_kept(store, path)
 
     def test_images_are_whole_or_refused(self, store: Bound) -> None:
-        """No backend keeps the array alone and drops its words without being asked."""
+        """An image is stored with all its metadata, or refused."""
         store.save(image(), "a.npy")
         try:
-            store.save(stained(), "x/b.npy")
+            store.save(make_stained(), "x/b.npy")
         except UnsupportedDataError:
             assert store.list_dir(".") == ["a.npy"]
         else:
             _assert_kept(store, "x/b.npy")
 
     def test_arrays_say_nothing_of_their_axes(self, store: Bound) -> None:
-        """Axes are never guessed: an array without words is not an image."""
+        """An array without metadata is not an image: axes are never guessed."""
         store.save(image(), "a.npy")
         if store.info("a.npy").image is None:
             with pytest.raises(UnsupportedDataError, match="axes"):
@@ -74,7 +74,7 @@ class ImageTests(Conformance):
 
 
 def _assert_kept(store: Bound, path: str) -> None:
-    expected = stained()
+    expected = make_stained()
     assert_same(store.load(path), expected.data)
     found = store.load(path, as_="image")
     assert_same(np.asarray(found), expected.data)

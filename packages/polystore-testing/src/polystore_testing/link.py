@@ -1,4 +1,4 @@
-"""The table for backends that know symbolic links."""
+"""Promises about symbolic links of backends."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ __all__ = ["LinkTests"]
 
 
 class LinkTests(Conformance):
-    """Links: they lead to their targets, can be replaced, and never lead out of the root.
+    """Links lead to their targets, can be replaced, and never lead out of the root.
 
     A backend without links must refuse them.
     """
 
     @needs("links")
     def test_link_leads_to_value(self, store: Bound) -> None:
+        """Loading a link loads the value of its target."""
         store.save(image(1), "f/a.npy")
         store.create_symlink("f/a.npy", "g/link.npy")
         assert store.is_symlink("g/link.npy")
@@ -41,6 +42,7 @@ class LinkTests(Conformance):
 
     @needs("links")
     def test_saving_through_link(self, store: Bound) -> None:
+        """Saving to a link replaces the value of its target, and keeps the link."""
         store.save(image(1), "f/a.npy")
         store.create_symlink("f/a.npy", "link.npy")
         store.save(image(2), "link.npy")
@@ -49,6 +51,7 @@ class LinkTests(Conformance):
 
     @needs("links")
     def test_delete_takes_the_link(self, store: Bound) -> None:
+        """Deleting a link to a folder keeps the folder and its values."""
         store.save(image(), "f/a.npy")
         store.create_symlink("f", "link")
         store.delete("link", recursive=True)
@@ -56,6 +59,7 @@ class LinkTests(Conformance):
 
     @needs("links")
     def test_dangling_link_is_nothing(self, store: Bound) -> None:
+        """A link whose target was deleted does not exist for readers, and can be deleted."""
         store.save(image(), "a.npy")
         store.create_symlink("a.npy", "link.npy")
         store.delete("a.npy")
@@ -69,18 +73,21 @@ class LinkTests(Conformance):
 
     @needs("links")
     def test_linked_folder_listed_once(self, store: Bound) -> None:
+        """A folder that contains a link to itself is listed once."""
         store.save(image(), "f/a.npy")
         store.create_symlink("f", "f/circle")
         assert store.list_files(".", recursive=True) == ["f/a.npy"]
 
     @needs("links")
     def test_link_needs_source(self, store: Bound) -> None:
+        """A link to a missing value is refused, and not created."""
         with pytest.raises(NotFoundError):
             store.create_symlink("a.npy", "link.npy")
         assert not store.is_symlink("link.npy")
 
     @needs("links")
     def test_link_keeps_existing(self, store: Bound) -> None:
+        """A link replaces an existing value only with ``overwrite=True``."""
         store.save_batch([image(1), image(2)], ["a.npy", "b.npy"])
         with pytest.raises(AlreadyExistsError):
             store.create_symlink("a.npy", "b.npy")
@@ -89,6 +96,7 @@ class LinkTests(Conformance):
 
     @needs("links")
     def test_link_to_itself_refused(self, store: Bound) -> None:
+        """A link to itself is refused, and the value stays."""
         store.save(image(), "a.npy")
         with pytest.raises(InvalidOptionError):
             store.create_symlink("a.npy", "a.npy", overwrite=True)
@@ -96,6 +104,7 @@ class LinkTests(Conformance):
 
     @needs("links", "folders")
     def test_mirror_links_files(self, store: Bound) -> None:
+        """A mirrored folder has a link to each file, in the same subfolders."""
         store.save_batch([image(1), image(2)], ["f/a.npy", "f/g/b.npy"])
         assert store.mirror_directory_with_symlinks("f", "m/n") == 2
         assert store.list_files("m", recursive=True) == ["m/n/a.npy", "m/n/g/b.npy"]
@@ -105,6 +114,7 @@ class LinkTests(Conformance):
     @pytest.mark.parametrize("path", OUTSIDE)
     @needs("links")
     def test_no_link_leaves_root(self, store: Bound, path: str) -> None:
+        """A link can neither lead out of the root nor be created outside it."""
         store.save(image(), "inside.npy")
         attempts: list[Callable[[], Any]] = [
             lambda: store.create_symlink(path, "link.npy"),

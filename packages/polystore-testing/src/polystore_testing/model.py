@@ -1,4 +1,4 @@
-"""A random walk through the operations, compared step by step with a plain dictionary."""
+"""Compare random operations on a backend with a dictionary, step by step."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ __all__ = ["check_against_model"]
 
 FILE, FOLDER = "file", "folder"
 
-# Few names, so that steps meet: the same name serves as file, as folder and as parent.
+# Use few names, so that operations meet: the same name is a file, a folder and a parent.
 PATHS = st.sampled_from(
     ["a.npy", "b.npy", "f", "f/a.npy", "f/b.npy", "f/g", "f/g/a.npy", "a.npy/a.npy", "h.npy"]
 )
@@ -46,29 +46,34 @@ IF_EXISTS = st.sampled_from(["replace", "error", "skip"])
 
 
 class Model:
-    """A tree as one dictionary: path to a number (a file's content) or ``None`` (a folder)."""
+    """A tree in a dictionary: a path has a number (content of a file) or ``None`` (a folder)."""
 
     def __init__(self) -> None:
         self.tree: dict[str, int | None] = {"": None}
 
     def kind(self, path: str) -> str | None:
+        """Return "file", "folder", or ``None`` if nothing is there."""
         if path not in self.tree:
             return None
         return FOLDER if self.tree[path] is None else FILE
 
     def check_parents(self, path: str) -> None:
+        """Raise ``NotADirectoryInPathError`` if a parent of ``path`` is a file."""
         for parent in _parents(path):
             if self.kind(parent) == FILE:
                 raise NotADirectoryInPathError("", path, "")
 
     def add_parents(self, path: str) -> None:
+        """Create the missing parents of ``path``."""
         for parent in _parents(path):
             self.tree.setdefault(parent, None)
 
     def inside(self, path: str) -> list[str]:
+        """Return all paths below a folder."""
         return [other for other in self.tree if other.startswith(f"{path}/")]
 
     def save(self, path: str, content: int, if_exists: str) -> None:
+        """Save a file."""
         self.check_parents(path)
         if self.kind(path) == FOLDER:
             raise NotAFileError("", path, "")
@@ -80,6 +85,7 @@ class Model:
         self.tree[path] = content
 
     def load(self, path: str) -> int:
+        """Return the content of a file."""
         self.check_parents(path)
         if path not in self.tree:
             raise NotFoundError("", path, "")
@@ -89,10 +95,12 @@ class Model:
         return content
 
     def ensure_directory(self, path: str) -> None:
+        """Create a folder and its parents."""
         self.check_parents(f"{path}/x")
         self.add_parents(f"{path}/x")
 
     def delete(self, path: str, recursive: bool) -> None:
+        """Delete a file or a folder."""
         self.check_parents(path)
         if path not in self.tree:
             raise NotFoundError("", path, "")
@@ -102,6 +110,7 @@ class Model:
             del self.tree[gone]
 
     def copy(self, source: str, target: str, if_exists: str) -> None:
+        """Copy a file or a folder."""
         self.check_parents(source)
         if self.kind(source) == FOLDER:
             self._check_folder_target(source, target)
@@ -112,6 +121,7 @@ class Model:
             self.save(target, self.load(source), if_exists)
 
     def move(self, source: str, target: str, if_exists: str) -> None:
+        """Move a file or a folder."""
         if source == target and source in self.tree:
             return
         stays = if_exists == "skip" and self.kind(target) == FILE
@@ -127,6 +137,7 @@ class Model:
             raise AlreadyExistsError("", target, "")
 
     def list_dir(self, path: str) -> list[str]:
+        """Return the names in a folder, sorted."""
         self.check_parents(f"{path}/x" if path else "x")
         if path not in self.tree:
             raise NotFoundError("", path, "")
@@ -145,6 +156,7 @@ def _parents(path: str) -> list[str]:
 
 
 def _outcome(action: Callable[[], Value]) -> Value:
+    # Compare the type of an error, and not its text: backends may add advice.
     try:
         return action()
     except PolystoreError as error:
@@ -154,7 +166,15 @@ def _outcome(action: Callable[[], Value]) -> Value:
 def check_against_model(
     make_store: Callable[[], Bound], *, max_examples: int = 150, steps: int = 25
 ) -> None:
-    """Run random operations on fresh stores; every answer must be the dictionary's."""
+    """Run random operations on new stores. Every result must equal that of a dictionary.
+
+    Args:
+        make_store: Returns an empty store.
+        max_examples: Number of walks.
+        steps: Operations of one walk.
+
+    Raises ``AssertionError`` with the shortest walk that differs.
+    """
 
     class Walk(RuleBasedStateMachine):
         def __init__(self) -> None:
@@ -193,7 +213,7 @@ def check_against_model(
             )
 
         def would_lose_suffix(self, source: str, place: str) -> bool:
-            """A file without a suffix could be made, but not loaded to compare it."""
+            """Whether the target would be a file without a suffix, which cannot be loaded."""
             return self.model.kind(source) == FILE and not place.endswith(".npy")
 
         @rule(source=PATHS, place=PATHS, if_exists=IF_EXISTS)
@@ -237,6 +257,6 @@ def check_against_model(
             stateful_step_count=steps,
             deadline=None,
             database=None,
-            report_multiple_bugs=False,  # one AssertionError, and no group of them
+            report_multiple_bugs=False,  # raise one AssertionError, not an exception group
         ),
     )

@@ -1,8 +1,8 @@
-"""A real ext4 on a loop device, whose power is cut while another process writes to it.
+"""Simulate power cuts on an ext4 file system while another process writes to it.
 
-The image of the file system is a file in memory. The writing process is stopped and the image
-is copied: the copy holds just what had reached the device, without what waited in the page
-cache. Mounting it replays the journal, as after a power cut.
+The file system is on a loop device, and its image is a file in memory. To cut the power, we stop
+the writing process and copy the image. The copy has only the data that had reached the
+device, without the page cache. Mounting the copy replays the journal, as after a power cut.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["WEAK", "PowerCut", "require_power_cuts"]
 
 WEAK = "data=writeback,noauto_da_alloc"
-"""Mount options under which ext4 does what the standard allows, and no more."""
+"""Mount options under which ext4 has only the guarantees of the POSIX standard."""
 
 _BYTES = 32 << 20
 _LONGEST = 0.25
-"""Seconds that the workload runs at most before its power is cut."""
+"""Most seconds that the workload runs before its power is cut."""
 
 
 _START = """
@@ -40,7 +40,7 @@ folder = sys.argv[1]
 """
 _STEPS = """
 def keep_committing():
-    # What another program flushes makes the journal commit: names without their bytes.
+    # A flush of another program makes the journal commit, and with it names without their bytes.
     with open(folder + "/noise", "wb", buffering=0) as file:
         while True:
             file.write(b"0"); os.fsync(file.fileno()); time.sleep(0.004)
@@ -56,9 +56,9 @@ while True:
 
 
 def require_power_cuts() -> None:
-    """Skip the test where nobody can mount a file system of their own."""
+    """Skip the test on a system where it cannot mount a file system."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        pytest.skip("system: only root on Linux mounts a file system on a loop device")
+        pytest.skip("system: only root on Linux can mount a file system on a loop device")
     for program in ("mkfs.ext4", "mount", "umount"):
         if shutil.which(program) is None:
             pytest.skip(f"system: {program} is missing")
@@ -67,9 +67,9 @@ def require_power_cuts() -> None:
 
 
 class PowerCut:
-    """Run a workload on a file system of its own, and read what a power cut leaves of it.
+    """Run a workload on its own file system, and return the files after a power cut.
 
-    With ``options`` of the mount, another thread keeps the journal of the file system busy.
+    If you give mount ``options``, another thread keeps the journal of the file system busy.
     """
 
     def __init__(self, folder: Path, options: str = "", *, seed: int = 0) -> None:
@@ -81,23 +81,24 @@ class PowerCut:
         self._random = random.Random(seed)
 
     def run(self, workload: str) -> tuple[Path, int]:
-        """Return a folder with the files after the cut, and the last version acknowledged.
+        """Return a folder with the files after the cut, and the last acknowledged version.
 
-        ``workload`` is Python code for a process of its own. It writes version 1 into
+        ``workload`` is Python code that runs in another process. It writes version 1 into
         ``folder`` and defines ``step(version)``, which is called with 2, 3, 4, … until the cut.
         """
-        for image in (self.image, self.copy):  # a loop device lets its file go a moment late
+        # Make new files: a loop device may still use the old ones for a moment.
+        for image in (self.image, self.copy):
             image.unlink(missing_ok=True)
         with self.image.open("wb") as file:
             file.truncate(_BYTES)
         quick = "lazy_itable_init=0,lazy_journal_init=0"
         _run("mkfs.ext4", "-q", "-F", "-E", quick, self.image)
-        with _mounted(self.image, self.folder / "before", self.options) as before:
+        with _mount(self.image, self.folder / "before", self.options) as before:
             lines = self._cut(f"{_START}{workload}{_STEPS}", before)
-        # The journal is replayed by the first mount; what is read is then an ordinary folder.
+        # The first mount replays the journal. Copy the result, so that tests read a plain folder.
         after = self.folder / "after"
         shutil.rmtree(after, ignore_errors=True)
-        with _mounted(self.copy, self.folder / "replayed", "loop") as replayed:
+        with _mount(self.copy, self.folder / "replayed", "loop") as replayed:
             shutil.copytree(replayed, after, symlinks=True)
         return after, int(lines[-1]) if lines else 1
 
@@ -109,6 +110,8 @@ class PowerCut:
                 first = process.stdout.readline()
                 assert first == "ready\n", f"the workload said {first!r}"
                 time.sleep(self._random.uniform(0, _LONGEST))
+                # Stop the process instead of killing it: a dying process would still close its
+                # files, and the copy must not contain that.
                 os.kill(process.pid, signal.SIGSTOP)
                 os.waitpid(process.pid, os.WUNTRACED)
                 self._copy_image()
@@ -117,7 +120,7 @@ class PowerCut:
             return process.stdout.read().splitlines()
 
     def _copy_image(self) -> None:
-        """Copy until nothing was written while copying: the kernel may still be flushing."""
+        """Copy until the image did not change while copying: the kernel may still flush."""
         while True:
             shutil.copyfile(self.image, self.copy)
             if filecmp.cmp(self.image, self.copy, shallow=False):
@@ -125,7 +128,7 @@ class PowerCut:
 
 
 @contextmanager
-def _mounted(image: Path, folder: Path, options: str) -> Iterator[Path]:
+def _mount(image: Path, folder: Path, options: str) -> Iterator[Path]:
     folder.mkdir(exist_ok=True)
     _run("mount", "-o", options, image, folder)
     try:
@@ -135,7 +138,7 @@ def _mounted(image: Path, folder: Path, options: str) -> Iterator[Path]:
 
 
 def _run(*command: str | Path) -> None:
-    """Run a command, and try again for a while where another process took the loop device."""
+    """Run a command. Try again for some seconds if another process uses the loop device."""
     for pause in (0.1, 0.2, 0.5, 1, 2, 0):
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         if done.returncode == 0:

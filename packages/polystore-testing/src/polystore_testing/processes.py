@@ -1,4 +1,4 @@
-"""Pipelines that show, viewers that run, and what is left of them."""
+"""Helpers for tests of pipelines, viewers and the files that they leave."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ __all__ = ["becomes", "left_in", "pipeline", "runs"]
 
 @contextmanager
 def pipeline(backend: str, **options: Option) -> Iterator[FileManager]:
-    """Give a file manager whose backend "screen" is a viewer's, with these options."""
+    """Yield a file manager whose backend "screen" is ``backend`` with these options."""
     with BackendRegistry() as registry:
         registry.add("screen", backend, **options)
         yield FileManager(registry)
 
 
 def runs(pid: int) -> bool:
-    """Whether the process is there: a zombie is."""
+    """Whether a process exists, even as a zombie."""
     return Path(f"/proc/{pid}").exists()
 
 
 def becomes(condition: Callable[[], Value], timeout: float = 60.0) -> bool:
-    """Wait for ``condition``. After ``timeout`` seconds, which only a hang takes, give up."""
+    """Wait until ``condition`` is true, and return whether it became true.
+
+    The default timeout is so long that only a hang reaches it.
+    """
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
@@ -41,7 +44,7 @@ def becomes(condition: Callable[[], Value], timeout: float = 60.0) -> bool:
 
 
 def left_in(folder: Path) -> list[str]:
-    """Return the files of a runtime directory that are neither locks nor logs of viewers."""
+    """Return the names in a runtime directory, except locks and logs of viewers."""
     names = (path.name for path in folder.iterdir())
     return [
         name for name in names if not name.startswith(".~ps-") and not name.endswith(".log")

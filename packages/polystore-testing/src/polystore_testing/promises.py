@@ -1,7 +1,7 @@
-"""The promises of an instance, and how it must refuse all else.
+"""Find the promises of a backend, and check that it refuses all others.
 
-``@needs("trees")`` says which promise a test is about. If the instance does not make that promise,
-the same test runs, and it must end with the refusal.
+``@needs("trees")`` says which promise a test needs. If the backend does not make that promise, the
+same test runs, and it must end with the refusal.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ _OPERATIONS = {
     "renames": "move",
     "trees": "copy",
 }
-"""Features of a store, and the operation with which a backend of another kind promises them."""
+"""For each feature of a store, the operation that promises it in another backend."""
 
 
 def promises(backend: Value, promise: str) -> bool:
-    """Whether an instance makes a promise: an operation ("move"), or a feature ("renames").
+    """Whether a backend makes a promise: an operation ("move"), or a feature ("renames").
 
-    Any backend over a store may have ``features`` of its own, which are then its promises. All
-    others promise the operations in their ``capabilities``.
+    If a backend has ``features``, or a store with them, they are its promises. Any other backend
+    promises the operations in its ``capabilities``.
     """
     features = _features_of(backend)
     if features is not None and promise in _OPERATIONS:
@@ -102,7 +102,7 @@ def refuses(
 ) -> AbstractContextManager[Value]:
     """Expect one of ``errors`` from a wrong call of ``operation``.
 
-    An instance without that operation may refuse it before it looks at the arguments.
+    A backend without the operation may refuse it before it checks the arguments.
     """
     if operation in store.instance.capabilities:
         return pytest.raises(errors, match=match)
@@ -110,11 +110,11 @@ def refuses(
 
 
 def needs(*names: str) -> Callable[[Test], Test]:
-    """Mark a test with the promises that it needs. The instance must refuse any that it lacks.
+    """Mark a test with the promises that it needs. A backend without one of them must refuse it.
 
-    The test then runs until a call raises ``UnsupportedOperationError``, which must name the
-    backend, the store and the promise. That call must not have changed anything. A name such as
-    "{operation}" is the value of that parameter of the test.
+    Then the test runs until a call raises ``UnsupportedOperationError``. The error must name the
+    backend, the store and the promise, and the call must not have changed anything. A name such as
+    "{operation}" means the value of that parameter of the test.
     """
 
     def mark(test: Test) -> Test:
@@ -123,7 +123,7 @@ def needs(*names: str) -> Callable[[Test], Test]:
             wanted = [name.format(**fixtures) for name in names]
             if "bytes_store" in fixtures:
                 store = fixtures["bytes_store"]
-                missing = [name for name in wanted if not _claimed(store, name)]
+                missing = [name for name in wanted if not _claims(store, name)]
                 for name in missing:
                     check_store_refuses(store, name)
                 if not missing:
@@ -132,7 +132,7 @@ def needs(*names: str) -> Callable[[Test], Test]:
             backend = fixtures["store"].instance
             missing = [name for name in wanted if not promises(backend, name)]
             if missing:
-                with _refused(backend, missing):
+                with _expect_refusal(backend, missing):
                     test(self, **{**fixtures, "store": _Watched(fixtures["store"].manager)})
             else:
                 test(self, **fixtures)
@@ -143,10 +143,10 @@ def needs(*names: str) -> Callable[[Test], Test]:
 
 
 def check_refusal(error: UnsupportedOperationError, backend: Value, *missing: str) -> None:
-    """Check that a refusal names the backend, and for a store its missing feature.
+    """Check that a refusal names the backend, and the missing feature of its store.
 
-    A backend that is not a ``FileBackend`` may need other features of its store, and may refuse an
-    operation that no store could allow.
+    A backend that is not a ``FileBackend`` may need other features of its store. It may also refuse
+    an operation that no store could allow.
     """
     assert error.backend == NAME, f"the backend is not named: {error}"
     text = str(error)
@@ -162,19 +162,20 @@ def check_refusal(error: UnsupportedOperationError, backend: Value, *missing: st
 
 
 @contextmanager
-def _refused(backend: Value, missing: list[str]) -> Iterator[None]:
+def _expect_refusal(backend: Value, missing: list[str]) -> Iterator[None]:
     with pytest.raises(UnsupportedOperationError) as caught:
         yield
     check_refusal(caught.value, backend, *missing)
 
 
 class _Watched(Bound):
-    """Checks that a refused call changes nothing."""
+    """A backend that checks that a refused call changes nothing."""
 
     def __getattr__(self, operation: str) -> Callable[..., Value]:
         call = super().__getattr__(operation)
 
         def watched(*arguments: Value, **options: Value) -> Value:
+            # Compare the whole content: a refused copy may have created a folder, for example.
             before = self._content()
             try:
                 return call(*arguments, **options)
@@ -198,11 +199,11 @@ class _Watched(Bound):
 
 
 def condition_of(store: ByteStore) -> IfPresent:
-    """Return the ``if_exists`` for a new value, also of a store that replaces nothing."""
-    return "replace" if _claimed(store, "replace") else "error"
+    """Return an ``if_exists`` for a new value that every store accepts."""
+    return "replace" if _claims(store, "replace") else "error"
 
 
-def _claimed(store: ByteStore, feature: str) -> bool:
+def _claims(store: ByteStore, feature: str) -> bool:
     return getattr(store.features, feature) not in ("none", False)
 
 
@@ -215,7 +216,7 @@ def check_store_refuses(store: ByteStore, feature: str) -> None:
         if feature in ABILITIES:
             with pytest.raises(UnsupportedOperationError) as caught:
                 store.needed(ABILITIES[feature], "this")
-            caught.value.backend = NAME  # which only a backend knows
+            caught.value.backend = NAME  # a store does not know the name of its backend
         else:
             for key in ("a.npy", "b.npy"):
                 store.put(key, key.encode(), if_exists=condition_of(store))

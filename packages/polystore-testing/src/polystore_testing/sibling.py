@@ -1,4 +1,4 @@
-"""The table for backends that store bytes in formats, and a format of two files."""
+"""Promises about formats whose value is in more than one file."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pointer", "SiblingTests"]
 
+# Names that lead out of the folder on some system: up, to the root, with backslashes and drives of
+# Windows, as URLs, and to a home folder. All of them are refused on every system.
 ELSEWHERE = [
     "../outside.npy",
     "g/../../outside.npy",
@@ -65,7 +67,9 @@ class Pointer(Format):
 
     def load(self, file: BinaryIO, opener: Opener | None = None, /) -> Pixels:
         if opener is None:
-            raise UnsupportedFileError("its array is in another file", self.name)
+            raise UnsupportedFileError(
+                "its array is in another file: load it through a backend", self.name
+            )
         return _read(self._target(file, opener))
 
     def info(self, file: BinaryIO, opener: Opener | None = None, /) -> Document:
@@ -79,12 +83,14 @@ class Pointer(Format):
     def _target(self, file: BinaryIO, opener: Opener) -> Opener:
         mark, _, name = file.read().partition(b":")
         if mark != b"pointer":
-            raise DamagedDataError("it does not start with b'pointer:'", self.name)
+            raise DamagedDataError(
+                "not a pointer (it does not start with b'pointer:')", self.name
+            )
         return opener.sibling(name.decode(errors="replace"))
 
 
 class PointerArray(LazyArray):
-    """Reads the other file each time that it is indexed."""
+    """An array that reads the other file whenever it is indexed."""
 
     def __init__(self, target: Opener) -> None:
         self._target = target
@@ -98,18 +104,21 @@ class PointerArray(LazyArray):
 class SiblingTests(Conformance):
     """A format may open the files next to its own, and no others.
 
-    The context of the backend also has the format ``Pointer``. The backend may have a root or
-    none.
+    The registry of the backend also has the format ``Pointer``. The backend may have a root or not.
     """
 
     @pytest.fixture
     def store(self, registry: BackendRegistry) -> Bound:
+        """Return the backend under test, with the format ``Pointer``."""
         registry.formats = _WithPointer()
         return Bound(FileManager(registry))
 
     @pytest.fixture
     def point(self, store: Bound) -> Callable[[str], str]:
-        """Save a pointer to a name, next to ``a.npy`` and ``g/b.npy``; return its path."""
+        """Return a function that saves a pointer to a name and returns its path. The pointer is
+
+        next to ``a.npy`` and ``g/b.npy``.
+        """
         paths = ["outside.npy", "f/a.npy", "f/g/b.npy"]
         store.save_batch([image(seed) for seed in range(len(paths))], paths)
 
@@ -123,6 +132,7 @@ class SiblingTests(Conformance):
     def test_sibling_is_read(
         self, store: Bound, point: Callable[[str], str], name: str, seed: int
     ) -> None:
+        """A format loads, opens and describes a value in a file next to its own or below it."""
         path, expected = point(name), image(seed)
         assert_same(store.load(path), expected)
         assert_same(store.load(path, region=np.s_[1:3]), expected[1:3])
@@ -131,6 +141,7 @@ class SiblingTests(Conformance):
             assert_same(handle[1:3], expected[1:3])
 
     def test_sibling_at_top(self, store: Bound, point: Callable[[str], str]) -> None:
+        """A file at the top of the store can refer to files in folders."""
         point("a.npy")
         store.save("f/g/b.npy", "p.pointer")
         assert_same(store.load("p.pointer"), image(2))
@@ -138,6 +149,7 @@ class SiblingTests(Conformance):
     def test_handle_of_two_files_pickles(
         self, store: Bound, point: Callable[[str], str]
     ) -> None:
+        """An open handle on two files can be pickled."""
         handle = pickle.loads(pickle.dumps(store.open(point("g/b.npy"))))  # noqa: S301
         np.testing.assert_array_equal(handle[...], image(2))
 
@@ -145,6 +157,7 @@ class SiblingTests(Conformance):
     def test_missing_sibling_is_named(
         self, store: Bound, point: Callable[[str], str], operation: str
     ) -> None:
+        """If a referred file is missing, the error names that file."""
         path = point("g/missing.npy")
         with pytest.raises(NotFoundError) as caught:
             getattr(store, operation)(path)
@@ -156,17 +169,20 @@ class SiblingTests(Conformance):
     def test_sibling_stays_in_folder(
         self, store: Bound, point: Callable[[str], str], name: str, operation: str
     ) -> None:
+        """A file cannot refer to files outside its own folder."""
         path = point(name)
         with pytest.raises(UnsupportedFileError, match="below it") as caught:
             getattr(store, operation)(path)
         assert (caught.value.backend, caught.value.path) == (NAME, path)
 
     def test_folder_is_not_a_sibling(self, store: Bound, point: Callable[[str], str]) -> None:
+        """A file that refers to a folder raises ``NotAFileError``."""
         with pytest.raises(NotAFileError) as caught:
             store.load(point("g"))
         assert caught.value.path == "f/g"
 
     def test_opener_is_not_an_option(self, store: Bound, point: Callable[[str], str]) -> None:
+        """The opener of siblings is not an option of ``load``."""
         with pytest.raises(UnknownOptionError):
             store.load(point("a.npy"), opener=None)
 

@@ -1,4 +1,4 @@
-"""The table for whatever keeps what was written."""
+"""Promises of backends that keep the values that were saved."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .images import ImageTests
 from .promises import needs, nests_values, promises, refuses
 from .sink import SinkTests, _Unstorable
 from .source import SourceTests
-from .values import ARRAYS, assert_same, image, measured
+from .values import ARRAYS, assert_same, image, make_measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,19 +43,16 @@ OUTSIDE = ["../a.npy", "folder/../../a.npy", "/a.npy", "./../a.npy"]
 
 
 class StorageTests(SourceTests, SinkTests, ImageTests):
-    """The whole table. The backend under test is confined to a root.
-
-    ``persistent = False`` says that values stay in their process, ``refused`` which kinds of
-    array cannot be held. ``damage`` may return a function that cuts the stored bytes of a path
-    short.
-    """
+    """A storage returns every value as it was saved. The backend under test has a root."""
 
     persistent: ClassVar[bool] = True
+    """Whether other processes see the values. ``False``: the values stay in their process."""
     refused: ClassVar[frozenset[str]] = frozenset()
-    """Ids of ``values.ARRAYS`` that no storage of this kind can hold: they must be refused."""
+    """Ids of ``values.ARRAYS`` that the storage cannot hold. It must refuse them."""
 
     @pytest.fixture
     def damage(self) -> Callable[[str], None] | None:
+        """Return a function that cuts the stored bytes of a path short, or ``None``."""
         return None
 
     # ── saving ───────────────────────────────────────────────────────────────────────────
@@ -64,6 +61,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
     def test_value_comes_back(
         self, store: Bound, value: Value, request: pytest.FixtureRequest
     ) -> None:
+        """Every kind of array is loaded as it was saved, or refused."""
         if request.node.callspec.id in self.refused:
             with pytest.raises(UnsupportedDataError):
                 store.save(value, "a.npy")
@@ -74,16 +72,19 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @needs("replace")
     def test_save_replaces_whole(self, store: Bound) -> None:
+        """A save replaces the old value completely."""
         store.save(image(1, (40, 50)), "a.npy")
         store.save(image(2), "a.npy")
         assert_same(store.load("a.npy"), image(2))
 
     def test_missing_folders_made(self, store: Bound) -> None:
+        """A save creates missing folders."""
         store.save(image(), "x/y/z/a.npy")
         assert store.is_dir("x/y/z")
 
     @needs("create_only")
     def test_existing_may_stay(self, store: Bound) -> None:
+        """``if_exists="skip"`` keeps an existing value."""
         store.save(image(1), "a.npy")
         store.save(image(2), "a.npy", if_exists="skip")
         assert_same(store.load("a.npy"), image(1))
@@ -92,6 +93,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @needs("create_only")
     def test_existing_may_refuse(self, store: Bound) -> None:
+        """``if_exists="error"`` raises ``AlreadyExistsError`` and keeps the existing value."""
         store.save(image(1), "a.npy", if_exists="error")
         with pytest.raises(FileExistsError) as caught:
             store.save(image(2), "a.npy", if_exists="error")
@@ -99,23 +101,27 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
         assert_same(store.load("a.npy"), image(1))
 
     def test_if_exists_is_checked(self, store: Bound) -> None:
+        """An unknown value of ``if_exists=`` is refused before anything is saved."""
         with pytest.raises(InvalidOptionError, match="replace"):
             store.save(image(), "a.npy", if_exists="overwrite")
         assert not store.exists("a.npy")
 
     def test_saved_value_is_free(self, store: Bound) -> None:
+        """Changing an array after its save does not change the stored value."""
         value = image()
         store.save(value, "a.npy")
         value[:] = 0
         assert_same(store.load("a.npy"), image())
 
     def test_loaded_value_is_free(self, store: Bound) -> None:
+        """Changing a loaded array does not change the stored value."""
         store.save(image(), "a.npy")
         store.load("a.npy")[:] = 0
         assert_same(store.load("a.npy"), image())
 
     @needs("replace")
     def test_refused_value_leaves_old(self, store: Bound) -> None:
+        """A refused value leaves the old value as it was."""
         store.save(image(1), "a.npy")
         with pytest.raises(UnsupportedDataError) as caught:
             store.save(_Unstorable(), "a.npy")
@@ -123,22 +129,24 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
         assert_same(store.load("a.npy"), image(1))
 
     def test_refused_value_leaves_nothing(self, store: Bound) -> None:
+        """A refused value leaves neither a file nor a folder."""
         store.save(image(), "a.npy")
         with pytest.raises(UnsupportedDataError):
             store.save(_Unstorable(), "x/b.npy")
         assert store.list_dir(".") == ["a.npy"]
 
     def test_unit_is_never_lost(self, store: Bound) -> None:
-        """An array that carries more than numbers comes back as it was, or is refused."""
+        """An array with a unit is loaded with its unit, or refused."""
         try:
-            store.save(measured(), "a.npy")
+            store.save(make_measured(), "a.npy")
         except UnsupportedDataError:
             assert not store.exists("a.npy")
         else:
-            assert_same(store.load("a.npy"), measured())
+            assert_same(store.load("a.npy"), make_measured())
             assert store.load("a.npy").unit == "µm"
 
     def test_dtype_changes_no_value(self, store: Bound) -> None:
+        """``dtype=`` refuses to change values, unless ``casting="unsafe"`` allows it."""
         store.save(np.array([[300, 7]], "uint16"), "a.npy")
         store.save(np.array([[255, 7]], "uint16"), "b.npy")
         with pytest.raises(UnsupportedDataError, match=r"'a\.npy' .* at \[0, 0\] is 300"):
@@ -148,6 +156,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
         assert_same(unsafe, np.array([[44, 7]], "uint8"))
 
     def test_folder_is_no_file(self, store: Bound) -> None:
+        """Loading a folder, or saving to it, raises ``NotAFileError``."""
         for folder in ("folder.npy", "folder"):
             if promises(store.instance, "folders"):
                 store.ensure_directory(folder)
@@ -162,6 +171,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
                 assert isinstance(caught.value, NotAFileError)
 
     def test_file_is_no_parent(self, store: Bound) -> None:
+        """A value below another value is stored next to it, or refused."""
         store.save(image(), "a.npy")
         if nests_values(store.instance):
             store.save(image(1), "a.npy/b.npy")
@@ -174,6 +184,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
         assert_same(store.load("a.npy"), image())
 
     def test_batch_stops_at_failure(self, store: Bound) -> None:
+        """A batch stops at the first failure, and names the done and the open paths."""
         replaces = promises(store.instance, "replace")
         if replaces:
             store.save(image(9), "c.npy")
@@ -190,6 +201,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @pytest.mark.parametrize("path", ["", "a\0b.npy"])
     def test_impossible_path_refused(self, store: Bound, path: str) -> None:
+        """An empty path and a path with a NUL character are refused."""
         calls: list[tuple[Any, ...]] = [
             ("load", path),
             ("delete", path),
@@ -203,7 +215,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
         "path", ["s3://b/a.npy", "file:///b/a.npy", "s3:/b/a.npy", "~/a.npy"]
     )
     def test_path_is_local(self, store: Bound, path: str) -> None:
-        """A folder called "s3:" or "~" would look as if the value had reached a bucket.
+        """URLs and "~" are refused, because they would create folders with these names.
 
         Override it for a storage whose paths are URLs.
         """
@@ -226,7 +238,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @pytest.mark.parametrize("name", ["._a.npy", ".DS_Store", "Thumbs.db"])
     def test_litter_is_not_saved(self, store: Bound, name: str) -> None:
-        """Listings leave out the files of file browsers, so no value may have such a name."""
+        """Names of files that file browsers create are refused, because listings skip them."""
         store.save(image(), "a.npy")
         calls = [("save", image()), ("copy", "a.npy"), ("move", "a.npy")]
         for operation, argument in calls:
@@ -238,6 +250,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
     def test_damage_is_noticed(
         self, store: Bound, damage: Callable[[str], None] | None
     ) -> None:
+        """A stored value that was cut short raises ``DamagedDataError`` with its path."""
         if damage is None:
             assert not self.persistent, "a persistent backend must supply `damage`"
             return
@@ -252,6 +265,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @needs("delete", "move")
     def test_listing_follows_changes(self, store: Bound) -> None:
+        """A listing shows every move and deletion at once."""
         store.save_batch([image(), image()], ["f/a.npy", "f/b.npy"])
         store.move("f/a.npy", "f/c.npy")
         store.delete("f/b.npy")
@@ -259,11 +273,13 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @needs("delete")
     def test_delete_missing_refused(self, store: Bound) -> None:
+        """Deleting a missing value raises ``NotFoundError``."""
         with pytest.raises(NotFoundError):
             store.delete("a.npy")
 
     @needs("delete")
     def test_full_folder_stays(self, store: Bound) -> None:
+        """A folder with values is deleted only with ``recursive=True``."""
         store.save(image(), "f/g/a.npy")
         with pytest.raises(DirectoryNotEmptyError, match="recursive=True"):
             store.delete("f")
@@ -273,6 +289,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @needs("folders", "delete")
     def test_empty_folder_goes(self, store: Bound) -> None:
+        """An empty folder can be created twice, and deleted."""
         store.ensure_directory("f/g")
         store.ensure_directory("f/g")
         store.delete("f/g")
@@ -280,6 +297,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @needs("delete")
     def test_delete_all_takes_both(self, store: Bound) -> None:
+        """``delete_all`` deletes files, and folders with all their values."""
         store.save_batch([image(), image()], ["f/a.npy", "b.npy"])
         store.delete_all("f")
         store.delete_all("b.npy")
@@ -287,6 +305,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @needs("replace")
     def test_copy_is_independent(self, store: Bound) -> None:
+        """Changing the original does not change its copy."""
         store.save(image(1), "a.npy")
         store.copy("a.npy", "f/b.npy")
         assert_same(store.load("f/b.npy"), image(1))
@@ -296,7 +315,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
     @pytest.mark.parametrize("operation", ["copy", "move"])
     @pytest.mark.parametrize("suffix", ["tif", "txt", "zarr", "h5", "npy.bak"])
     def test_suffix_stays_true(self, store: Bound, operation: str, suffix: str) -> None:
-        """The value is loaded as it was, or nothing has happened: no bytes of another format."""
+        """A copied or moved value is loaded as it was, or the operation is refused."""
         store.save(image(), "a.npy")
         try:
             getattr(store, operation)("a.npy", f"b.{suffix}")
@@ -308,6 +327,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @needs("trees")
     def test_copies_whole_folder(self, store: Bound) -> None:
+        """A folder is copied with all its values, but not over another or into itself."""
         store.save_batch([image(1), image(2)], ["f/a.npy", "f/g/b.npy"])
         store.copy("f", "h/i")
         assert store.list_files("h", recursive=True) == ["h/i/a.npy", "h/i/g/b.npy"]
@@ -318,6 +338,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @needs("renames", "replace")
     def test_move_takes_along(self, store: Bound) -> None:
+        """A folder is moved with all its values."""
         store.save_batch([image(1), image(2)], ["f/a.npy", "b.npy"])
         store.move("f", "g/h")
         store.move("b.npy", "g/h/a.npy")
@@ -327,6 +348,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @needs("move", "renames")
     def test_move_into_itself_refused(self, store: Bound) -> None:
+        """Moving a folder into itself is refused, and changes nothing."""
         store.save(image(), "f/a.npy")
         store.move("f/a.npy", "f/a.npy")
         assert_same(store.load("f/a.npy"), image())
@@ -337,6 +359,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
     @pytest.mark.parametrize("operation", ["copy", "move"])
     @needs("create_only", "{operation}")
     def test_target_may_stay(self, store: Bound, operation: str) -> None:
+        """``if_exists=`` of ``copy`` and ``move`` keeps an existing target."""
         store.save_batch([image(1), image(2)], ["a.npy", "b.npy"])
         getattr(store, operation)("a.npy", "b.npy", if_exists="skip")
         assert_same(store.load("b.npy"), image(2))
@@ -346,6 +369,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @pytest.mark.parametrize("operation", ["copy", "move"])
     def test_source_must_exist(self, store: Bound, operation: str) -> None:
+        """Copying or moving a missing value raises ``NotFoundError``."""
         with refuses(store, operation, NotFoundError):
             getattr(store, operation)("a.npy", "b.npy")
         assert store.list_dir(".") == []
@@ -354,6 +378,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @pytest.mark.parametrize("path", OUTSIDE)
     def test_nothing_leaves_root(self, store: Bound, path: str) -> None:
+        """No operation reads or writes outside the root."""
         store.save(image(), "inside.npy")
         calls: list[tuple[Any, ...]] = [
             ("load", path),
@@ -377,6 +402,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @needs("delete")
     def test_top_cannot_be_deleted(self, store: Bound) -> None:
+        """The root itself cannot be deleted."""
         store.save(image(), "a.npy")
         with pytest.raises(InvalidOptionError):
             store.delete(".", recursive=True)
@@ -385,6 +411,8 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
     # ── many at once ─────────────────────────────────────────────────────────────────────
 
     def test_threads_write_apart(self, store: Bound) -> None:
+        """Threads can save and load different paths at once."""
+
         def work(seed: int) -> None:
             for step in range(10):
                 store.save(image(seed), f"f{step}/{seed}.npy")
@@ -396,7 +424,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @needs("replace")
     def test_readers_see_whole_values(self, store: Bound) -> None:
-        """A reader beside writers sees one of the values, never a mixture."""
+        """A reader finds the old value or the new one, never a mixture."""
         shape = (64, 65)
         store.save(np.full(shape, 0), "a.npy")
 
@@ -408,6 +436,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
             for _ in range(60):
                 found = store.load("a.npy")
                 assert found.shape == shape
+                # All pixels of a saved value are equal, so a mixture of two has a range.
                 assert found.min() == found.max()
 
         with ThreadPoolExecutor(4) as pool:
@@ -417,6 +446,8 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
     @needs("create_only")
     def test_one_thread_creates(self, store: Bound) -> None:
+        """If several threads create a value with ``if_exists="error"``, exactly one succeeds."""
+
         def create(seed: int) -> int:
             try:
                 store.save(image(seed), "a.npy", if_exists="error")
@@ -428,13 +459,16 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
             assert sum(pool.map(create, range(8))) == 1
 
     def test_manager_is_small_pickle(self, store: Bound) -> None:
+        """A pickled file manager is small and does not contain the values."""
         store.save(image(), "a.npy")
         text = pickle.dumps(store.manager)
         assert isinstance(pickle.loads(text), FileManager)  # noqa: S301
         assert len(text) < 1000
 
     def test_processes_share_store(self, store: Bound) -> None:
+        """Other processes see the stored values, or the backend says that they do not."""
         store.save(image(), "parent.npy")
+        # Pass the class, so that a process imports the module that registers the backend.
         spawn, cls = multiprocessing.get_context("spawn"), type(store.instance)
         with ProcessPoolExecutor(2, mp_context=spawn) as pool:
             jobs = [pool.submit(_work_in_process, store, seed, cls) for seed in range(4)]
@@ -449,7 +483,10 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
 
 
 def _work_in_process(store: Bound, seed: int, _cls: type[Value]) -> int:
-    """Read and write as another process. To get the class, that process imports its module."""
+    """Read and write in another process.
+
+    ``_cls`` is pickled by its name, so the process imports the module of the backend.
+    """
     assert_same(store.load("parent.npy"), image())
     store.save(image(seed), f"{seed}.npy")
     return int(store.load(f"{seed}.npy").shape[0])

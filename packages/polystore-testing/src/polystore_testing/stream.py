@@ -1,4 +1,4 @@
-"""The table for whatever sends to a receiver: a viewer, or a script that listens."""
+"""Promises of backends that send to a receiver: a viewer, or a script that listens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from polystore_core.errors import (
 from .conformance import NAME, Bound
 from .processes import becomes, runs
 from .sink import SinkTests, _Unstorable
-from .values import image, measured
+from .values import image, make_measured
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,36 +41,36 @@ __all__ = ["StreamReceiver", "StreamTests", "ViewerProcess"]
 
 
 class StreamReceiver(ABC):
-    """What is at the other end: a process of its own, which runs when the fixture gives it."""
+    """The receiver of the tests: another process, which runs when the fixture returns it."""
 
     @abstractmethod
-    def held(self, path: str) -> Pixels | None:
-        """Return the pixels that the other end holds for ``path``, or ``None``.
+    def load(self, path: str) -> Pixels | None:
+        """Return the pixels that the receiver holds for ``path``, or ``None``.
 
-        Everything acknowledged before the call counts.
+        The receiver has everything that was acknowledged before the call.
         """
 
     @abstractmethod
     def kill(self) -> None:
-        """Kill it (SIGKILL, by its pid); return when it is gone."""
+        """Kill the process with SIGKILL, by its pid. Return when it is gone."""
 
     @abstractmethod
     def restart(self) -> None:
-        """Start another one by the same name, after ``kill``; return when it can be found."""
+        """Start another receiver with the same name after ``kill``. Return when it can be found."""
 
 
 class ViewerProcess(StreamReceiver):
-    """A viewer in a process of its own; one serves all tests until one kills it.
-
-    ``launch`` starts it, or returns the one that runs, and ``connect`` gives a handle on it: what
-    ``polystore_stream`` calls ``Endpoint`` and ``RemoteViewer``.
-    """
+    """A viewer in its own process. All tests use the same one, until a test kills it."""
 
     def __init__(self, launch: Callable[[], Value], connect: Callable[[], Value]) -> None:
+        """Start the viewer.
+
+        ``launch`` starts it and returns an ``Endpoint``. ``connect`` returns a ``RemoteViewer``.
+        """
         self._launch, self._connect = launch, connect
         self.restart()
 
-    def held(self, path: str) -> Pixels | None:
+    def load(self, path: str) -> Pixels | None:
         with self._connect() as viewer:
             try:
                 pixels: NDArray[Any] = viewer.pixels(path)
@@ -86,8 +86,8 @@ class ViewerProcess(StreamReceiver):
     def restart(self) -> None:
         self._pid: int = self._launch().pid
 
-    def emptied(self) -> Self:
-        """Return it as a test needs it: running, with nothing shown."""
+    def reset(self) -> Self:
+        """Return the viewer as a test needs it: running, and without layers."""
         if not runs(self._pid):
             self.restart()
         with self._connect() as viewer:
@@ -96,7 +96,7 @@ class ViewerProcess(StreamReceiver):
 
 
 _LARGE = (1200, 1000)
-"""Of uint16 it is larger than any message, or slot of shared memory, is likely to be."""
+"""Shape of an image that, in uint16, is larger than one message or slot of shared memory."""
 _DTYPES = [
     "bool",
     *(f"{sign}int{bits}" for bits in (8, 16, 32, 64) for sign in ("", "u")),
@@ -124,7 +124,7 @@ _REFUSED = [
     pytest.param(np.array([["2026-01-15"]], "M8[D]"), id="dates"),
     pytest.param(np.zeros((2, 3), [("x", "u1"), ("y", "u1")]), id="structured"),
     pytest.param(np.zeros((0, 3), "uint16"), id="empty"),
-    pytest.param(measured(), id="unit"),
+    pytest.param(make_measured(), id="unit"),
     pytest.param(np.array(7), id="0-d"),
 ]
 if np.dtype(np.longdouble).itemsize > 8:  # elsewhere it is a float64
@@ -138,23 +138,26 @@ _SHAPES = [
 ]
 _TEMPLATE = "{well}_s{site}.npy"
 _START_METHODS = sorted({"fork", "spawn"} & {*multiprocessing.get_all_start_methods()})
-"""Seconds until the death of a receiver is an error."""
 
 
 class StreamTests(SinkTests):
-    """Sending to what is elsewhere. Supply ``registry``, and ``receiver``: who gets it."""
+    """Sent values arrive as they were saved. Supply ``registry`` and ``receiver``."""
 
     no_exact_type: ClassVar[frozenset[str]] = frozenset()
-    """Ids among the values of ``test_pixels_arrive_equal`` ("uint64") that the other end has no
-    type for which holds all of their pixels: these must be refused, not rounded."""
+    """Ids among the values of ``test_pixels_arrive_equal``, such as "uint64", that no type of the
+    receiver can hold exactly. They must be refused, not rounded."""
 
     @pytest.fixture
     def receiver(self) -> StreamReceiver:
-        raise NotImplementedError("supply a fixture `receiver`: the StreamReceiver that runs")
+        """Return the ``StreamReceiver`` that runs. Supply it."""
+        raise NotImplementedError(
+            "there is no fixture `receiver`: supply one that returns a running StreamReceiver"
+        )
 
     @pytest.fixture
     def store(self, receiver: StreamReceiver, registry: BackendRegistry) -> Bound:
-        # With a receiver: what is asked of every sink needs somebody at the other end too.
+        """Return the backend under test, with a receiver that runs."""
+        # It needs the receiver, because the tests of all sinks save without asking for one.
         return Bound(FileManager(registry))
 
     # ── pixels ───────────────────────────────────────────────────────────────────────────
@@ -167,20 +170,23 @@ class StreamTests(SinkTests):
         value: Pixels,
         request: pytest.FixtureRequest,
     ) -> None:
+        """Pixels of every supported type arrive without a change, or are refused."""
         if request.node.callspec.id in self.no_exact_type:
             with pytest.raises(UnsupportedDataError):
                 store.save(value, "a.npy")
-            assert receiver.held("a.npy") is None
+            assert receiver.load("a.npy") is None
             return
         store.save(value, "a.npy")
         assert_held(receiver, "a.npy", value)
 
     def test_last_save_wins(self, store: Bound, receiver: StreamReceiver) -> None:
+        """After several saves to one path, the receiver holds the last value."""
         for seed in range(5):
             store.save(image(seed), "a.npy")
         assert_held(receiver, "a.npy", image(4))
 
     def test_paths_stay_apart(self, store: Bound, receiver: StreamReceiver) -> None:
+        """Equal file names in different folders are different values."""
         store.save(image(1), "f/a.npy")
         store.save(image(2, (6, 7)), "g/a.npy")
         assert_held(receiver, "f/a.npy", image(1))
@@ -191,6 +197,7 @@ class StreamTests(SinkTests):
     def test_sent_value_is_free(
         self, store: Bound, receiver: StreamReceiver, wait: str | None, shape: tuple[int, ...]
     ) -> None:
+        """Changing an array after its save does not change the sent value."""
         value = image(1, shape)
         store.save(value, "a.npy", wait=wait)
         value[:] = 0
@@ -198,22 +205,24 @@ class StreamTests(SinkTests):
         assert_held(receiver, "a.npy", image(1, shape))
 
     def test_unknown_wait_refused(self, store: Bound, receiver: StreamReceiver) -> None:
+        """An unknown value of ``wait=`` is refused before anything is sent."""
         for wait in ("painted", True, 1):
             with pytest.raises(InvalidOptionError, match="wait="):
                 store.save(image(), "a.npy", wait=wait)
-        assert receiver.held("a.npy") is None
+        assert receiver.load("a.npy") is None
 
     @pytest.mark.parametrize("value", _REFUSED)
     def test_refused_value_never_travels(
         self, store: Bound, receiver: StreamReceiver, value: Pixels
     ) -> None:
+        """A value that viewers cannot show is refused, and the receiver keeps the old one."""
         store.save(image(), "old.npy")
         for path in ("old.npy", "new.npy"):
             with pytest.raises(UnsupportedDataError) as caught:
                 store.save(value, path)
             assert (caught.value.backend, caught.value.path) == (NAME, path)
         assert_held(receiver, "old.npy", image())
-        assert receiver.held("new.npy") is None
+        assert receiver.load("new.npy") is None
 
     # ── series ───────────────────────────────────────────────────────────────────────────
 
@@ -221,6 +230,7 @@ class StreamTests(SinkTests):
     def test_series_keeps_order(
         self, store: Bound, receiver: StreamReceiver, wait: str | None
     ) -> None:
+        """A series arrives in order, so that later values replace earlier ones."""
         paths = [f"z{index}.npy" for index in range(80)]
         for first in (0, 100):  # the second series replaces the first, backwards
             values = [image(first + index) for index in range(80)]
@@ -231,6 +241,7 @@ class StreamTests(SinkTests):
             assert_held(receiver, path, image(179 - index))
 
     def test_series_stops_at_failure(self, store: Bound, receiver: StreamReceiver) -> None:
+        """A series stops at the first failure, and names the done and the open paths."""
         paths = ["z1.npy", "z2.npy", "z3.npy", "z4.npy"]
         with pytest.raises(BatchError) as caught:
             store.save_batch([image(1), image(2), _Unstorable(), image(4)], paths)
@@ -239,9 +250,10 @@ class StreamTests(SinkTests):
         assert caught.value.done == ("z1.npy", "z2.npy")
         assert caught.value.not_attempted == ("z4.npy",)
         assert_held(receiver, "z2.npy", image(2))
-        assert receiver.held("z4.npy") is None
+        assert receiver.load("z4.npy") is None
 
     def test_misfit_sends_nothing(self, store: Bound, receiver: StreamReceiver) -> None:
+        """If a path does not fit the template, nothing of the series is sent."""
         attempts: Sequence[Callable[[], Any]] = (
             lambda: store.save(image(), "plate.npy", names=_TEMPLATE),
             lambda: store.save_batch(
@@ -253,12 +265,13 @@ class StreamTests(SinkTests):
                 attempt()
             assert "plate.npy" in str(caught.value)
             assert _TEMPLATE in str(caught.value)
-        assert receiver.held("plate.npy") is None
-        assert receiver.held("B03_s1.npy") is None
+        assert receiver.load("plate.npy") is None
+        assert receiver.load("B03_s1.npy") is None
 
     # ── many at once ─────────────────────────────────────────────────────────────────────
 
     def test_threads_send_apart(self, store: Bound, receiver: StreamReceiver) -> None:
+        """Threads can send different paths at once."""
         seeds = {
             f"f{thread}/{step}.npy": 10 * thread + step
             for thread in range(8)
@@ -281,8 +294,9 @@ class StreamTests(SinkTests):
     def test_processes_send_too(
         self, store: Bound, receiver: StreamReceiver, method: str
     ) -> None:
-        """A child has a connection of its own, and leaves nothing unsent when it ends."""
+        """A child process has its own connection, and sends everything before it ends."""
         shape = (300, 400)
+        # Connect before the child starts: a forked child must not use its parent's socket.
         store.save(image(1, shape), "parent.npy")
         context: Any = multiprocessing.get_context(method)
         child = context.Process(target=_save_in_process, args=(store, shape))
@@ -297,6 +311,7 @@ class StreamTests(SinkTests):
             assert_held(receiver, f"child{step}.npy", image(2, shape))
 
     def test_manager_leaves_connections(self, store: Bound) -> None:
+        """A pickled file manager is small and does not contain connections."""
         store.save(image(), "a.npy")
         text = pickle.dumps(store.manager)
         assert isinstance(pickle.loads(text), FileManager)  # noqa: S301
@@ -309,12 +324,14 @@ class StreamTests(SinkTests):
     def test_killed_receiver_is_error(
         self, store: Bound, receiver: StreamReceiver, wait: str, shape: tuple[int, ...]
     ) -> None:
+        """After the receiver was killed, each save raises ``ReceiverUnavailableError``."""
         store.save(image(1, shape), "a.npy", wait=wait)
         receiver.kill()
-        for _ in range(2):  # it stays one
+        for _ in range(2):  # the second save must fail, too, and not wait for an answer
             assert_refused(lambda: store.save(image(2, shape), "a.npy", wait=wait))
 
     def test_kill_amid_saves(self, store: Bound, receiver: StreamReceiver) -> None:
+        """If the receiver is killed during a save, the save raises an error and does not hang."""
         large = image(1, (2000, 2000))
 
         def save_until_it_fails() -> None:
@@ -324,12 +341,13 @@ class StreamTests(SinkTests):
         store.save(large, "a.npy")
         with ThreadPoolExecutor(1) as pool:
             failing = pool.submit(save_until_it_fails)
-            time.sleep(0.1)
+            time.sleep(0.1)  # any moment is right: the pieces of some value are on their way
             receiver.kill()
             with pytest.raises(ReceiverUnavailableError):
                 failing.result()
 
     def test_series_names_the_lost(self, store: Bound, receiver: StreamReceiver) -> None:
+        """If the receiver is gone, a series names the first path that was not sent."""
         store.save(image(), "a.npy")
         receiver.kill()
         with pytest.raises(BatchError) as caught:
@@ -338,6 +356,7 @@ class StreamTests(SinkTests):
         assert isinstance(caught.value.failed[0][1], ReceiverError)
 
     def test_restarted_receiver_is_found(self, store: Bound, receiver: StreamReceiver) -> None:
+        """After the receiver was restarted, the next save reaches it."""
         for seed in range(2):
             store.save(image(seed), "a.npy")
             receiver.kill()
@@ -347,6 +366,7 @@ class StreamTests(SinkTests):
             assert_held(receiver, "a.npy", image(10 + seed))
 
     def test_close_loses_nothing(self, store: Bound, receiver: StreamReceiver) -> None:
+        """``close`` waits until everything has arrived, even with ``wait=None``."""
         shapes = {f"{i}.npy": [(4, 5), (300, 400), _LARGE][i % 3] for i in range(30)}
         for seed, (path, shape) in enumerate(shapes.items()):
             store.save(image(seed, shape), path, wait=None)
@@ -356,15 +376,15 @@ class StreamTests(SinkTests):
 
 
 def assert_held(receiver: StreamReceiver, path: str, expected: Pixels) -> None:
-    """Assert equal pixels at the other end; their element type is the receiver's own affair."""
-    found = receiver.held(path)
+    """Assert that the receiver holds equal pixels. Their element type may differ."""
+    found = receiver.load(path)
     assert found is not None, f"{path!r} is not there"
     assert found.shape == expected.shape
     np.testing.assert_array_equal(found, expected)
 
 
 def assert_refused(send: Callable[[], Value]) -> None:
-    """Assert that the receiver is said to be gone. A sender that waited for it says otherwise."""
+    """Assert that ``send`` fails because the receiver is gone, and not because of a timeout."""
     with pytest.raises(ReceiverUnavailableError) as caught:
         send()
     assert isinstance(caught.value, ConnectionError)

@@ -1,4 +1,4 @@
-"""Values that a backend must give back as they were."""
+"""Values that a backend must return as they were saved."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-__all__ = ["ARRAYS", "Measured", "assert_same", "image", "measured"]
+__all__ = ["ARRAYS", "Measured", "assert_same", "image", "make_measured"]
 
 
 def image(seed: int = 0, shape: tuple[int, ...] = (4, 5)) -> np.ndarray[Any, np.dtype[Any]]:
@@ -16,7 +16,7 @@ def image(seed: int = 0, shape: tuple[int, ...] = (4, 5)) -> np.ndarray[Any, np.
 
 
 class Measured(np.ndarray[Any, np.dtype[Any]]):
-    """An array that carries a unit, as the quantities of astropy and unyt do."""
+    """An array with a unit, like the quantities of astropy and unyt."""
 
     unit: str | None = None
 
@@ -24,15 +24,15 @@ class Measured(np.ndarray[Any, np.dtype[Any]]):
         self.unit = getattr(source, "unit", None)
 
 
-def measured() -> Measured:
-    """Return an image whose numbers are micrometres."""
+def make_measured() -> Measured:
+    """Return an image with the unit µm."""
     value = image().view(Measured)
     value.unit = "µm"
     return value
 
 
 def assert_same(found: Any, expected: Any) -> None:
-    """Assert equal type, values, shape, element type and byte order; NaN equals NaN."""
+    """Assert equal type, values, shape, element type and byte order. NaN equals NaN."""
     assert type(found) is type(expected)
     assert found.dtype.str == expected.dtype.str
     assert found.dtype == expected.dtype

@@ -1,4 +1,4 @@
-"""The vectors of ``docs/protocol``: steps to which all viewers of a kind answer alike."""
+"""Read the test vectors of ``docs/protocol``: steps with the results that viewers must show."""
 
 from __future__ import annotations
 
@@ -30,17 +30,18 @@ _LOOKS = {"message", "user"}
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that a viewer does, and the outcome that is expected."""
+    """One action of a viewer, and the expected result."""
 
     deed: str
-    """Of plans: "message", "find", "forget", "forget_window", "clear" or "sorted". Of looks:
+    """In plans: "message", "find", "forget", "forget_window", "clear" or "sorted". In looks:
     "message" or "user"."""
     value: Any
-    """The header of a message, the number of a picture, …: see docs/protocol/README.md."""
+    """For example the header of a message or the number of a picture. See
+    docs/protocol/README.md."""
     outcome: Any
-    """Of plans: where a message goes. Of looks: what is shown. ``None``: nothing is expected."""
+    """In plans: the pictures of a message. In looks: the shown values. ``None``: not checked."""
     pixels: Any = None
-    """Of looks: how the pixels of a message are made, see ``make_pixels``."""
+    """In looks: the pixels of a message. See ``make_pixels``."""
 
     @property
     def is_refused(self) -> bool:
@@ -49,17 +50,17 @@ class Step:
 
     @property
     def pictures(self) -> list[int]:
-        """The numbers of the pictures that a message is shown in; none if it is refused."""
+        """The numbers of the pictures that show a message. Empty if it is refused."""
         return list((self.outcome or {}).get("pictures", []))
 
     def missing_words(self, reason: str) -> list[str]:
-        """Return the words that a refusal must have and ``reason`` has not."""
+        """Return the words of the refusal that are missing in ``reason``."""
         return [word for word in self.outcome["words"] if word not in reason]
 
 
 @dataclass(frozen=True, slots=True)
 class Vector:
-    """Steps for a viewer that has shown nothing yet."""
+    """Steps for a new viewer without pictures."""
 
     name: str
     steps: tuple[Step, ...]
@@ -71,10 +72,10 @@ class Vector:
 def read_plan_vectors(protocol: Path, arrangement: str, *viewers: str) -> list[Vector]:
     """Return the plan vectors of the folder docs/protocol for one way to arrange channels.
 
-    ``arrangement`` is "layers" or "hyperstack". Vectors with ``only`` are left out, unless that
+    ``arrangement`` is "layers" or "hyperstack". A vector with ``only`` is left out, unless ``only``
     is the arrangement or one of ``viewers``, such as "imagej".
 
-    Raises ``ValueError`` for a step that is not of the form that docs/protocol/README.md tells.
+    Raises ``ValueError`` for a step that does not have the form in docs/protocol/README.md.
     """
     found = _read(protocol / "plans", _PLANS, "outcome", arrangement, viewers)
     refusals = _load(protocol / "refusals.json") if found else {}
@@ -87,15 +88,15 @@ def read_plan_vectors(protocol: Path, arrangement: str, *viewers: str) -> list[V
 
 
 def read_look_vectors(protocol: Path, arrangement: str) -> list[Vector]:
-    """Return the look vectors of the folder docs/protocol: see ``read_plan_vectors``."""
+    """Return the look vectors of the folder docs/protocol. See ``read_plan_vectors``."""
     return _read(protocol / "looks", _LOOKS, "shows", arrangement, ())
 
 
 def make_pixels(message: Document, pixels: Any) -> Pixels:
-    """Return the pixels of the look vector's ``message``: an array of its shape and type.
+    """Return the pixels for the ``message`` of a look vector, as an array of its shape and type.
 
-    ``pixels`` is a list of them, row by row, or ``start``, ``step``, ``period`` and ``other``: the
-    pixel number i is start + step * (i mod period), and ``other`` has numbers and their pixels.
+    ``pixels`` is a list of pixels, row by row, or a mapping. With a mapping, the pixel number i is
+    start + step * (i mod period), and ``other`` lists numbers with other pixels.
     """
     shape, dtype = message["shape"], np.dtype(message["dtype"])
     if isinstance(pixels, list):
@@ -135,7 +136,10 @@ def _read_step(step: Document, deeds: set[str], outcome: str, arrangement: str) 
     found = step.keys() & deeds
     outcomes = step.keys() - deeds - {"pixels"}
     if len(found) != 1 or outcomes not in (set(), {outcome}, {"layers", "hyperstack"}):
-        raise ValueError(f"not a step of a vector: {step}")
+        raise ValueError(
+            f"not a step of a vector: {step}. Expected one of {', '.join(sorted(deeds))}, "
+            f"with {outcome!r}, or with 'layers' and 'hyperstack'"
+        )
     (deed,) = found
     expected = step.get(outcome, step.get(arrangement))
     return Step(deed, step[deed], expected, step.get("pixels"))
@@ -143,7 +147,7 @@ def _read_step(step: Document, deeds: set[str], outcome: str, arrangement: str) 
 
 @dataclass(slots=True)
 class Pictures:
-    """Which picture of a viewer each number of a vector means."""
+    """The picture of a viewer for each number in a vector."""
 
     _known: dict[int, Hashable] = field(default_factory=dict)
 
@@ -151,12 +155,15 @@ class Pictures:
         return self._known[number]
 
     def match(self, numbers: Sequence[int], keys: Sequence[Hashable]) -> None:
-        """Check that equal numbers are the same picture, and other numbers others.
+        """Check that equal numbers are the same picture, and different numbers different ones.
 
-        ``keys`` are the viewer's own names of its pictures.
+        ``keys`` are the viewer's own names of the pictures ``numbers``.
         """
         assert len(numbers) == len(keys), f"expected pictures {numbers}, got {keys}"
         for number, key in zip(numbers, keys, strict=True):
             others = {n for n, known in self._known.items() if known == key and n != number}
-            assert not others, f"picture {number} is another than {others}, but all are {key!r}"
-            assert self._known.setdefault(number, key) == key, f"picture {number} is {key!r}"
+            assert not others, (
+                f"pictures {number} and {others} must differ, but all are {key!r}"
+            )
+            known = self._known.setdefault(number, key)
+            assert known == key, f"picture {number} was {known!r}, but is {key!r} now"

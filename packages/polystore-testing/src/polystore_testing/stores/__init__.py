@@ -1,4 +1,4 @@
-"""The table for stores of bytes: each law of ``polystore_core.ByteStore``, executed."""
+"""Promises of stores of bytes: a test for each law of ``polystore_core.ByteStore``."""
 
 from __future__ import annotations
 
@@ -26,5 +26,5 @@ class StoreTests(
 ):
     """A store keeps the promises of its ``features``, and refuses all others.
 
-    Supply ``bytes_store``: an empty store that can put values. It is confined to a root.
+    Supply ``bytes_store``: an empty store with a root, into which values can be put.
     """

@@ -1,4 +1,4 @@
-"""Threads and processes that use one store at once, and processes that are killed."""
+"""Let threads and processes use one store at once, and kill processes while they use it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["CONTESTANTS", "Meet", "contests", "in_process", "kill_while"]
 
 CONTESTANTS = 3
 _HANG = 120
-"""Seconds after which a contestant is given up. Only a hang takes so long."""
+"""Seconds to wait for a contestant. Only a hang takes so long."""
 
 Meet: TypeAlias = Callable[[], Any]
-"""Returns when every contestant has called it."""
+"""A function that returns when every contestant has called it."""
 Work: TypeAlias = Callable[..., Any]
-"""Takes the store, the number of the contestant, ``meet``, and more arguments."""
+"""A function of the store, the number of the contestant, ``meet``, and more arguments."""
 
 _gate: Barrier | None = None
 
@@ -33,25 +33,26 @@ _gate: Barrier | None = None
 def contests(
     scope: Scope, work: Work, store: ByteStore, *arguments: object
 ) -> Iterator[tuple[str, list[Any]]]:
-    """Let threads work at once, and then processes if ``scope`` has them.
+    """Let threads work at once, and then processes if ``scope`` includes them.
 
-    Yields a word and the results of the contestants. No other contest has that word, which is
+    Yields a word, which only this contest has, and the results of the contestants. The word is also
     the last argument of ``work``.
     """
     gate = threading.Barrier(CONTESTANTS, timeout=_HANG)
     with ThreadPoolExecutor(CONTESTANTS) as pool:
-        yield from _held("threads", pool, _work_at, gate, work, store, *arguments)
+        yield from _submit("threads", pool, _work_at, gate, work, store, *arguments)
     if scope not in SHARED:
         return
+    # Spawn, not fork: a forked process would share open files and locks with this one.
     spawn = multiprocessing.get_context("spawn")
     shared = spawn.Barrier(CONTESTANTS, timeout=_HANG)
     with ProcessPoolExecutor(
         CONTESTANTS, mp_context=spawn, initializer=_keep, initargs=(shared,)
     ) as processes:
-        yield from _held("processes", processes, _work_here, work, store, *arguments)
+        yield from _submit("processes", processes, _work_here, work, store, *arguments)
 
 
-def _held(
+def _submit(
     word: str, pool: Any, call: Work, *arguments: object
 ) -> Iterator[tuple[str, list[Any]]]:
     jobs = [pool.submit(call, number, *arguments, word) for number in range(CONTESTANTS)]
@@ -59,7 +60,7 @@ def _held(
 
 
 def _keep(gate: Barrier) -> None:
-    global _gate  # a barrier reaches a process only while the process starts
+    global _gate  # a barrier can be passed to a process only while the process starts
     _gate = gate
 
 
@@ -71,7 +72,7 @@ def _work_at(number: int, gate: Any, work: Work, store: ByteStore, *arguments: o
     try:
         return work(store, number, gate.wait, *arguments)
     except BaseException:
-        gate.abort()  # the others would wait for this one
+        gate.abort()  # or the others would wait for this one
         raise
 
 
@@ -85,15 +86,16 @@ def in_process(work: Callable[..., Any], store: ByteStore, *arguments: object) -
 def kill_while(
     work: Callable[..., Any], store: ByteStore, *arguments: object, told: int
 ) -> Any:
-    """Kill a process in the middle of ``work``, and return all that it has reported.
+    """Kill a process in the middle of ``work``, and return everything that it has reported.
 
-    ``work`` gets a function that reports. The process is killed after ``told`` reports, if it has
-    not ended before.
+    The last argument of ``work`` is a function that reports a value. The process is killed after
+    ``told`` reports, if it has not ended before.
     """
     spawn = multiprocessing.get_context("spawn")
     here, there = spawn.Pipe(duplex=False)
     process = spawn.Process(target=_tell, args=(there, work, store, *arguments))
     process.start()
+    # Close our copy of the other end, or recv would wait for ever after the process has died.
     there.close()
     heard = []
     with here:

@@ -1,4 +1,4 @@
-"""The base class and the helpers of all laws."""
+"""The base class of the tests of stores, and their helpers."""
 
 from __future__ import annotations
 
@@ -16,25 +16,28 @@ if TYPE_CHECKING:
 __all__ = ["SHARED", "StoreLaws", "has", "is_shared", "keys", "names_in", "put", "top"]
 
 SHARED = ("host", "all")
-"""The scopes of promises that are kept between processes."""
+"""The scopes of promises that hold between processes."""
 
 
 class StoreLaws(Conformance):
-    """Base of the laws. A law about a promise that the store does not make tests its refusal."""
+    """Base of the tests. If a store does not make a promise, its test checks the refusal."""
 
     @pytest.fixture
     def bytes_store(self) -> ByteStore:
-        raise NotImplementedError("supply a fixture `bytes_store`: an empty store")
+        """Return an empty store of bytes. Supply it."""
+        raise NotImplementedError(
+            "there is no fixture `bytes_store`: supply one that returns an empty store"
+        )
 
     @pytest.fixture
     def reopened(self, bytes_store: ByteStore) -> ByteStore:
-        """Return the store as another process gets it."""
+        """Return a copy of the store, as another process gets it."""
         copy: ByteStore = pickle.loads(pickle.dumps(bytes_store))  # noqa: S301
         return copy
 
 
 def put(store: ByteStore, key: str, content: bytes | bytearray | memoryview) -> None:
-    """Put a new value, also into a store that replaces nothing."""
+    """Put a new value into any store, even one that cannot replace values."""
     store.put(key, content, if_exists=condition_of(store))
 
 
@@ -52,7 +55,7 @@ def keys(store: ByteStore, folder: str = "") -> list[str]:
 
 
 def top(store: ByteStore) -> list[Entry]:
-    """Return the entries of the folder that holds all others."""
+    """Return the entries at the top of the store."""
     return sorted(store.entries(store.key(".")))
 
 

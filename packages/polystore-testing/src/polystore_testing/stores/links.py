@@ -1,4 +1,4 @@
-"""Symbolic links in a store."""
+"""Promises about symbolic links in a store."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ __all__ = ["LinkLaws"]
 
 
 class LinkLaws(StoreLaws):
-    """Links lead to values and folders. ``delete`` removes the link only."""
+    """Links lead to values and folders. ``delete`` removes only the link."""
 
     @needs("links")
     def test_link_is_followed(self, bytes_store: Any) -> None:
+        """Reading a link reads the value of its target."""
         put(bytes_store, "p/a", b"value")
         bytes_store.link("p/a", "q/link")
         assert bytes_store.read("q/link") == b"value"
@@ -32,6 +33,7 @@ class LinkLaws(StoreLaws):
 
     @needs("links")
     def test_only_links_have_text(self, bytes_store: Any) -> None:
+        """``read_link`` returns ``None`` for values, folders and missing keys."""
         put(bytes_store, "p/a", b"value")
         assert [bytes_store.read_link(key) for key in ("p/a", "p", "missing", "m/n")] == [
             None
@@ -39,6 +41,7 @@ class LinkLaws(StoreLaws):
 
     @needs("links", "delete")
     def test_link_is_deleted_alone(self, bytes_store: Any) -> None:
+        """Deleting a link keeps its target."""
         put(bytes_store, "p/a", b"value")
         bytes_store.link("p/a", "link")
         bytes_store.link("p", "folder")
@@ -50,6 +53,7 @@ class LinkLaws(StoreLaws):
 
     @needs("links", "delete")
     def test_dangling_link_is_told(self, bytes_store: Any) -> None:
+        """A link without its target stays a link, and reading it raises ``FileNotFoundError``."""
         put(bytes_store, "a", b"value")
         bytes_store.link("a", "link")
         bytes_store.delete("a")
@@ -60,12 +64,14 @@ class LinkLaws(StoreLaws):
 
     @needs("links")
     def test_link_needs_source(self, bytes_store: Any) -> None:
+        """A link to a missing key is refused."""
         with pytest.raises(FileNotFoundError):
             bytes_store.link("missing", "link")
         assert bytes_store.read_link("link") is None
 
     @needs("links")
     def test_link_may_refuse(self, bytes_store: Any) -> None:
+        """A link replaces a value or a link only with ``replace=True``."""
         for key in ("a", "b", "c"):
             put(bytes_store, key, key.encode())
         bytes_store.link("a", "link")
@@ -80,6 +86,7 @@ class LinkLaws(StoreLaws):
 
     @needs("links")
     def test_link_is_copied_as_link(self, bytes_store: Any) -> None:
+        """Copying a link copies the link, not its target."""
         put(bytes_store, "a", b"value")
         bytes_store.link("a", "link")
         bytes_store.copy_link("link", "other")

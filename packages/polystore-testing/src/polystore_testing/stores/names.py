@@ -1,4 +1,4 @@
-"""Renaming, and empty folders."""
+"""Promises about renaming and about empty folders."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ ROUNDS = 20
 
 
 class RenameLaws(StoreLaws):
-    """A value, or a folder with all that it holds, gets another key in one step."""
+    """A value, or a folder with all its values, gets another key in one step."""
 
     @needs("renames")
     def test_rename_moves_value(self, bytes_store: Any) -> None:
+        """A renamed value has only its new key."""
         put(bytes_store, "a", b"value")
         bytes_store.rename("a", "p/b")
         assert bytes_store.read("p/b") == b"value"
@@ -36,6 +37,7 @@ class RenameLaws(StoreLaws):
     @needs("renames")
     @pytest.mark.parametrize("condition", ["replace", "error"])
     def test_missing_source_is_named(self, bytes_store: Any, condition: str) -> None:
+        """Renaming a missing key raises ``FileNotFoundError`` with that key."""
         put(bytes_store, "b", b"value")
         with pytest.raises(FileNotFoundError) as caught:
             bytes_store.rename("missing", "b", if_exists=condition)
@@ -44,6 +46,7 @@ class RenameLaws(StoreLaws):
 
     @needs("renames", "replace")
     def test_rename_replaces(self, bytes_store: Any) -> None:
+        """Renaming replaces the value at the target."""
         for key in ("a", "b"):
             put(bytes_store, key, key.encode())
         bytes_store.rename("a", "b")
@@ -52,6 +55,7 @@ class RenameLaws(StoreLaws):
 
     @needs("renames")
     def test_rename_may_refuse(self, bytes_store: Any) -> None:
+        """With ``if_exists="error"``, renaming keeps both values if the target exists."""
         for key in ("a", "b"):
             put(bytes_store, key, key.encode())
         with pytest.raises(FileExistsError) as caught:
@@ -61,6 +65,7 @@ class RenameLaws(StoreLaws):
 
     @needs("renames")
     def test_rename_takes_folder(self, bytes_store: Any) -> None:
+        """A folder is renamed with all its values."""
         for key in ("f/a", "f/g/b", "f2/a"):
             put(bytes_store, key, key.encode())
         bytes_store.rename("f", "h/i")
@@ -70,6 +75,7 @@ class RenameLaws(StoreLaws):
     @needs("renames")
     @pytest.mark.parametrize("condition", ["replace", "error"])
     def test_folders_are_not_replaced(self, bytes_store: Any, condition: str) -> None:
+        """Renaming never replaces a folder, nor a value by a folder."""
         before = ["f/a", "g/b", "v"]
         for key in before:
             put(bytes_store, key, key.encode())
@@ -88,7 +94,7 @@ class RenameLaws(StoreLaws):
     @pytest.mark.timeout(300)
     @pytest.mark.parametrize("condition", ["replace", "error"])
     def test_rename_is_one_step(self, bytes_store: Any, condition: str) -> None:
-        """A reader finds the value at one of the two keys, at any moment."""
+        """During a rename, a reader finds the value at exactly one of the two keys."""
         for number in range(ROUNDS):
             source, target = f"s{number}", f"t{number}"
             put(bytes_store, source, b"value")
@@ -104,10 +110,11 @@ class RenameLaws(StoreLaws):
 
 
 class FolderLaws(StoreLaws):
-    """Folders that exist although nothing is in them. Without ``Folders`` there are values only."""
+    """Folders can exist without values. A store without ``Folders`` has only values."""
 
     @needs("folders")
     def test_folder_is_made(self, bytes_store: Any) -> None:
+        """A folder can exist without values, and its parents exist too."""
         for _ in range(2):
             bytes_store.make_folder("f/g")
         assert [bytes_store.stat(key).kind for key in ("f", "f/g")] == ["directory"] * 2
@@ -117,6 +124,7 @@ class FolderLaws(StoreLaws):
         assert keys(bytes_store) == [], "a folder is not a value"
 
     def test_folder_of_a_value(self, bytes_store: ByteStore) -> None:
+        """A folder of a value exists only if the store has folders, and it cannot be read."""
         put(bytes_store, "f/a", b"value")
         if bytes_store.features.folders != "none":
             assert bytes_store.stat("f").kind == "directory"
@@ -128,6 +136,7 @@ class FolderLaws(StoreLaws):
 
     @needs("folders", "delete")
     def test_folder_outlives_its_values(self, bytes_store: Any) -> None:
+        """A created folder stays when its last value is deleted."""
         bytes_store.make_folder("f")
         put(bytes_store, "f/a", b"value")
         bytes_store.delete("f/a")
@@ -135,6 +144,7 @@ class FolderLaws(StoreLaws):
 
     @needs("folders")
     def test_empty_folder_is_removed(self, bytes_store: Any) -> None:
+        """An empty folder can be removed once."""
         bytes_store.make_folder("f/g")
         bytes_store.remove_folder("f/g")
         assert list(bytes_store.entries("f")) == []
@@ -144,6 +154,7 @@ class FolderLaws(StoreLaws):
 
     @needs("folders")
     def test_full_folder_stays(self, bytes_store: Any) -> None:
+        """A folder with values is removed only with ``recursive=True``."""
         for key in ("f/a", "f/g/b", "f2/a"):
             put(bytes_store, key, b"value")
         with pytest.raises(OSError) as caught:  # noqa: PT011 - its errno tells
@@ -159,8 +170,10 @@ class FolderLaws(StoreLaws):
 def _find_gaps(
     store: ByteStore, source: str, target: str, started: threading.Event, over: threading.Event
 ) -> str:
-    """Look at both keys until the rename is over. Return a fault, if one was seen."""
+    """Look at both keys until the rename is over. Return a fault, or ""."""
     while not over.is_set():
+        # Look at the source first. If it is gone, the rename is over, and the target must exist. In
+        # the other order, the rename could happen between the two looks.
         gone = not has(store, source)
         started.set()
         if gone and not has(store, target):

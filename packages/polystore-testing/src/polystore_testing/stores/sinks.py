@@ -1,4 +1,4 @@
-"""New bytes on their way to a key."""
+"""Promises about sinks, through which new bytes get to a key."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ __all__ = ["SinkLaws"]
 
 STEPS = ["write", "seal", "flush"]
 _WORTH_WRITING = 1 << 24
-"""Bytes that a test writes to pass a limit."""
+"""Most bytes that a test writes to exceed a limit."""
 
 
 class SinkLaws(StoreLaws):
-    """Readers see nothing before ``commit``, and ``discard`` leaves nothing."""
+    """Readers see a new value only after ``commit``, and ``discard`` leaves nothing."""
 
     @pytest.mark.parametrize("last", STEPS)
     def test_new_key_appears_at_commit(self, bytes_store: ByteStore, last: str) -> None:
+        """A new value can be seen only after ``commit``."""
         sink = _sink(bytes_store, "p/a")
         try:
             _go(sink, last, b"new")
@@ -33,13 +34,14 @@ class SinkLaws(StoreLaws):
             _finish(sink, last)
             assert bytes_store.read("p/a") == b"new"
         finally:
-            sink.discard()
+            sink.discard()  # after a commit, it must not remove the value
         assert bytes_store.read("p/a") == b"new"
         assert keys(bytes_store) == ["p/a"]
 
     @needs("replace")
     @pytest.mark.parametrize("last", STEPS)
     def test_old_value_stays_until_commit(self, bytes_store: ByteStore, last: str) -> None:
+        """Readers find the old value until ``commit``."""
         bytes_store.put("a", b"the old value")
         sink = bytes_store.sink("a")
         try:
@@ -53,6 +55,7 @@ class SinkLaws(StoreLaws):
 
     @pytest.mark.parametrize("last", STEPS)
     def test_discard_leaves_nothing(self, bytes_store: ByteStore, last: str) -> None:
+        """A discarded sink leaves nothing, and its key can be used again."""
         put(bytes_store, "old", b"old")
         sink = _sink(bytes_store, "p/a")
         _go(sink, last, b"new")
@@ -62,11 +65,13 @@ class SinkLaws(StoreLaws):
         assert bytes_store.read("p/a") == b"later"
 
     def test_unused_sink_is_discarded(self, bytes_store: ByteStore) -> None:
+        """A sink without content can be discarded."""
         _sink(bytes_store, "a").discard()
         assert keys(bytes_store) == []
 
     @pytest.mark.parametrize("content", [b"", b"0123456789"], ids=["empty", "full"])
     def test_sink_is_a_file(self, bytes_store: ByteStore, content: bytes) -> None:
+        """A sink can be written, read and sought like a file."""
         with bytes_store.writing("a", if_exists=condition_of(bytes_store)) as file:
             file.write(content)
             file.seek(2)
@@ -77,6 +82,7 @@ class SinkLaws(StoreLaws):
 
     @needs("replace")
     def test_failed_block_leaves_old(self, bytes_store: ByteStore) -> None:
+        """If the block that writes raises, the old value stays."""
         bytes_store.put("a", b"old")
         with pytest.raises(ZeroDivisionError):
             _write_half(bytes_store, "a")
@@ -84,13 +90,14 @@ class SinkLaws(StoreLaws):
         assert keys(bytes_store) == ["a"]
 
     def test_failed_block_leaves_nothing(self, bytes_store: ByteStore) -> None:
+        """If the block that writes raises, nothing is stored."""
         with pytest.raises(ZeroDivisionError):
             _write_half(bytes_store, "p/a")
         assert not has(bytes_store, "p/a")
         assert keys(bytes_store) == []
 
     def test_sinks_are_sealed_ahead(self, bytes_store: ByteStore) -> None:
-        """As a batch does: sealed and flushed together, committed in order."""
+        """Several sinks can be sealed and flushed together, and committed in order."""
         wanted = [f"p/{number}" for number in range(5)]
         sinks = {key: _sink(bytes_store, key) for key in wanted}
         try:
@@ -114,6 +121,7 @@ class SinkLaws(StoreLaws):
     @needs("create_only")
     @pytest.mark.parametrize("when", ["before", "meanwhile"])
     def test_sink_may_refuse(self, bytes_store: ByteStore, when: str) -> None:
+        """With ``if_exists="error"``, a sink never replaces a value, even one that came later."""
         if when == "before":
             put(bytes_store, "a", b"old")
         sink = bytes_store.sink("a", if_exists="error")
@@ -130,6 +138,7 @@ class SinkLaws(StoreLaws):
 
     @needs("durable")
     def test_durable_values_are_flushed(self, bytes_store: ByteStore) -> None:
+        """A durable sink is flushed to the device before it is committed."""
         condition = condition_of(bytes_store)
         with bytes_store.writing("p/a", if_exists=condition, durable=True) as file:
             file.write(b"new")
@@ -145,6 +154,7 @@ class SinkLaws(StoreLaws):
             sink.discard()
 
     def test_too_large_value_is_refused(self, bytes_store: ByteStore) -> None:
+        """A value larger than ``max_value`` raises ``OSError`` with ``EFBIG``."""
         most = bytes_store.features.max_value
         if most is None or most > _WORTH_WRITING:
             most = 1 << 10
@@ -175,7 +185,7 @@ def _write_half(store: ByteStore, key: str) -> None:
 
 
 def _go(sink: Sink, last: str, content: bytes) -> None:
-    """Do the steps of a sink up to ``last``, which is the last one."""
+    """Do the steps of a sink up to and including ``last``."""
     sink.file.write(content)
     if last != "write":
         sink.seal(flush=False)

@@ -1,4 +1,4 @@
-"""Folders that appear whole, and replace others whole."""
+"""Promises about trees: folders that appear complete, and replace others completely."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ ROUNDS = 20
 
 
 class TreeLaws(StoreLaws):
-    """A folder that appears whole, or not at all."""
+    """A tree appears complete or not at all."""
 
     @needs("trees")
     def test_tree_appears_whole(self, bytes_store: Any) -> None:
+        """A tree can be seen only when all its values are there."""
         with bytes_store.tree("p/tree") as hidden:
             for name in ("a", "g/b"):
                 put(bytes_store, f"{hidden}/{name}", name.encode())
@@ -37,6 +38,7 @@ class TreeLaws(StoreLaws):
 
     @needs("trees")
     def test_failed_tree_leaves_nothing(self, bytes_store: Any) -> None:
+        """If the block that writes a tree raises, nothing is stored."""
         put(bytes_store, "p/old", b"old")
         hidden: list[str] = []
 
@@ -53,6 +55,7 @@ class TreeLaws(StoreLaws):
     @pytest.mark.parametrize("present", ["value", "folder", "empty folder"])
     @pytest.mark.parametrize("when", ["before", "meanwhile"])
     def test_tree_replaces_nothing(self, bytes_store: Any, present: str, when: str) -> None:
+        """A tree does not replace a value or a folder that came before or during it."""
         if when == "before":
             _occupy(bytes_store, present)
 
@@ -67,6 +70,7 @@ class TreeLaws(StoreLaws):
     @needs("trees")
     @pytest.mark.timeout(300)
     def test_killed_writer_leaves_no_tree(self, bytes_store: Any) -> None:
+        """If the writer of a new tree is killed, no part of it can be seen."""
         if bytes_store.features.trees not in SHARED:
             return  # the values die with their process
         assert kill_while(_fill_for_ever, bytes_store, told=1) == ["filling"]
@@ -77,16 +81,17 @@ class TreeLaws(StoreLaws):
 
 
 class ReplacingTreeLaws(StoreLaws):
-    """A folder that takes the place of another in one step.
+    """A tree replaces another one in one step.
 
     A store may refuse that with ``ENOTSUP``, for example on a file system that cannot exchange
-    two names. The old tree is then as before.
+    two names. Then the old tree stays.
     """
 
     @needs("trees", "replace")
     @pytest.mark.parametrize("present", ["value", "folder", "empty folder", "nothing"])
     @pytest.mark.parametrize("when", ["before", "meanwhile"])
     def test_tree_replaces_if_asked(self, bytes_store: Any, present: str, when: str) -> None:
+        """With ``if_exists="replace"``, a tree replaces a value or another tree completely."""
         put(bytes_store, "p/tree2", b"other")
         if when == "before":
             _occupy(bytes_store, present)
@@ -104,6 +109,7 @@ class ReplacingTreeLaws(StoreLaws):
     @needs("trees", "replace")
     @pytest.mark.parametrize("present", ["value", "folder"])
     def test_failed_tree_replaces_nothing(self, bytes_store: Any, present: str) -> None:
+        """If the block that writes a tree raises, the old tree stays."""
         _occupy(bytes_store, present)
         before = keys(bytes_store)
         hidden: list[str] = []
@@ -123,7 +129,7 @@ class ReplacingTreeLaws(StoreLaws):
     @needs("trees", "replace")
     @pytest.mark.timeout(300)
     def test_readers_see_whole_trees(self, bytes_store: Any) -> None:
-        """A reader finds each key at any moment, and never the keys of two trees."""
+        """A reader finds the old tree or the new one, never parts of both."""
         for word in ("threads", "processes"):
             with bytes_store.tree(f"{word}/tree") as hidden:
                 _fill(bytes_store, hidden, 0)
@@ -136,6 +142,7 @@ class ReplacingTreeLaws(StoreLaws):
     @needs("trees", "replace")
     @pytest.mark.timeout(300)
     def test_killed_writer_leaves_whole_tree(self, bytes_store: Any) -> None:
+        """If the writer of a tree is killed, the old tree or the new one is there, complete."""
         if bytes_store.features.trees not in SHARED:
             return  # the values die with their process
         with bytes_store.tree("p/tree") as hidden:
@@ -150,7 +157,7 @@ class ReplacingTreeLaws(StoreLaws):
 
 @contextmanager
 def _may_refuse() -> Iterator[None]:
-    """End a law at a refusal: the laws about the old tree say that it changes nothing."""
+    """End a test at a refusal. Other tests check that a refusal does not change the old tree."""
     try:
         yield
     except OSError as error:
@@ -162,7 +169,7 @@ def _may_refuse() -> Iterator[None]:
 
 
 def _replace_trees(store: Any, who: int, meet: Meet, word: str) -> str:
-    """Let the first contestant replace the tree, and the others read until it has ended."""
+    """Let the first contestant replace the tree, and the others read until it has finished."""
     meet()
     key, done = f"{word}/tree", f"{word}-done"
     if who == 0:
@@ -194,7 +201,9 @@ def _fill(store: Any, hidden: str, number: int) -> None:
 
 
 def _fault_of(store: Any, key: str) -> str:
-    """Read a tree once. Return what is wrong with it, if it was one tree all the time."""
+    """Read a tree once. Return a fault, or "" if it is complete or was replaced while reading."""
+    # Read the same value at the start and at the end. If it differs, the tree was replaced while
+    # reading, and then parts of two trees are not a fault.
     try:
         before = store.read(f"{key}/a")
         inner = store.read(f"{key}/g/b")
@@ -219,7 +228,7 @@ def _plant(store: Any, then: Callable[[str], object], if_exists: str = "error") 
 
 
 def _occupy(store: Any, present: str) -> None:
-    """Let something be at "p/tree"."""
+    """Put something at "p/tree"."""
     if present == "nothing":
         return
     if present != "empty folder":

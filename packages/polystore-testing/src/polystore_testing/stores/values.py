@@ -1,4 +1,4 @@
-"""Values: put, read, found, deleted."""
+"""Promises about values of a store: put, read, find and delete them."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ __all__ = ["ValueLaws"]
 
 DIGITS = b"0123456789"
 ENDS = (None, *range(-12, 13))
+# Each name has broken some store: a space, an accent, an escape of URLs, characters of URLs and of
+# patterns, a repeated part, an option of programs, and an accent as a separate character.
 NAMES = [
     "ä b/ü.tif",
     "a%2Fb",
@@ -40,12 +42,12 @@ _NOT_NESTED = (NotADirectoryError, IsADirectoryError, FileExistsError)
 
 
 class ValueLaws(StoreLaws):
-    """Keys to bytes, whole or not at all."""
+    """A store maps keys to bytes. A value is stored completely or not at all."""
 
     # ── claims ───────────────────────────────────────────────────────────────────────────
 
     def test_claims_are_inherited(self, bytes_store: ByteStore) -> None:
-        """The class inherits every ability that ``features`` claims."""
+        """The class of a store inherits every ability that its ``features`` claim."""
         features = bytes_store.features
         for name in ("replace", "create_only", "delete", *ABILITIES):
             assert getattr(features, name) in get_args(Scope), name
@@ -58,6 +60,7 @@ class ValueLaws(StoreLaws):
 
     @pytest.mark.parametrize("name", ABILITIES)
     def test_ability_is_given_or_refused(self, bytes_store: ByteStore, name: str) -> None:
+        """``needed`` returns the store for each ability it has, and refuses the others."""
         if bytes_store.claims(ABILITIES[name]):
             assert bytes_store.needed(ABILITIES[name], "this") is bytes_store
         else:
@@ -66,6 +69,7 @@ class ValueLaws(StoreLaws):
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
     def test_read_is_slice(self, bytes_store: ByteStore) -> None:
+        """Reading a part returns the slice of the whole value."""
         put(bytes_store, "a", DIGITS)
         assert type(bytes_store.read("a")) is bytes
         assert bytes_store.read("a") == DIGITS
@@ -74,6 +78,7 @@ class ValueLaws(StoreLaws):
 
     @pytest.mark.parametrize("key", ["missing", "missing/inner"])
     def test_missing_is_not_found(self, bytes_store: ByteStore, key: str) -> None:
+        """Reading a missing key raises ``FileNotFoundError`` from every operation."""
         put(bytes_store, "a", DIGITS)
         calls: list[Callable[[], Any]] = [
             lambda: bytes_store.stat(key),
@@ -89,6 +94,8 @@ class ValueLaws(StoreLaws):
         assert keys(bytes_store, key) == []
 
     def test_file_is_read_in_parts(self, bytes_store: ByteStore) -> None:
+        """An open value can be read and sought like a file."""
+        # 3 MB are larger than the buffers of most stores, so that a read crosses their borders.
         most = bytes_store.features.max_value or 1 << 30
         content = (bytes(range(256)) * 12_000)[:most]
         put(bytes_store, "a", content)
@@ -108,11 +115,12 @@ class ValueLaws(StoreLaws):
 
     @needs("replace")
     def test_file_is_of_one_value(self, bytes_store: ByteStore) -> None:
-        """A file that is open when its value is replaced reads the old one, or fails."""
+        """If a value is replaced while it is open, the reader gets the old one or an error."""
         size = min(bytes_store.features.max_value or 3 << 20, 3 << 20)
         for new in (b"2" * size, b"2" * (size // 2), b""):
             old = b"1" * size
             bytes_store.put("a", old)
+            # Read a part before the value is replaced: the rest must belong to the same value.
             with bytes_store.open("a") as file:
                 first = file.read(10)
                 bytes_store.put("a", new)
@@ -130,6 +138,7 @@ class ValueLaws(StoreLaws):
     def test_put_is_found(
         self, bytes_store: ByteStore, kind: type[bytes], content: bytes
     ) -> None:
+        """A put value can be read, found and listed, with its size."""
         put(bytes_store, "p/a", kind(content))
         assert bytes_store.read("p/a") == content
         found = bytes_store.stat("p/a")
@@ -140,12 +149,14 @@ class ValueLaws(StoreLaws):
         assert listed.size in (None, len(content))
 
     def test_put_value_is_free(self, bytes_store: ByteStore) -> None:
+        """Changing a buffer after ``put`` does not change the stored value."""
         content = bytearray(DIGITS)
         put(bytes_store, "a", content)
         content[:] = bytes(len(content))
         assert bytes_store.read("a") == DIGITS
 
     def test_names_come_back(self, bytes_store: ByteStore) -> None:
+        """Names with spaces, accents and special characters come back as they are."""
         for number, name in enumerate(NAMES):
             put(bytes_store, bytes_store.key(name), bytes([number]))
         assert keys(bytes_store) == sorted(map(bytes_store.key, NAMES))
@@ -154,6 +165,7 @@ class ValueLaws(StoreLaws):
 
     @needs("replace")
     def test_put_replaces_whole(self, bytes_store: ByteStore) -> None:
+        """A put replaces the old value completely."""
         for content in (DIGITS * 9, b"short", b"", DIGITS):
             bytes_store.put("a", content)
             assert bytes_store.read("a") == content
@@ -162,6 +174,7 @@ class ValueLaws(StoreLaws):
 
     @needs("create_only")
     def test_put_may_refuse(self, bytes_store: ByteStore) -> None:
+        """``if_exists="error"`` keeps an existing value."""
         bytes_store.put("p/a", DIGITS, if_exists="error")
         with pytest.raises(FileExistsError):
             bytes_store.put("p/a", b"other", if_exists="error")
@@ -169,7 +182,7 @@ class ValueLaws(StoreLaws):
         assert keys(bytes_store) == ["p/a"]
 
     def test_values_below_values(self, bytes_store: ByteStore) -> None:
-        """Both are values, or the second is refused and the first is as before."""
+        """A value below another value is stored next to it, or refused without a change."""
         if bytes_store.features.nested_values:
             put(bytes_store, "a", DIGITS)
             put(bytes_store, "a/b/c", b"inner")
@@ -186,6 +199,7 @@ class ValueLaws(StoreLaws):
     # ── finding ──────────────────────────────────────────────────────────────────────────
 
     def test_scan_takes_whole_segments(self, bytes_store: ByteStore) -> None:
+        """Scanning "plate" does not find "plate2" or "plate.tif"."""
         inside = ["plate/a.tif", "plate/b/c.tif"]
         others = ["plate.tif", "plate2/a.tif", "Zplate/a.tif"]
         if bytes_store.features.nested_values:
@@ -199,7 +213,7 @@ class ValueLaws(StoreLaws):
             assert keys(bytes_store, folder) == []
 
     def test_scan_sees_changes(self, bytes_store: ByteStore, reopened: ByteStore) -> None:
-        """A store that remembers a listing must notice that it is out of date."""
+        """A scan sees every change at once, also a change of another process."""
         assert keys(bytes_store) == []
         put(bytes_store, "p/a", DIGITS)
         assert keys(bytes_store, "p") == keys(bytes_store) == ["p/a"]
@@ -210,6 +224,7 @@ class ValueLaws(StoreLaws):
             assert names_in(bytes_store, "p") == ["a", "b"]
 
     def test_entries_are_names(self, bytes_store: ByteStore) -> None:
+        """``entries`` returns the names in one folder, with their kinds."""
         assert top(bytes_store) == []
         for key in ("p/a", "p/f/b", "p/f/c", "q"):
             put(bytes_store, key, DIGITS)
@@ -225,6 +240,7 @@ class ValueLaws(StoreLaws):
 
     @needs("delete")
     def test_deleted_value_is_gone(self, bytes_store: ByteStore) -> None:
+        """A deleted value is gone, and deleting it again is not an error."""
         for key in ("p/a", "p/ab", "p2/a"):
             put(bytes_store, key, DIGITS)
         for _ in range(2):  # a repeated call is safe
@@ -239,6 +255,7 @@ class ValueLaws(StoreLaws):
 
     @pytest.mark.parametrize("path", OUTSIDE)
     def test_nothing_leaves_root(self, bytes_store: ByteStore, path: str) -> None:
+        """No path leads out of the root."""
         with pytest.raises(PathOutsideRootError):
             put(bytes_store, bytes_store.key(path), DIGITS)
         with pytest.raises(PathOutsideRootError):
@@ -246,6 +263,7 @@ class ValueLaws(StoreLaws):
         assert keys(bytes_store) == []
 
     def test_spellings_are_one_key(self, bytes_store: ByteStore) -> None:
+        """The spellings "p/a", "./p/a" and "p//a" are one key."""
         key, other = bytes_store.key("p/a"), bytes_store.key("p/b")
         put(bytes_store, key, DIGITS)
         put(bytes_store, other, b"other")
@@ -253,12 +271,14 @@ class ValueLaws(StoreLaws):
             spelling = bytes_store.key(path)
             assert bytes_store.read(spelling) == DIGITS
             assert bytes_store.identity(spelling) == bytes_store.identity(key)
+        # Backends use the identity as the key of a dict, for locks and for duplicates in a batch.
         assert hash(bytes_store.identity(key)) == hash(bytes_store.identity(key))
         assert bytes_store.identity(key) != bytes_store.identity(other)
 
     # ── the store ────────────────────────────────────────────────────────────────────────
 
     def test_copy_is_same_store(self, bytes_store: ByteStore, reopened: ByteStore) -> None:
+        """A pickled copy of a store is the same store."""
         assert type(reopened) is type(bytes_store)
         assert repr(reopened) == repr(bytes_store)
         assert (reopened.features, reopened.durable) == (
@@ -273,6 +293,9 @@ class ValueLaws(StoreLaws):
         reopened.close()
 
     def test_processes_and_forks_share(self, bytes_store: ByteStore) -> None:
+        """Another process and its forked child see the values, and can add some."""
+        # A store in memory cannot share its values, but sending it to another process must work:
+        # there, each operation says that the values are elsewhere.
         if not is_shared(bytes_store):
             pickle.dumps(bytes_store)
             return
@@ -281,6 +304,7 @@ class ValueLaws(StoreLaws):
         assert keys(bytes_store) == ["child", "fork", "parent"]
 
     def test_batch_is_same_store(self, bytes_store: ByteStore) -> None:
+        """Values that are put through a batch can be read through the store at once."""
         put(bytes_store, "p/a", DIGITS)
         with bytes_store.batch() as batch:
             for key in ("p/b", "q/c"):
@@ -300,7 +324,7 @@ def _put_and_fork(store: ByteStore) -> list[bytes]:
             try:
                 put(store, "fork", store.read("parent") and b"fork")
             finally:
-                os._exit(0)
+                os._exit(0)  # do not run pytest's exit handlers in the child
         os.waitpid(forked, 0)
     else:
         put(store, "fork", b"fork")
