@@ -100,9 +100,11 @@ from polystore_core import DataSource
 from polystore_torch import Images
 class Zeros(DataSource):
     _backend_type = "zeros"
+    def list_files(self, directory, /, **options):
+        return ["plate/a_f1"]
     def load(self, path, /):
         return np.zeros((2, 3), "float32")
-pixels, labels = Images(["a_f1"], backend="zeros", names="{name}_f{field}")[0]
+pixels, labels = Images("plate", backend="zeros", names="{name}_f{field}")[0]
 assert (pixels.shape, labels) == ((2, 3), {"name": "a", "field": "1"})
 """,
     "polystore-cli": """
@@ -114,13 +116,12 @@ runpy.run_module("polystore_cli", run_name="__main__")
 import pathlib, pytest, sys
 pathlib.Path("test_alone.py").write_text('''
 import pytest
-from polystore_core import BackendRegistry, DataSink
-from polystore_testing import NAME, SinkTests
-class Hole(DataSink):
-    _backend_type = "hole"
-    def save(self, data, path, /): ...
-def test_the_kit_is_there():
-    assert issubclass(SinkTests, object) and NAME
+from polystore_core import LocalStore
+from polystore_testing import StoreTests
+class TestLocalStore(StoreTests):
+    @pytest.fixture
+    def bytes_store(self, tmp_path):
+        return LocalStore(tmp_path)
 ''')
 sys.exit(pytest.main(["-q", "test_alone.py"]))
 """,
