@@ -106,12 +106,11 @@ def find_tests(law: ast.ClassDef) -> Iterator[str]:
 
 
 def summarize(node: ast.ClassDef | ast.FunctionDef) -> str:
-    """Return the first sentence about a class or test: of its docstring, or its name in words."""
+    """Return the first paragraph of the docstring of a class or test, as Markdown."""
     text = ast.get_docstring(node)
     if not text:
-        text = node.name.removeprefix("test_").replace("_", " ").capitalize() + "."
-    paragraph = " ".join(text.split("\n\n")[0].split())
-    return paragraph.replace("``", "`")
+        raise SystemExit(f"{node.name} needs a docstring: it is a promise on the site")
+    return " ".join(text.split("\n\n")[0].split()).replace("``", "`")
 
 
 def write_users() -> str:
