@@ -65,7 +65,7 @@ def _describe(name: str, type_: str, sentences: list[str]) -> str:
     starting = (one for one in sentences if re.match(rf"``{name}\b|{name}: ", one))
     naming = (one for one in sentences if re.search(rf"``{name}\b", one))
     found = _MARKUP.sub("", next(starting, None) or next(naming, ""))
-    found = re.sub(r"^(\*\*\w+|%s): |(?<!\.)[.:;]$" % name, "", found)
+    found = re.sub(rf"^(\*\*\w+|{name}): |[.:;]$", "", found)
     choices = _LITERAL.search(type_)
     if choices is None:
         return found

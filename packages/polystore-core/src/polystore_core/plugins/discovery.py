@@ -48,7 +48,6 @@ from .declared import (
     resolve,
 )
 from .declared import scan as _scan
-from .sources import Sources, module_exists
 from .specs import (
     BackendSpec,
     Fault,
@@ -63,9 +62,10 @@ from .specs import (
 from .versions import CORE, compare_core, core_version
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ..values import PluginKind, Value
+    from .sources import Sources
 
 __all__ = [
     "ALLOW",
@@ -107,11 +107,20 @@ def load_spec(declaration: Declaration) -> Spec:
     if spec.api != PLUGIN_API:
         needs, has = f"plugin API {show_value(spec.api)}", f"has plugin API {PLUGIN_API}"
         raise _unfit(declaration, needs, has, spec.api > PLUGIN_API)
-    missing = tuple(module for module in spec.requires if not module_exists(module))
+    missing = _missing(spec.requires)
     if missing:
         install = spec.install or distribution
         raise MissingDependencyError(kind, name, missing, install, distribution)
     return spec
+
+
+def _missing(modules: Iterable[str]) -> tuple[str, ...]:
+    """Return the modules that are not installed."""
+    if not modules:
+        return ()
+    from .sources import module_exists  # parses source: most plugins require nothing
+
+    return tuple(module for module in modules if not module_exists(module))
 
 
 def _check_core(declaration: Declaration) -> None:
@@ -249,6 +258,8 @@ def survey(prefer: Mapping[str, str] | None = None) -> Iterator[PluginState]:
 
     Imports manifests but not the plugins' own code: classes are checked in their source.
     """
+    from .sources import Sources
+
     sources = Sources()
     for (kind, name), declarations in _scan().items():
         for declaration in declarations:
