@@ -1,7 +1,7 @@
 """Compile the receiver: python build_receiver.py, a second or two, with a JDK and ImageJ's jar.
 
 The sources in ``java/`` become ``src/polystore_fiji/polystore_receiver.jar``, bytecode of Java 8,
-with the other files of ``java/`` beside the classes. Equal sources and compilers make equal jars.
+with the other files of ``java/`` next to the classes. Equal sources and compilers make equal jars.
 """
 
 from __future__ import annotations
@@ -20,18 +20,20 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "java"
 JAR = HERE / "src/polystore_fiji/polystore_receiver.jar"
-# What the Java sources speak; a test compares it with polystore_stream.wire.messages.PROTOCOL.
+# The version of the Java sources. A test compares it with polystore_stream.wire.messages.PROTOCOL.
 PROTOCOL = "1.1"
 
 
 class MissingToolError(Exception):
-    """No JDK, no jar of ImageJ, or no sources: the text says what to install."""
+    """A JDK, ImageJ's jar or the sources are missing. The text says how to install them."""
 
 
 def build(target: Path = JAR) -> Path:
-    """Compile the sources into ``target``, which is replaced when all has gone well.
+    """Compile the sources into ``target``, which is replaced only if all goes well.
 
-    Raises ``MissingToolError``, and ``RuntimeError`` with what the compiler said.
+    Raises:
+        MissingToolError: a JDK, ImageJ's jar or the sources are missing.
+        RuntimeError: the compiler failed. The text has its output.
     """
     sources = sorted(SOURCES.rglob("*.java"))
     if not sources:
@@ -75,14 +77,14 @@ def find_imagej() -> Path:
         if jar.is_file():
             return Path(jar)
     raise MissingToolError(
-        f"there is no jar of ImageJ {f'at POLYSTORE_IJ={given}' if given else 'here'}: install "
+        f"no jar of ImageJ was found{f' at POLYSTORE_IJ={given}' if given else ''}: install "
         "one (Debian: apt-get install default-jdk-headless imagej), or set POLYSTORE_IJ to an "
         "ij.jar"
     )
 
 
 def _pack(classes: Path, target: Path) -> None:
-    """Zip classes and resources, in an order and with dates that are always the same."""
+    """Zip classes and resources. Their order and their dates are always the same."""
     content = {path.relative_to(classes): path for path in classes.rglob("*.class")}
     for path in SOURCES.rglob("*"):
         if path.is_file() and path.suffix != ".java" and not path.name.startswith("."):
@@ -97,7 +99,7 @@ def _entry(name: str) -> zipfile.ZipInfo:
     entry = zipfile.ZipInfo(name)  # 1980: the least date that a zip knows
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
-    entry.create_system = 3  # what follows from the building system would differ
+    entry.create_system = 3  # by default it depends on the system that builds
     return entry
 
 

@@ -1,4 +1,4 @@
-"""Build hook: the compiled receiver becomes part of the wheel."""
+"""Build hook: compile the receiver, and put it into the wheel."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 
 class ReceiverHook(BuildHookInterface):  # type: ignore[type-arg]
-    """Compile the Java sources; an editable install goes on without a JDK."""
+    """Compile the Java sources. An editable install also works without a JDK."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         script = runpy.run_path(str(Path(self.root, "build_receiver.py")))

@@ -204,7 +204,7 @@ def test_what_is_missing_is_told(checkout: Path) -> None:
     assert said.startswith("error: javac was found neither on the PATH")
     assert debian in said
     said = missing(checkout, POLYSTORE_IJ="/nowhere/ij.jar")
-    assert "no jar of ImageJ at POLYSTORE_IJ=/nowhere/ij.jar" in said
+    assert "no jar of ImageJ was found at POLYSTORE_IJ=/nowhere/ij.jar" in said
     assert debian in said
     shutil.rmtree(checkout / "java/polystore")
     assert "holds no .java file" in missing(checkout)
