@@ -241,13 +241,13 @@ def release(session: nox.Session) -> None:
 def bench_streams(session: nox.Session) -> None:
     """Measure streams next to memcpy, pyzmq and the published polystore, and a live napari."""
     install_packages(session, napari=True)
-    python = published(session, "polystore[streaming]==0.6.3")
+    python = install_published(session, "polystore[streaming]==0.6.3")
     session.run(
         "python", "benchmarks/streaming.py", "--incumbent-python", python, *session.posargs
     )
 
 
-def published(session: nox.Session, requirement: str) -> str:
+def install_published(session: nox.Session, requirement: str) -> str:
     """Return the interpreter of an environment with a published version."""
     folder = Path(session.create_tmp()) / "incumbent"
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
@@ -262,7 +262,7 @@ def bench(session: nox.Session) -> None:
     """Measure against NumPy, zarr and the published polystore: nox -s bench [-- OPTIONS]"""
     session.install("tensorstore", "zarrs>=0.2")
     install_packages(session, "tiff", "image")
-    python = published(session, "polystore==0.6.3")
+    python = install_published(session, "polystore==0.6.3")
     session.run("python", "benchmarks/run.py", "--incumbent-python", python, *session.posargs)
 
 
