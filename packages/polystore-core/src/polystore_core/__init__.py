@@ -1,8 +1,9 @@
-"""polystore_core: what authors of backends, formats and tools build on.
+"""polystore_core: the base for your own backends, formats and tools.
 
-Scientists import ``polystore``, which has the same names for users. The page "Stability" says
-what stays as it is. Importing the package loads nothing else: each public name is imported
-when it is first used. ``polystore_core.errors`` and ``polystore_core.rois`` are public as well.
+If you only save and load data, import ``polystore``, which has the same names for users. The page
+"Stability" lists the names that keep their meaning. Importing this package loads nothing else:
+each public name is imported when you first use it. ``polystore_core.errors`` and
+``polystore_core.rois`` are public as well.
 """
 
 from __future__ import annotations

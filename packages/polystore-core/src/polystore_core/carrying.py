@@ -1,4 +1,4 @@
-"""A value on its way from one backend to another, with what it says of itself."""
+"""Reading a value from one backend and saving it to another, with its metadata."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["carry", "save_carried"]
 
 _LARGE = 1 << 26
-"""Bytes of an array from which it is read in parts."""
+"""Bytes from which an array is read in parts: 64 MiB."""
 
 
 @contextmanager
 def carry(source: DataSource, path: Path) -> Iterator[Value]:
-    """Give the value at ``path``: an image as an ``Image``, a large array as a lazy handle.
+    """Return the value at ``path``: an image as an ``Image``, a large array as a lazy handle.
 
-    The handle is closed at the end of the block.
+    The handle is closed when the block ends.
     """
     abilities = source.capabilities
     info = source.info(path) if "info" in abilities else None
@@ -36,7 +36,7 @@ def carry(source: DataSource, path: Path) -> Iterator[Value]:
         try:
             handle = source.open(path)
         except (UnsupportedOperationError, UnsupportedDataError):
-            pass  # its format, or this file, is only loaded whole
+            pass  # this format, or this file, can only be loaded as a whole
         else:
             from .image import Image
 
@@ -51,7 +51,7 @@ def _load_value(source: DataSource, path: Path, info: Info | None) -> Value:
     if info is not None:
         return source.load(path) if info.image is None else source.load_image(path)
     try:
-        return source.load_image(path)  # only this tells whether the value has words
+        return source.load_image(path)  # without info, only this finds out if it is an image
     except (UnsupportedOperationError, UnsupportedDataError):
         return source.load(path)
 
@@ -68,7 +68,7 @@ def _nbytes(info: Info) -> int:
 def save_carried(
     target: DataSink, value: Value, path: Path, options: Mapping[str, Option]
 ) -> tuple[str, ...]:
-    """Save ``value`` with the words that ``target`` can hold, and return those that are lost."""
+    """Save ``value`` with as much metadata as ``target`` can hold. Return the names of the rest."""
     from .image import Image
 
     save: Callable[..., Any] = target.save

@@ -35,7 +35,7 @@ __all__ = ["Converter", "Stacker", "collect", "images", "load_one"]
 
 
 class Converter(Collector):
-    """Converts the items of a batch as they arrive."""
+    """Converts the items of a batch, each when it arrives."""
 
     def __init__(self, conversion: Conversion, paths: Sequence[Path]) -> None:
         conversion.check()
@@ -52,9 +52,10 @@ class Converter(Collector):
 
 
 class Stacker(Collector):
-    """Puts the items of a batch into one array, item after item along a new first axis."""
+    """Puts the items of a batch into one array, along a new first axis."""
 
-    # Locks: _lock guards the allocation. Then each item has a row of its own, and a key in _lent.
+    # Locks: _lock guards the allocation: _stack, _first and refusal. Afterwards each item has a row
+    # of its own, and a key of its own in _lent, so that threads need no lock.
 
     def __init__(self, conversion: Conversion, paths: Sequence[Path]) -> None:
         if not paths:
@@ -67,7 +68,7 @@ class Stacker(Collector):
         self._first = 0
         self._lent: dict[int, Pixels] = {}
         self.refusal: DataError | None = None
-        """Why these arrays make no stack. It is raised once, not for each item."""
+        """The reason why these arrays cannot be stacked. It is raised once, not for each item."""
 
     def memory(
         self, index: int, shape: tuple[int, ...], dtype: np.dtype[Value]
@@ -83,7 +84,7 @@ class Stacker(Collector):
         return row
 
     def put(self, index: int, value: Value) -> None:
-        if value is not self._lent.pop(index, self):  # that one is where it belongs
+        if value is not self._lent.pop(index, self):  # else it was read into its row already
             try:
                 self._copy(index, value)
             except DataError as error:
@@ -116,7 +117,7 @@ class Stacker(Collector):
         row[...] = array
 
     def _stack_for(self, index: int, shape: tuple[int, ...], dtype: np.dtype[Value]) -> Pixels:
-        """Return the stack, of which an item of this kind is a row."""
+        """Return the stack for items of this shape and dtype. The first item allocates it."""
         stack = self._stack
         if stack is None:
             with self._lock:
@@ -151,7 +152,7 @@ class Stacker(Collector):
 
         asked = self._conversion
         kind = _native(dtype) if asked.dtype is None else numpy_dtype(asked.dtype)
-        asked.to_framework(np.zeros(0, kind))  # refuses an element type that it lacks
+        asked.to_framework(np.zeros(0, kind))  # raises now if the framework lacks the dtype
         shape = (len(self._paths), *shape)
         with allocating(
             math.prod(shape) * kind.itemsize,
@@ -162,12 +163,12 @@ class Stacker(Collector):
             return allocate_aligned(shape, kind)
 
     def finish(self) -> Value:
-        """Return the stack as an array of the framework that was asked for."""
+        """Return the stack, converted to the framework of the call."""
         asked = self._conversion._replace(dtype=None, casting="exact", is_shared=False)
         return asked.convert(self._stack, self._paths[0])
 
     def clear(self) -> None:
-        """Forget the stack: a traceback would keep it in memory."""
+        """Forget the stack, because a traceback would keep it in memory."""
         self._stack = None
         self._lent.clear()
 
@@ -192,7 +193,7 @@ def collect(
     *,
     stack: bool,
 ) -> Value:
-    """Return what ``load`` gives to a collector: a list of converted values, or one stack."""
+    """Call ``load`` with a collector, and return its converted values as a list or a stack."""
     check_paths(paths)
     if (stage := asked.stage()) is not None and paths:
         from .sending import Sender
@@ -201,7 +202,7 @@ def collect(
         try:
             values = load(sender)
         finally:
-            stage.finish()  # also after an error: nothing is freed while it is transferred
+            stage.finish()  # also after an error, so that no buffer is freed during its transfer
         return sender.stack if stack else values
     if not stack:
         return load(Converter(asked, paths))
@@ -218,7 +219,7 @@ def collect(
 
 
 def load_one(asked: Conversion, path: Path, load: Callable[[Collector], list[Value]]) -> Value:
-    """Return one value, which is read into memory that its framework takes over."""
+    """Load one value into memory that its framework can keep."""
     try:
         (value,) = load(Converter(asked, [path]))
     except BatchError as error:
@@ -235,7 +236,7 @@ def images(
     progress: Progress,
     options: dict[str, Option],
 ) -> list[Value]:
-    """Return a batch of images, each converted as it arrives, as "image" or "xarray"."""
+    """Load a batch as "image" or "xarray", and convert each image when it arrives."""
     check_paths(paths)
     load: Callable[[int], Image]
     if type(source).load_image_batch is DataSource.load_image_batch:

@@ -1,4 +1,4 @@
-"""What a call asks of a value besides the value: a framework, an element type, words."""
+"""``Conversion``: the framework, device, dtype and metadata that a call asks for."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["AS_IMAGE", "Alike", "Conversion", "as_kind", "with_words"]
 
 
 class Conversion(NamedTuple):
-    """What a call asks of the values that ``backend`` gives."""
+    """The conversions of one call, for values of ``backend``."""
 
     backend: str
     framework: str | None = None
@@ -31,22 +31,22 @@ class Conversion(NamedTuple):
     casting: Casting = "exact"
     copy: Copy = "auto"
     is_shared: bool = False
-    """Whether the backend itself heeds ``copy``: it may keep the memory of what it gives."""
+    """Whether the backend obeys ``copy`` itself, because it may keep the memory of its values."""
 
     @property
     def changes(self) -> bool:
-        """Whether anything is asked of the value."""
+        """Whether the value must be converted or copied."""
         return self.copy == "always" or self._converts
 
     @property
     def _converts(self) -> bool:
-        """Whether another framework, place or element type is asked for."""
-        # Not by comparing tuples: NumPy says that float64 == None.
+        """Whether another framework, device or dtype is asked for."""
+        # Not by comparing tuples, because in NumPy float64 == None.
         named = (self.framework, self.device, self.dtype)
         return self.casting != "exact" or any(option is not None for option in named)
 
     def convert(self, value: Value, path: Path) -> Value:
-        """Return an array, or each array of a dict, converted."""
+        """Convert an array, or each array of a dict. ``path`` is for errors."""
         from .model.arrays import is_array
 
         try:
@@ -69,8 +69,8 @@ class Conversion(NamedTuple):
 
         own = framework_of(array) or "numpy"
         wanted = own if self.framework is None else self.framework
-        # What was read belongs to the caller, who can write to it: "always" need not copy it
-        # again. Read-only are views, and what NumPy sees of an immutable array.
+        # An array that was read from a file is new and writable, so "always" need not copy it
+        # again. Views are read-only, and so is the NumPy array of an immutable one.
         is_own = own == wanted and (own != "numpy" or array.flags.writeable)
         return to_framework(
             array,
@@ -83,7 +83,7 @@ class Conversion(NamedTuple):
         )
 
     def check(self) -> None:
-        """Refuse what no array could become, before anything is read."""
+        """Raise for options that no array could satisfy, before anything is read."""
         import numpy as np
 
         from .model.arrays import numpy_dtype
@@ -95,13 +95,14 @@ class Conversion(NamedTuple):
         self.to_framework(np.zeros(0, np.uint8))
 
     def to_framework(self, sample: Pixels) -> Value:
+        """Return ``sample`` as an array of the framework, to find out whether that works."""
         from .model.arrays import to_framework
 
         return to_framework(sample, self.framework or "numpy", device=self.device)
 
     @property
     def shares_aligned(self) -> bool:
-        """Whether the framework takes over memory at multiples of 64 bytes, and no other."""
+        """Whether the framework can keep memory only at multiples of 64 bytes."""
         from .frameworks import framework
 
         if self.framework is None or self.dtype is not None:
@@ -111,7 +112,7 @@ class Conversion(NamedTuple):
         return framework(self.framework).is_immutable
 
     def stage(self) -> Stage | None:
-        """Return what sends arrays to the device while others are read, if it gains from that."""
+        """Return a ``Stage`` that sends arrays while others are read, if that is faster."""
         from .frameworks import framework
 
         if self.framework is None or self.copy == "never":
@@ -129,13 +130,14 @@ AS_IMAGE = ("image", "xarray")
 
 
 def as_kind(kind: str, image: Image) -> Value:
+    """Return ``image`` itself for "image", or as a DataArray for "xarray"."""
     from .image import to_xarray
 
     return image if kind == "image" else to_xarray(image)
 
 
 def with_words(data: Value, like: Image | ImageMetadata) -> Image:
-    """Return the array ``data`` with the words of ``like``."""
+    """Return the array ``data`` with the metadata of ``like``."""
     from .image import Image, ImageMetadata
 
     if isinstance(data, Image):
@@ -151,7 +153,7 @@ def with_words(data: Value, like: Image | ImageMetadata) -> Image:
 
 
 class Alike(Sequence[Any]):
-    """Arrays that get the words of one image when their turn comes."""
+    """A sequence of arrays, each with the metadata of one image when it is read."""
 
     def __init__(self, data: Sequence[Value], like: Image | ImageMetadata) -> None:
         self._data, self._like = data, like

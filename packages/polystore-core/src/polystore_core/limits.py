@@ -1,4 +1,4 @@
-"""Memory that is asked for before it is taken."""
+"""``allocating``: checks the size of an array before its memory is allocated."""
 
 from __future__ import annotations
 
@@ -14,15 +14,26 @@ if TYPE_CHECKING:
 __all__ = ["allocating"]
 
 _WORTH_A_LOOK = 1 << 28
+"""Bytes (256 MiB) below which a check takes longer than it is worth."""
 
 
 @contextmanager
 def allocating(nbytes: int, format: str, advice: str, *, what: str = "it") -> Iterator[None]:
-    """Allocate ``nbytes`` in the block, or raise ``UnsupportedDataError`` with ``advice``.
+    """Raise ``UnsupportedDataError`` if the block cannot allocate ``nbytes``.
 
-    More than the memory of the machine is refused before the block: where Linux overcommits,
-    the allocation itself would succeed, and the process would be killed when it fills the pages.
+    For example, when a stranger has written the header:
+
+        with allocating(header.nbytes, "npy", "load a region="):
+            array = np.empty(header.shape, header.dtype)
+
+    Args:
+        nbytes: The bytes to allocate.
+        format: The name of the format, for the error.
+        advice: What to do instead, for the error.
+        what: What needs the memory, for the error.
     """
+    # Checked before the block. Linux overcommits, so the allocation itself could succeed, and the
+    # process would be killed when it fills the pages.
     if nbytes > _WORTH_A_LOOK and nbytes > _memory():
         raise _no_memory(nbytes, format, advice, what)
     try:
@@ -40,7 +51,7 @@ def _no_memory(nbytes: int, format: str, advice: str, what: str) -> UnsupportedD
 
 
 def _memory() -> int:
-    """Return the bytes of memory and swap, as far as the system tells."""
+    """Return the bytes of memory and swap, or a very large number if they are unknown."""
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             found = dict(line.split(":", 1) for line in lines)

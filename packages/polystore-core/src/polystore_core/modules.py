@@ -1,4 +1,4 @@
-"""Recognise values of libraries that polystore does not import."""
+"""Recognising values of libraries that polystore does not import."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ __all__ = ["is_instance"]
 
 
 def is_instance(value: object, module: str, name: str) -> bool:
-    """Return whether ``value`` is an instance of ``module.name``, without importing ``module``.
+    """Return whether ``value`` is an instance of ``module.name``, without importing the module.
 
-    A value exists only after its class. A module that another thread is still importing is in
-    ``sys.modules`` but lacks the class, so nothing can be an instance of it yet.
+    For example:
+
+        is_instance(value, "pandas", "DataFrame")
     """
+    # If the module is not imported, or another thread is importing it and its class does not exist
+    # yet, no value can be an instance of the class.
     found = getattr(sys.modules.get(module), name, None)
     return isinstance(found, type) and isinstance(value, found)

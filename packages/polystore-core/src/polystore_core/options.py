@@ -1,7 +1,4 @@
-"""Which options a callable has: its keyword-only parameters, and those with a default.
-
-And ``if_exists`` and ``copy``, which every storage has.
-"""
+"""Checks of options. The options of a function are its parameters with a default."""
 
 from __future__ import annotations
 
@@ -45,7 +42,14 @@ def check_copy(copy: Copy) -> None:
 
 @functools.lru_cache(maxsize=1024)
 def known_options(function: Callable[..., Value]) -> tuple[tuple[str, ...], bool]:
-    """Return the names of the options of ``function``, and whether it takes any others."""
+    """Return the names of the options of a function, and whether it accepts any others.
+
+    Options are the keyword-only parameters, and the others that have a default. For example:
+
+        def save(data, path, /, *, indent=None): ...
+
+        known_options(save)  # (("indent",), False)
+    """
     parameters = inspect.signature(function).parameters.values()
     named = tuple(
         p.name
@@ -59,9 +63,13 @@ def known_options(function: Callable[..., Value]) -> tuple[tuple[str, ...], bool
 def check_options(
     function: Callable[..., Value], options: Mapping[str, Option], owner: str, *known: str
 ) -> None:
-    """Raise ``UnknownOptionError`` for an option that ``function`` does not take.
+    """Raise ``UnknownOptionError`` for an option that ``function`` does not have.
 
-    ``known`` are further names that the caller deals with itself.
+    Args:
+        function: The function that will get the options.
+        options: The options of a call.
+        owner: The owner of the options for the error, such as "save() of backend 'disk'".
+        *known: Other options that the caller handles itself.
     """
     named, open_ended = known_options(function)
     if not open_ended:

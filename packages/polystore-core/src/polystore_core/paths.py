@@ -1,4 +1,4 @@
-"""What a path is, for every backend that keeps values under names of its own."""
+"""Checks of paths, the same for all backends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 _start: ContextVar[str] = ContextVar("start", default="")
 
 HIDDEN_PREFIX = ".~ps-"
-"""Names that start so are polystore's own (lock and temporary files); listings hide them."""
+"""The start of names of lock files and temporary files of polystore. Listings hide them."""
 
 # RFC 3986. Two characters at least, because "C:/" is a drive. One slash, because pathlib makes
 # "s3:/bucket" of "s3://bucket". fsspec puts names such as "simplecache::" before the scheme.
@@ -38,9 +38,9 @@ _LITTER = frozenset((".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini", "ic
 
 
 def check_path(path: object, data: object = None) -> None:
-    """Raise ``NotAPathError`` for an array or an open file in the place of a path.
+    """Raise ``NotAPathError`` if an argument is not a path but, for example, an array.
 
-    ``data`` is the value that a call would save there: it may be the path.
+    ``data`` is the value to save. If it is a path, the error says that the two are swapped.
     """
     if isinstance(path, str | bytes | os.PathLike):
         return
@@ -58,9 +58,11 @@ def check_path(path: object, data: object = None) -> None:
 
 
 def check_text(path: str | os.PathLike[str]) -> str:
-    """Return ``path`` as text. Names that polystore keeps for itself are refused.
+    """Return ``path`` as text, after checks that every backend needs.
 
-    Raises ``InvalidOptionError``, and ``NotAPathError`` for anything but a path.
+    Raises:
+        InvalidOptionError: The path is empty, has NUL, or has a name that polystore reserves.
+        NotAPathError: It is not a path.
     """
     if path.__class__ is not str:
         check_path(path)
@@ -72,7 +74,7 @@ def check_text(path: str | os.PathLike[str]) -> str:
         and (text.isascii() or _is_encodable(text))
     ):
         raise InvalidOptionError("path", path, "a non-empty str without NUL, or a PathLike")
-    # In any case: on some file systems .~PS-x is .~ps-x.
+    # Case is ignored, because on some file systems .~PS-x is .~ps-x.
     if ".~" in text and f"/{HIDDEN_PREFIX}" in f"/{text}".lower():
         expected = (
             f"a path without {HIDDEN_PREFIX!r}, the start of names that polystore reserves"
@@ -84,9 +86,11 @@ def check_text(path: str | os.PathLike[str]) -> str:
 
 
 def require_local(path: str | os.PathLike[str]) -> str:
-    """Return ``path`` as text, for a backend that keeps values on this machine.
+    """Return ``path`` as text, for a backend that stores values on this machine.
 
-    Raises ``InvalidOptionError``, also for a URL and for "~" (``check_local``).
+    Raises:
+        InvalidOptionError: ``check_text`` raises it, or the path is a URL or starts with "~".
+        NotAPathError: It is not a path.
     """
     text = check_text(path)
     if ":/" in (whole := os.fspath(path)) or whole[0] == "~":
@@ -95,11 +99,9 @@ def require_local(path: str | os.PathLike[str]) -> str:
 
 
 def check_local(path: str | os.PathLike[str]) -> None:
-    """Refuse a URL ("s3://bucket/a.npy") and the folder of a user ("~/a.npy").
+    """Raise ``InvalidOptionError`` for a URL ("s3://bucket/a.npy") and for "~/a.npy".
 
-    Both would become local folders, called "s3:" and "~". "./~" is a name like any other.
-
-    Raises ``InvalidOptionError``.
+    They would become local folders with the names "s3:" and "~". You can use the name "./~".
     """
     text = os.fspath(path)
     if ":/" in text:
@@ -112,9 +114,12 @@ def check_local(path: str | os.PathLike[str]) -> None:
 
 
 def check_new(path: str | os.PathLike[str]) -> str:
-    """Return ``require_local(path)`` for a path at which a value or a link will be.
+    """Return ``path`` as text, for a new value or link.
 
-    Raises ``InvalidOptionError``, also for a name that listings leave out (``is_litter``).
+    Raises:
+        InvalidOptionError: ``require_local`` raises it, or listings would leave out the name
+            (``is_litter``).
+        NotAPathError: It is not a path.
     """
     text = require_local(path)
     name = text.rpartition("/")[2]
@@ -125,11 +130,13 @@ def check_new(path: str | os.PathLike[str]) -> str:
 
 
 def full_path(path: str | os.PathLike[str], option: str = "root") -> str:
-    """Return the absolute path that the configuration of a backend means, with ``~`` expanded.
+    """Return the absolute path for an option of a backend, with "~" expanded.
 
-    A relative path starts at the folder of ``relative_to``, or else at the working directory.
+    A relative path starts at the folder in which the backend was configured, or else at the working
+    folder. Raises ``InvalidOptionError`` for a URL. For example:
 
-    Raises ``InvalidOptionError`` for a URL.
+        def __init__(self, *, root: str) -> None:
+            self._root = full_path(root)
     """
     text = os.fspath(path)
     _refuse_url(text, option)
@@ -138,7 +145,7 @@ def full_path(path: str | os.PathLike[str], option: str = "root") -> str:
 
 @contextmanager
 def relative_to(folder: str) -> Iterator[None]:
-    """Let relative paths in ``full_path`` start at ``folder``, within a ``with`` block."""
+    """Make relative paths of ``full_path`` start at ``folder`` during a ``with`` block."""
     token = _start.set(folder)
     try:
         yield
@@ -147,7 +154,7 @@ def relative_to(folder: str) -> Iterator[None]:
 
 
 def working_folder() -> str:
-    """Return the working directory, or "" if it was deleted."""
+    """Return the working folder, or "" if it was deleted."""
     try:
         return os.getcwd()
     except FileNotFoundError:
@@ -155,10 +162,11 @@ def working_folder() -> str:
 
 
 def is_litter(name: str) -> bool:
-    """Whether a file of this name comes from a file browser, and is never content.
+    """Return whether a name is that of a file that a file browser creates.
 
-    macOS writes "._NAME" next to each file on SMB and exFAT drives, ".DS_Store" and "Icon\\r".
-    Windows writes "Thumbs.db" and "desktop.ini". Case does not matter. Folders are content.
+    macOS creates "._NAME" next to each file on SMB and exFAT drives, ".DS_Store" and "Icon\\r".
+    Windows creates "Thumbs.db" and "desktop.ini". Case does not matter. Folders with such names are
+    not litter.
 
     >>> is_litter("._a.tif"), is_litter(".DS_Store"), is_litter("a.tif")
     (True, True, False)
@@ -179,7 +187,7 @@ def _refuse_url(text: str, option: str) -> None:
 
 
 def _path_of_url(text: str) -> str:
-    """Return the path in "file:///a%20b"; "" for a file of another machine."""
+    """Return the path in "file:///a%20b", or "" for a file of another machine."""
     from urllib.parse import unquote, urlsplit
 
     parts = urlsplit(text)
@@ -194,6 +202,7 @@ def _is_encodable(text: str) -> bool:
 
 
 def check_pattern(pattern: str | None) -> None:
+    """Raise ``InvalidOptionError`` for a pattern with "/" or "**"."""
     if pattern is not None and ("/" in pattern or "**" in pattern):
         name = pattern.rpartition("/")[2].replace("**", "*") or "*"
         expected = (
@@ -203,13 +212,16 @@ def check_pattern(pattern: str | None) -> None:
 
 
 def join(directory: str | os.PathLike[str], name: str) -> str:
-    """Join as paths are written in results: ``"."`` and ``""`` add nothing.
+    """Join a folder and a name. The folders "." and "" add nothing.
 
-    Except to "~" and to "s3:": alone, ``paths.require_local`` would take them for a home folder
-    and, with a name behind it, for a URL.
+    For example:
+
+        join("plate", "a.tif")  # "plate/a.tif"
+        join(".", "a.tif")  # "a.tif"
     """
     folder = os.fspath(directory)
     if folder in ("", "."):
+        # Alone, "~" would mean a home folder, and "s3:" with a name behind it a URL.
         plain = not name.endswith(":") and os.path.expanduser(name) == name
         return name if plain else f"./{name}"
     return f"{folder}{name}" if folder.endswith("/") else f"{folder}/{name}"

@@ -1,4 +1,4 @@
-"""Which elements a region selects: NumPy's basic indexing, taken apart before anything is read."""
+"""``select``: the elements of a region of NumPy's basic indexing, before anything is read."""
 
 from __future__ import annotations
 
@@ -20,11 +20,19 @@ class Selection(NamedTuple):
     ranges: tuple[range, ...]
     """The selected indices of each axis, ascending."""
     descending: tuple[bool, ...]
+    """Whether the region has the indices of an axis in descending order."""
     shape: tuple[int, ...]
-    """That of the result: axes that an integer selects from are gone."""
+    """The shape of the result, without the axes from which an integer selects."""
 
     def arranged(self, array: Pixels) -> Pixels:
-        """Return what was read along ``ranges`` in the order and shape of the region."""
+        """Return elements that you have read along ``ranges`` in the order of the region.
+
+        For example:
+
+            selection = select(region, shape)
+            array = read(selection.ranges)
+            return selection.arranged(array)
+        """
         if any(self.descending):
             turned = tuple(slice(None, None, -1 if d else 1) for d in self.descending)
             array = np.ascontiguousarray(array[turned])
@@ -32,7 +40,12 @@ class Selection(NamedTuple):
 
 
 def select(region: Region, shape: tuple[int, ...]) -> Selection:
-    """Raise ``IndexError`` as NumPy does, and ``InvalidOptionError`` for advanced indexing."""
+    """Return the elements that a region selects from an array of ``shape``.
+
+    Raises:
+        IndexError: An index is out of bounds, or there are too many, as in NumPy.
+        InvalidOptionError: The region is not basic indexing, for example a list or a mask.
+    """
     if region is ...:
         ranges = tuple(map(range, shape))
         return Selection(ranges, (False,) * len(shape), tuple(map(len, ranges)))
@@ -52,6 +65,7 @@ def select(region: Region, shape: tuple[int, ...]) -> Selection:
         range(length)[item] if isinstance(item, slice) else _single(item, length)
         for item, length in zip(items, shape, strict=True)
     ]
+    # Ranges ascend always, because many libraries cannot read with a negative step.
     return Selection(
         tuple([r if r.step > 0 else r[::-1] for r in found]),
         tuple([r.step < 0 for r in found]),
@@ -63,7 +77,7 @@ def _is_basic(item: object) -> bool:
     return (
         item is ...
         or isinstance(item, slice | np.integer)
-        or (isinstance(item, int) and not isinstance(item, bool))
+        or (isinstance(item, int) and not isinstance(item, bool))  # in NumPy a bool is a mask
     )
 
 

@@ -1,4 +1,4 @@
-"""How a call of ``FileManager`` finds the method of the backend that it names."""
+"""``Router``: finds the method of the backend that a call of ``FileManager`` names."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ Class = TypeVar("Class", bound=type)
 
 
 def let_calls_omit_backend(cls: Class) -> Class:
-    """Let a call without a backend reach ``_check_name``, whose error lists the backends.
+    """Make ``backend`` optional at run time, so that a call without one gets a helpful error.
 
-    Type checkers still see a required parameter.
+    ``_check_name`` raises it. Type checkers still see a required parameter.
     """
     for name, method in vars(cls).items():
         if name.startswith("_"):
@@ -39,16 +39,19 @@ def let_calls_omit_backend(cls: Class) -> Class:
 
 
 class Router:
-    """Finds a backend's methods by the names of backend and operation, and keeps them."""
+    """Finds the methods of backends by name, and remembers them."""
+
+    # _calls maps (operation, backend) to a bound method. It belongs to the registry, which clears
+    # it when it closes. It needs no lock: two threads that look at once store an equal method.
 
     def __init__(self, registry: BackendRegistry | None = None) -> None:
         self.registry = BackendRegistry() if registry is None else registry
-        self._calls = self.registry._calls  # shared: it forgets them when it closes
+        self._calls = self.registry._calls
 
     def _call(self, operation: str, backend: str) -> Callable[..., Value]:
-        """Find the bound method once. Later calls find it in ``_calls``.
+        """Find a bound method and remember it. Later calls take it from ``_calls``.
 
-        They check first that ``backend`` is a ``str``: a dict in its place has no hash.
+        Callers check first that ``backend`` is a ``str``, because ``_calls`` needs a hash.
         """
         backend = self._check_name(operation, backend)
         instance = self.registry[backend]
@@ -94,9 +97,9 @@ class Router:
         as_: str | None,
         options: dict[str, Option],
     ) -> bool:
-        """Add ``copy`` to the options of a backend that can share its memory; else ``False``.
+        """Add ``copy`` to the options if the backend can share its memory. Return whether it can.
 
-        Such a backend has it in the signature of its ``load``, and of its ``load_image``.
+        Such a backend has ``copy`` in the signatures of its ``load`` and ``load_image``.
         """
         check_copy(copy)
         one = "load"

@@ -1,4 +1,4 @@
-"""A batch on its way to a GPU: each array is sent while others are read."""
+"""``Sender``: sends each array of a batch to a GPU while others are read."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ __all__ = ["Sender"]
 class Sender(Collector):
     """Sends the items of a batch to arrays on a device, or to the rows of one array.
 
-    Other values than NumPy arrays, such as a dict of them, are converted without a stage.
+    Values that are not NumPy arrays, such as a dict of arrays, are converted without a stage.
     """
 
-    # Locks: _lock guards the allocation of stack. Each item has a row of its own.
+    # Locks: _lock guards the allocation: stack, _kind and _first. Each item has a row of its own.
 
     def __init__(
         self, conversion: Conversion, paths: Sequence[Path], stage: Stage, *, stack: bool

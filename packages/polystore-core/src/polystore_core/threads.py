@@ -1,12 +1,12 @@
-"""Work in threads, such that Ctrl-C is neither lost nor leaves a lock behind.
+"""``in_threads``: work in threads. Ctrl-C is never lost, and never leaves a lock locked.
 
-Not ``concurrent.futures``: a KeyboardInterrupt that strikes its caller just after
-``Condition.__enter__`` has taken the lock leaves it taken (python/cpython#73888), so a worker
-and then the caller wait for ever; and one that strikes in a weak reference's callback, which
-runs when a pool is collected, is forgotten. Here the caller touches locks and queues in C only.
+``concurrent.futures`` has two faults here. If Ctrl-C strikes directly after
+``Condition.__enter__`` has locked, the lock stays locked (python/cpython#73888), so a worker and
+then the caller wait for ever. If it strikes in a callback of a weak reference, which runs when a
+pool is collected, it is forgotten. Here the caller uses locks and queues of C only.
 
-Threads are new for each block. Linux puts a new thread on an idle processor, but may put one that
-waits behind the thread that wakes it, for milliseconds: in virtual machines it often does.
+Each block starts new threads. Linux starts a new thread on an idle processor. A thread that waits
+is often woken on the processor of its waker, where it is delayed for milliseconds.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _Map: TypeAlias = "Callable[[Callable[[Any], Any], Iterable[Any]], Iterator[Any]
 
 
 class _Task:
-    """One call, done by the thread that claims it first."""
+    """One call, made by the thread that claims it first."""
 
-    # Locks: _claim belongs for good to the thread that took it, which alone writes _result and
-    # _error. _done is free once they are written, and only then they are read.
+    # Locks: the thread that takes _claim keeps it, and only this thread writes _result and _error.
+    # It releases _done afterwards, and others read the two fields only then.
 
     __slots__ = ("_claim", "_done", "_error", "_item", "_result", "_work", "is_done")
 
@@ -43,37 +43,49 @@ class _Task:
         self.is_done = False
 
     def claim(self) -> bool:
-        """Take the task; ``False`` where another thread has it."""
+        """Take the task. Returns ``False`` if another thread has it."""
         return self._claim.acquire(blocking=False)
 
     def run(self) -> None:
+        """Make the call, and keep its result or its error."""
         try:
             self._result = self._work(self._item)
-        except BaseException as error:  # it is raised where the result is asked for
+        except BaseException as error:  # ``result`` raises it
             self._error = error
         finally:
             self.is_done = True
             self._done.release()
 
     def wait(self) -> None:
+        """Wait until the call is done."""
         if not self.is_done:
             self._done.acquire()
 
     def result(self) -> Value:
+        """Return the result of the call, or raise its error."""
         try:
             if self._error is not None:
                 raise self._error
             return self._result
         finally:
-            self._error = None  # its traceback holds this frame, which holds this task
+            self._error = None  # breaks a cycle: error, traceback, this frame, this task
 
 
 @contextmanager
 def in_threads(workers: int) -> Iterator[_Map]:
-    """Give a ``map`` that uses ``workers`` threads and keeps the order of its results.
+    """Return a ``map`` that uses threads and keeps the order of its results.
 
-    It takes a few items ahead, not all at once. When the block ends, for any reason,
-    nothing is at work any more. Work that is itself done in threads may use threads.
+    For example:
+
+        with in_threads(8) as run:
+            for image in run(read, paths):
+                process(image)
+
+    It reads a few items ahead, not all. When the block ends, for any reason, no thread works on an
+    item any more. Work in threads may use ``in_threads`` itself.
+
+    Args:
+        workers: Number of threads.
     """
     tasks: SimpleQueue[_Task | None] = SimpleQueue()
     waiting: list[_Task] = []
@@ -100,16 +112,16 @@ def in_threads(workers: int) -> Iterator[_Map]:
         for task in waiting:
             if not task.claim():
                 task.wait()
-        for _ in range(workers):  # an interrupt may come before all have started
+        for _ in range(workers):  # also for threads that have not started yet, after Ctrl-C
             tasks.put(None)
 
 
 def _start(workers: int, tasks: SimpleQueue[_Task | None]) -> bool:
-    """Start threads that work until they are given ``None``. Return whether there is one."""
+    """Start threads that work until they get ``None``. Return whether there is at least one."""
     for number in range(workers):
         try:
             _thread.start_new_thread(_serve, (tasks,))
-        except RuntimeError:  # fewer will do; none starts when the interpreter is ending
+        except RuntimeError:  # fewer threads are enough. None starts when the interpreter ends
             return number > 0
     return True
 
@@ -118,4 +130,4 @@ def _serve(tasks: SimpleQueue[_Task | None]) -> None:
     while task := tasks.get():
         if task.claim():
             task.run()
-        del task  # and what it refers to
+        del task  # frees its item and its result while this thread waits

@@ -1,4 +1,4 @@
-"""From one backend to another: files and folders, with the words of images, and with proof."""
+"""``Transfer``: copies files and folders from one backend to another, and verifies the copies."""
 
 from __future__ import annotations
 
@@ -31,12 +31,19 @@ OnUnknown: TypeAlias = Literal["error", "skip"]
 
 
 class Transferred(list[str]):
-    """The paths that ``transfer`` has written."""
+    """The list of the paths that ``transfer`` has written.
+
+    For example:
+
+        done = fm.transfer("plate", "png", source_backend="disk", target_backend="disk")
+        for path, fields in done.lost.items():
+            print(path, "has lost", ", ".join(fields))
+    """
 
     lost: dict[str, tuple[str, ...]]
-    """By target path: the words of its image that the target cannot hold, such as "scale"."""
+    """For each path of a target, the metadata that it could not hold, such as ("scale",)."""
     skipped: dict[str, str]
-    """By source path: why it was not transferred."""
+    """For each path of a source that was not copied, the reason."""
 
     def __init__(
         self,
@@ -56,7 +63,7 @@ class Transferred(list[str]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transfer:
-    """One call of ``FileManager.transfer``: its two backends, its options, and its result."""
+    """One call of ``FileManager.transfer``, with its options and its result."""
 
     source: DataSource
     target: DataSink
@@ -65,13 +72,13 @@ class Transfer:
     on_unknown: OnUnknown
     dry_run: bool
     options: Document
-    """Of the target's ``save``."""
+    """The options of ``save`` of the target."""
     result: Transferred = field(default_factory=Transferred, init=False)
 
     def run(
         self, source: Path, target: Path, *, pattern: str | None, progress: Progress
     ) -> Transferred:
-        """Transfer the file or folder at ``source``. Raises ``BatchError`` for a folder."""
+        """Copy the file or folder at ``source``. Raises ``BatchError`` for a folder."""
         self._check()
         check_pattern(pattern)
         is_folder = "is_dir" in self.source.capabilities and self.source.is_dir(source)
@@ -98,7 +105,7 @@ class Transfer:
     # ── checks ───────────────────────────────────────────────────────────────────────────
 
     def _check(self) -> None:
-        """Refuse options that no file could have, before any is read."""
+        """Raise for options that are wrong for every file, before anything is read."""
         if self.if_exists is not None:
             check_if_exists(self.if_exists)
             self.options["if_exists"] = self.if_exists
@@ -128,9 +135,9 @@ class Transfer:
             raise InvalidOptionError(option, self.options[option], "None", fault)
 
     def _reason_to_skip(self, source: str, target: str) -> str:
-        """Return why the file is not transferred, or an empty string. Nothing is loaded.
+        """Return why the file is not copied, or an empty string. Nothing is loaded.
 
-        Raises ``UnsupportedFormatError``, ``AlreadyExistsError``.
+        Raises ``UnsupportedFormatError`` and ``AlreadyExistsError``.
         """
         try:
             for backend, path, operation in (
@@ -152,7 +159,7 @@ class Transfer:
         return "the target exists"
 
     def _exists(self, path: str) -> bool:
-        # Not exists(): it is true for a folder, which save refuses, and false for a dead link.
+        # Not exists(): it is true for a folder, for which save raises, and false for a dead link.
         able = self.target.capabilities
         looks = [name for name in ("is_file", "is_symlink") if name in able]
         return any(getattr(self.target, name)(path) for name in looks)
@@ -165,7 +172,7 @@ class Transfer:
             self.result.skipped[source] = reason
             return
         if self.dry_run and "info" in self.source.capabilities:
-            self.source.info(source)  # finds a file that is missing or damaged
+            self.source.info(source)  # raises for a file that is missing or damaged
         if self.verify == "bytes":
             self._transfer_bytes(source, target)
         elif not self.dry_run:

@@ -1,4 +1,4 @@
-"""Small frozen values that backends and callers exchange."""
+"""Types and small values that backends and callers exchange."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Value: TypeAlias = Any
-"""Anything that can be saved, such as an array, a table, ROIs or what JSON knows."""
+"""Any value that can be saved, such as an array, a table, ROIs or a JSON document."""
 Option: TypeAlias = Any
 """The value of an option. The backend or format that has the option checks it."""
 Pixels: TypeAlias = "np.ndarray[Any, Any]"
@@ -46,45 +46,61 @@ PluginKind: TypeAlias = Literal["backend", "format", "framework"]
 
 RegionItem: TypeAlias = int | slice | EllipsisType
 Region: TypeAlias = RegionItem | tuple[RegionItem, ...]
-"""A part of an array, as NumPy's basic indexing: ``load(p, region=r)`` is ``load(p)[r]``."""
+"""A part of an array, as in NumPy's basic indexing: ``load(p, region=r)`` is ``load(p)[r]``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Info:
-    """What stands at a path, found without loading the data."""
+    """The description of a file or a folder, found without loading the data.
+
+    For example:
+
+        info = fm.info("cells.tif", "disk")
+        print(info.shape, info.dtype, info.image.scale)
+    """
 
     path: str
     kind: Kind
-    """"symlink" only for a link that leads nowhere."""
+    """"file", "directory", or "symlink" for a link whose target does not exist."""
     size: int | None = None
-    """Bytes in storage; ``None`` where the backend cannot know them cheaply (directories)."""
+    """The bytes in the storage. ``None`` for a folder, or if the backend does not know."""
     modified: datetime | None = None
-    """Time of the last change, in UTC."""
+    """The time of the last change, in UTC."""
     format: str | None = None
-    """Name of the format, such as "tiff"; ``None`` where no format is involved."""
+    """The name of the format, such as "tiff", or ``None``."""
     shape: tuple[int, ...] | None = None
+    """The shape of an array, or ``None`` for another value."""
     dtype: str | None = None
     """NumPy's name of the element type with its byte order, such as "<u2"."""
     target: str | None = None
-    """Where ``path`` points if it is a symbolic link; the rest then tells of what it leads to."""
+    """The text of a symbolic link. The other fields then describe its target."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    """What else the format says: axes, resolution, compression, …"""
+    """More fields of the format, such as the compression."""
     image: ImageMetadata | None = None
-    """What an image says of itself; ``None`` for a value that says nothing of its axes."""
+    """The metadata of an image. ``None`` for a value that does not name its axes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """The operations that a backend really has, derived from what it implements."""
+    """The operations that a backend has.
+
+    For example:
+
+        if "delete" in registry["zip"].capabilities:
+            fm.delete(path, "zip")
+    """
 
     operations: frozenset[str]
+    """The names of the operations, as of the methods of ``FileManager``."""
 
     @property
     def reads(self) -> bool:
+        """Whether the backend can load values."""
         return "load" in self.operations
 
     @property
     def writes(self) -> bool:
+        """Whether the backend can save values."""
         return "save" in self.operations
 
     def __contains__(self, operation: str) -> bool:
@@ -100,12 +116,12 @@ _MANY = 100
 
 
 def plain_name(name: str) -> str:
-    """Return ``name`` as a plain ``str``: a member of a ``str`` enum prints as "B.DISK"."""
+    """Return ``name`` as a plain ``str``, because a member of a ``str`` enum prints as "B.DISK"."""
     return str.__str__(name)
 
 
 def name_fault(kind: PluginKind, name: str) -> str:
-    """Return why nobody could ask for ``name``, or an empty string."""
+    """Return why a name is not valid, or an empty string."""
     if not name or not name.isprintable() or any(mark in name for mark in ":,"):
         return "a name must have at least one character, and no ':', ',' or control character"
     if kind == "format" and (name != name.lower() or name.strip(".") != name or "/" in name):
@@ -117,29 +133,36 @@ def name_fault(kind: PluginKind, name: str) -> str:
 
 
 def natural_key(text: str) -> tuple[str, str]:
-    """Sort key for natural order: ``z2`` before ``z10``, folder by folder.
+    """Return a sort key for natural order: ``z2`` before ``z10``, folder by folder.
 
-    Total: names that differ never compare equal (``z01`` and ``z1``).
+    Different names never have equal keys, not even ``z01`` and ``z1``. For example:
+
+        sorted(paths, key=natural_key)
     """
     return next(_spell([text])), text
 
 
 def natural_order(names: Iterable[str]) -> list[str]:
-    """Return ``names`` in natural order."""
-    plain = sorted(names)  # decides between names with equal keys, such as z01 and z1
+    """Return ``names`` in natural order. It is faster than ``sorted`` with ``natural_key``.
+
+    For example:
+
+        natural_order(["z10", "z2", "z1"])  # ["z1", "z2", "z10"]
+    """
+    plain = sorted(names)  # the order of names with equal keys, such as z01 and z1
     keys = _spell(plain)
     return sorted(plain, key=lambda _: next(keys))
 
 
 def _spell(names: list[str]) -> Iterator[str]:
-    r"""Yield a key for each name: z01 and z1 have the same one.
+    r"""Yield a key for each name. z01 and z1 have the same key.
 
-    The plain order of keys is the natural order of names, because four characters are reserved:
+    The order of the keys as text is the natural order of the names. Four characters are reserved:
     \0 is "/", \1 is on both sides of a number, \2 escapes a reserved character of the name, and
-    \3 separates names. A number starts with its length, because a longer one is greater:
+    \3 separates names. A number starts with its length, because a longer one is greater. So
     "a/z10" becomes a \0 z \1 chr(4 + 2) 1 0 \1.
 
-    It takes many names at once, because a call of the regular expression is slow, not a match.
+    Many names share one call of the regular expression, because the call is slow, not the match.
     """
     for start in range(0, len(names), _MANY):
         some = names[start : start + _MANY]

@@ -1,4 +1,4 @@
-"""Many items in one call: order, progress, threads, and what failed."""
+"""Work on many items in one call: their order, progress, threads and failures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 Progress: TypeAlias = "bool | Callable[[int, int], None]"
-"""``True`` shows a bar; a callable gets (items done, items in all) after each item."""
+"""``True`` shows a bar. A function is called with (done, total) after each item."""
 
 Result = TypeVar("Result")
 
@@ -50,7 +50,21 @@ def run_batch(
 ) -> list[Result]:
     """Call ``work(index)`` for every path and return the results in order.
 
-    Raises ``BatchError`` with each failed path and its cause.
+    For example, in ``load_batch`` of a backend:
+
+        return run_batch(self.name, "load", paths, lambda i: self.load(paths[i]), threads=8)
+
+    Args:
+        backend: Name of the backend, for the error.
+        operation: "load" or "save", for the error and the bar.
+        paths: The paths of the items.
+        work: Called with the index of each item, from any thread.
+        progress: ``True`` shows a bar. A function is called with (done, total).
+        stop_at_failure: Whether to skip the items after a failure.
+        threads: Number of threads.
+
+    Raises:
+        BatchError: Some items failed. It has the path and the error of each.
     """
     check_paths(paths)
     outer = sys.exception()
@@ -63,7 +77,7 @@ def run_batch(
             try:
                 results[index] = work(index)
                 done.append(index)
-            except Exception as error:  # collected: BatchError carries every cause
+            except Exception as error:  # collected, because BatchError has every cause
                 _free_locals(error, outer)
                 failed[index] = (os.fspath(paths[index]), error)
         return index
@@ -78,7 +92,7 @@ def run_batch(
                 attempt(index)
                 report()
     if failed:
-        results.clear()  # the tracebacks would keep each loaded array in memory
+        results.clear()  # the traceback of the error would keep all loaded arrays in memory
         raise batch_error(backend, operation, paths, failed, done)
     return results
 
@@ -88,10 +102,11 @@ _SUSPENDS = 0x20 | 0x80 | 0x200
 
 
 def _free_locals(error: BaseException, outer: BaseException | None) -> None:
-    """Clear the local variables of the calls that ``error`` and its causes ended.
+    """Clear the local variables in the tracebacks of an error and its causes.
 
-    A batch keeps each error, and its traceback would keep the bytes and arrays of the failed
-    item in memory. The lines of the traceback stay. ``outer`` is the caller's, with its causes.
+    A batch keeps each error, and its traceback would keep the bytes and arrays of the failed item
+    in memory. The lines of the traceback stay. ``outer`` is the error that the caller is handling
+    already. It and its causes are not changed.
     """
     causes: list[BaseException | None] = [error]
     seen = {id(None), id(outer)}
@@ -103,17 +118,19 @@ def _free_locals(error: BaseException, outer: BaseException | None) -> None:
         seen.add(id(cause))
         causes += (cause.__cause__, cause.__context__)
         trace, calls = cause.__traceback__, 0
-        # An error object that is raised for each item has a longer traceback each time.
+        # If one error object is raised for each item, its traceback grows each time.
         while trace is not None and calls < 100:
             frame = trace.tb_frame
-            if not frame.f_code.co_flags & _SUSPENDS:  # clearing closes a generator that waits
+            if (
+                not frame.f_code.co_flags & _SUSPENDS
+            ):  # clearing would close a waiting generator
                 with unless_running:
                     frame.clear()
             trace, calls = trace.tb_next, calls + 1
 
 
 def threads_for(nbytes: int, worth: int) -> int:
-    """Return how many threads to use: one for less than ``worth`` bytes."""
+    """Return the number of threads to use: one for items of less than ``worth`` bytes."""
     return min(os.cpu_count() or 1, 8) if nbytes >= worth else 1
 
 
@@ -124,7 +141,7 @@ def batch_error(
     failed: dict[int, tuple[str, Exception]],
     done: Sequence[int],
 ) -> BatchError:
-    """Build the error from the indices that failed and that were done."""
+    """Build the error from the failures and the indices of the items that were done."""
     finished = set(done)
     return BatchError(
         backend,
@@ -142,10 +159,13 @@ def batch_error(
 def check_paths(
     paths: Sequence[str | os.PathLike[str]], data: Sequence[Value] | None = None
 ) -> None:
-    """Refuse one path where several are meant: its letters would be taken for paths.
+    """Check that ``paths`` is a list of paths, and not one path, whose letters would be paths.
 
-    ``data`` are the values that a call would save there. Raises ``NotAPathError`` for an item
-    that is something else.
+    ``data`` is the list of values to save.
+
+    Raises:
+        InvalidOptionError: It is one path, or has no length.
+        NotAPathError: An item is not a path.
     """
     if isinstance(paths, str | bytes | os.PathLike) or not hasattr(paths, "__len__"):
         raise InvalidOptionError("paths", paths, "a list of paths")
@@ -155,7 +175,7 @@ def check_paths(
 
 
 def plain_path(path: str | os.PathLike[str]) -> str:
-    """Return ``path`` without parts that add nothing: ``"./f//a.npy"`` is ``"f/a.npy"``."""
+    """Return ``path`` in its shortest form: ``"./f//a.npy"`` becomes ``"f/a.npy"``."""
     text = os.fspath(path)
     if "//" not in text and "./" not in text and not text.endswith(("/", ".")):
         return text
@@ -168,10 +188,16 @@ def check_lengths(
     paths: Sequence[str | os.PathLike[str]],
     identity: Callable[[str | os.PathLike[str]], Hashable] = plain_path,
 ) -> None:
-    """Check before any I/O that each value has a path, and a path of its own.
+    """Check that each value has a path, and that the paths are different.
 
-    ``identity`` returns the same for two paths of one value. Raises ``BatchLengthError`` and
-    ``DuplicatePathError``.
+    Args:
+        data: The values to save.
+        paths: Their paths.
+        identity: Returns the same for two paths of one value.
+
+    Raises:
+        BatchLengthError: There are not as many paths as values.
+        DuplicatePathError: Two values have the same path.
     """
     check_paths(paths, data)
     if not hasattr(data, "__len__"):
@@ -183,7 +209,7 @@ def check_lengths(
         try:
             first = seen.setdefault(identity(path), index)
         except (PolystoreError, OSError, TypeError, ValueError):
-            continue  # a path that cannot be used: `save` says what is wrong with it
+            continue  # the path is not valid, and ``save`` raises a better error for it
         if first != index:
             raise DuplicatePathError(os.fspath(path), first, index)
 
@@ -192,7 +218,21 @@ def check_lengths(
 def progress_reporter(
     progress: Progress, total: int, label: str, *, unit: str = "item"
 ) -> Iterator[Callable[[], None]]:
-    """Give a function to call after each item."""
+    """Return a function to call after each item.
+
+    For example:
+
+        with progress_reporter(progress, len(paths), "load") as report:
+            for path in paths:
+                load(path)
+                report()
+
+    Args:
+        progress: ``True`` shows a bar. A function is called with (done, total).
+        total: Number of items.
+        label: The text next to the bar.
+        unit: The name of one item.
+    """
     if progress is False or progress is None:
         yield _nothing
         return

@@ -1,4 +1,4 @@
-"""What authors of plugins implement."""
+"""The classes that you implement if you write a plugin."""
 
 from .array import LazyArray, Source
 from .backend import DataSink, DataSource, Entry, StorageBackend

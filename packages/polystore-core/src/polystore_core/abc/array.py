@@ -1,4 +1,4 @@
-"""A stored array that is read in parts."""
+"""``LazyArray``: a stored array that is read in parts."""
 
 from __future__ import annotations
 
@@ -27,66 +27,77 @@ __all__ = ["LazyArray", "Source"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """How another process of this machine opens a stored array: ``open(path, backend, **options)``.
+    """The call with which another process of this machine opens a stored array.
 
-    All of it can be written as JSON.
+    It is ``fm.open(source.path, source.backend, **source.options)``. All fields can be written as
+    JSON.
     """
 
     backend: str
-    """Name of a plugin's backend, and not of one that a registry was told."""
+    """Name of an installed backend, never a name that was only added to a registry."""
     path: str
-    """Absolute, in the file system."""
+    """Absolute path in the file system."""
     options: Mapping[str, Option] = field(default_factory=dict)
-    """Those of ``open``."""
+    """The options of ``open``."""
 
 
 class LazyArray(ABC):
-    """A stored array that reads what is indexed, when it is indexed.
+    """A handle on a stored array. Each index reads only its part.
 
-    Dask (``dask.array.from_array``), xarray and napari take it as it is. Handles are safe to
-    use from several threads, and those of persistent backends pickle: a worker reopens the
-    same path. Indexing follows NumPy's basic rules (integers, slices, ``...``).
+    For example:
+
+        with fm.open("movie.zarr", "zarr") as handle:
+            frame = handle[10]
+            left = handle[:, :, :256]
+
+    You index it with integers, slices and ``...``, as in NumPy. Dask, xarray and napari accept a
+    handle as an array. Several threads can use one handle. A handle on a persistent backend can be
+    pickled: a worker opens the same path again.
     """
 
     shape: tuple[int, ...]
+    """The lengths of the axes, in elements."""
     dtype: np.dtype[Any]
+    """The element type."""
     chunks: tuple[int, ...] | None = None
-    """Shape of the pieces that the storage reads whole; ``None`` for any piece at all."""
+    """The shape of the smallest part that the storage reads. ``None`` if it reads any part."""
     source: Source | None = None
-    """How another process opens it; ``None`` if none can. ``FileManager.open`` sets it."""
+    """The call with which another process opens it, or ``None``. ``FileManager.open`` sets it."""
     backend: str = ""
+    """The name of the backend, for errors. ``FileManager`` sets it."""
     path: str = ""
-    """Those that it was opened with, for errors. ``FileManager`` sets them."""
+    """The path that it was opened with, for errors. ``FileManager`` sets it."""
 
     grows: bool = False
-    """Whether ``append`` makes it longer, also through other handles. Its frames appear whole."""
+    """Whether ``append`` makes the array longer, here or through another handle."""
 
     @property
     def identity(self) -> Hashable:
-        """Return the same for two handles on one array, also if it has grown in between.
+        """Equal for two handles on one array, even if it has grown in between.
 
-        ``None`` if the storage cannot tell one array from another.
+        ``None`` if the storage cannot distinguish an array from one that replaced it.
         """
         return None
 
     @property
     def levels(self) -> tuple[LazyArray, ...]:
-        """The array and its smaller copies, from fine to coarse: a viewer reads what it needs.
+        """The array and its smaller copies, from fine to coarse.
 
-        The levels differ in the lengths of axes alone. Each has words of its own.
+        A viewer reads the level that fits its screen. Levels differ in the lengths of their axes,
+        and each has its own ``image``.
         """
         return (self,)
 
     @property
     def image(self) -> ImageMetadata | None:
-        """What the image says of itself; ``None`` for an array that says nothing of its axes."""
+        """The metadata of the image, or ``None`` for an array that does not name its axes."""
         return None
 
     @abstractmethod
     def __getitem__(self, region: Region) -> Pixels:
-        """Return a part as an array in memory of its own.
+        """Return a part of the array.
 
-        Or over memory that others have, such as a mapped file: then it is read-only.
+        The result has memory of its own, or it is read-only: a mapped file, for example.
         """
 
     def load(
@@ -99,14 +110,22 @@ class LazyArray(ABC):
         casting: Casting = "exact",
         copy: Copy = "auto",
     ) -> Value:
-        """Return the array, or a part of it, as ``FileManager.load`` does with these options.
+        """Return the array, or a part of it. Options are those of ``FileManager.load``.
 
-        The result is yours to write to. ``copy="never"`` may give a read-only view instead, as of
-        a mapped file.
+        For example:
 
-        Raises ``CopyRequiredError``, ``UnsupportedDataError``, ``MissingDependencyError``.
+            tensor = handle.load(region=np.s_[:, :64], framework="torch", dtype="float32")
+
+        Returns:
+            An array that you can write to. With ``copy="never"`` it may be a read-only view, for
+            example of a mapped file.
+
+        Raises:
+            CopyRequiredError: A copy is needed, and ``copy="never"``.
+            UnsupportedDataError: ``dtype`` cannot hold an element, or the framework the array.
+            MissingDependencyError: The framework is not installed.
         """
-        from ..conversion import Conversion  # of a higher floor: everything converts there
+        from ..conversion import Conversion  # a higher floor: all conversions are there
 
         asked = Conversion(self.backend, framework, device, dtype, casting, copy)
         check_copy(copy)
@@ -117,7 +136,7 @@ class LazyArray(ABC):
         return asked.convert(part, self.path) if asked.changes else part
 
     def _load_view(self, region: Region) -> Pixels:
-        """Return a part without a copy of what is in memory."""
+        """Return a part without copying memory."""
         return self[region]
 
     def __setitem__(self, region: Region, value: Value) -> None:
@@ -126,35 +145,37 @@ class LazyArray(ABC):
         )
 
     def append(self, frame: Value) -> None:
-        """Add one frame at the end of an array that grows: of shape ``shape[1:]``.
+        """Add one frame at the end of an array that grows.
 
-        Its element type is that of the array, in either byte order. A Python number, where a
-        frame is one number, must fit exactly.
+        Readers see the whole frame or nothing of it. After ``append`` returns, the frame survives
+        the end of this process. ``flush`` makes it survive a power cut.
 
-        Readers see the whole frame or nothing of it. When ``append`` has returned, the frame
-        survives the end of this process.
+        Args:
+            frame: An array of the shape ``shape[1:]`` and of the same dtype, in either byte order.
+                If a frame is a single number, a Python number that fits exactly.
 
-        Raises ``UnsupportedDataError`` before anything is written, ``StorageError``, and
-        ``UnsupportedOperationError`` if this handle does not append.
+        Raises:
+            UnsupportedDataError: The frame has another shape or dtype. Nothing was written.
+            UnsupportedOperationError: The handle does not append.
+            StorageError: The storage reported an error.
         """
         raise self._does_not_grow("appending to")
 
     def extend(self, frames: Value) -> None:
-        """Add several frames, as ``append`` does: an array of them, or a list.
+        """Add several frames, an array or a list, which readers see all at once.
 
-        Readers see all of them at once. Raises as ``append`` does.
+        Raises the same errors as ``append``.
         """
         raise self._does_not_grow("appending to")
 
     def flush(self) -> None:
-        """Let all frames that were appended survive a power cut. Raises as ``append`` does."""
+        """Make all appended frames survive a power cut. Raises the same errors as ``append``."""
         raise self._does_not_grow("flushing")
 
     def _does_not_grow(self, operation: str) -> UnsupportedOperationError:
         reason = (
-            "this handle does not append. Make an array that grows with create(path, "
-            "shape=(None, 512, 512), dtype=...), where the backend has them, as zarr does, or "
-            "open one with open(path, mode='a')"
+            "this handle does not append. Create an array that grows with create(path, 'zarr', "
+            "shape=(None, 512, 512), dtype=...), or open one with open(path, 'zarr', mode='a')"
         )
         name = repr(self.path) if self.path else f"a {type(self).__name__}"
         return UnsupportedOperationError(self.backend, f"{operation} {name}", reason)
@@ -164,18 +185,21 @@ class LazyArray(ABC):
         return _Transposed(self, order)
 
     def close(self) -> None:  # noqa: B027 - most handles hold nothing
-        """Give back what the handle holds. Reading afterwards is an error."""
+        """Release the file or the connection. Reading afterwards is an error."""
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def size(self) -> int:
+        """The number of elements."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
+        """The bytes that the whole array takes in memory."""
         return self.size * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -230,7 +254,7 @@ class _Transposed(LazyArray):
         return (self, *(level.transpose(self._order) for level in found[1:]))
 
     def __getitem__(self, region: Region) -> Pixels:
-        import numpy as np  # most programs that name LazyArray index nothing
+        import numpy as np  # not at the top: it is slow to import, and many programs index nothing
 
         selection, found = self._read(region)
         return selection.arranged(np.ascontiguousarray(found))
@@ -242,12 +266,13 @@ class _Transposed(LazyArray):
         return view
 
     def _read(self, region: Region) -> tuple[Selection, Pixels]:
-        """Return the elements along ``ranges`` of a selection, in this order of axes."""
+        """Return the selection, and its elements in the order of axes of this handle."""
         import numpy as np
 
         from ..region import select
 
         selection = select(region, self.shape)
+        # The array below reads ascending ranges only. Its backend may not have negative steps.
         box = [slice(0)] * self.ndim
         for number, chosen in zip(self._order, selection.ranges, strict=True):
             box[number] = slice(chosen.start, max(chosen.stop, chosen.start), chosen.step)

@@ -1,20 +1,19 @@
-"""What a backend is: a source, a sink, or a storage that is both.
+"""The classes of backends: a source, a sink, or a storage that is both.
 
 The life of a backend:
 
-1. The first use of its name imports its module and constructs it with the options configured
-   for that name. ``self.context`` (its name, the registry, the formats) is there before
-   ``__init__`` runs. Construction is cheap and touches nothing outside the process.
-2. ``load`` and ``save`` are all that an author must write. Every other operation either
-   derives from what is implemented or refuses with ``UnsupportedOperationError``;
-   ``capabilities`` tells which.
-3. Calls come from many threads at once, and from processes forked after construction.
-4. ``close`` gives back what the backend holds. It is not used afterwards.
+1. The first use of its name imports its module and creates it with the options that are configured
+   for that name. ``__init__`` can use ``self.context``: the name, the registry and the formats.
+   It is fast, and touches nothing outside the process.
+2. You must write ``load`` and ``save`` only. Every other operation is either derived from the
+   methods that you write, or raises ``UnsupportedOperationError``. ``capabilities`` lists the
+   operations that work.
+3. Many threads call it at once, and so do processes that are forked afterwards.
+4. ``close`` releases its resources. It is not used afterwards.
 
-Paths are strings or ``os.PathLike`` with ``/`` between parts. Authors add options to ``load``
-and ``save`` as keyword-only parameters with defaults, so that ``FileManager`` can name the
-known ones when one is misspelt. ``if_exists`` ("replace", "error", "skip") and ``region`` are
-the usual ones.
+Paths are strings or ``os.PathLike`` with ``/`` between parts. Add your options to ``load`` and
+``save`` as keyword-only parameters with defaults. ``FileManager`` then lists them if a user
+misspells one. The usual ones are ``if_exists`` ("replace", "error", "skip") and ``region``.
 """
 
 from __future__ import annotations
@@ -54,16 +53,17 @@ IMAGE_SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 
 
 class Entry(NamedTuple):
-    """One name in a directory."""
+    """One name in a folder."""
 
     name: str
     is_dir: bool
-    """Links to directories included."""
+    """Whether it is a folder, or a link to one."""
     is_symlink: bool
+    """Whether it is a symbolic link."""
 
 
 class DataSource(BackendBase):
-    """Reads."""
+    """A backend that reads. Subclasses implement ``load``, and more if they can."""
 
     _operations: ClassVar[tuple[str, ...]] = (
         "load",
@@ -83,7 +83,7 @@ class DataSource(BackendBase):
 
     @abstractmethod
     def load(self, path: Path, /) -> Value:
-        """Return the value at ``path``. Raises ``NotFoundError``, ``DamagedDataError``."""
+        """Return the value at ``path``. Raises ``NotFoundError`` and ``DamagedDataError``."""
 
     @mark_derived("load")
     def load_batch(
@@ -91,9 +91,9 @@ class DataSource(BackendBase):
     ) -> list[Value]:
         """Return the values in the order of ``paths``.
 
-        All paths are tried. Raises ``BatchError`` that names each one that failed.
+        Raises ``BatchError`` with all paths that failed. The others were loaded too.
         """
-        load: Callable[..., Any] = self.load  # with the options that the author has added
+        load: Callable[..., Any] = self.load  # not its own type: subclasses add options
         check_options(type(self).load, options, f"load_batch() of backend {self.name!r}")
         return run_batch(
             self.name, "load", paths, lambda i: load(paths[i], **options), progress=progress
@@ -109,10 +109,12 @@ class DataSource(BackendBase):
         progress: Progress = False,
         **options: Option,
     ) -> list[Value]:
-        """Give each value to ``collector`` as it arrives; return what it gives for them.
+        """Load a batch as ``load_batch`` does, and pass each value to ``collector`` as it arrives.
 
-        Otherwise as ``load_batch``. Override it where values can be read into the memory of
-        ``collector``.
+        Override it if you can read values into the memory of ``collector``.
+
+        Returns:
+            The results of ``collector.put``, in the order of ``paths``.
         """
         load: Callable[[int], Any]
         if type(self).load_batch is DataSource.load_batch:
@@ -121,19 +123,19 @@ class DataSource(BackendBase):
             load = lambda i: one(paths[i], **options)  # noqa: E731 - one of two
         else:
             load = self.load_batch(paths, progress=progress, **options).__getitem__
-            progress = False
+            progress = False  # load_batch has shown it already
         return run_batch(
             self.name, "load", paths, lambda i: collector.put(i, load(i)), progress=progress
         )
 
     @mark_derived("load", "info")
     def load_image(self, path: Path, /, *, region: Region | None = None) -> Image:
-        """Return the array at ``path`` with its words.
+        """Return the array at ``path`` with its metadata. Options are those of ``load``.
 
-        Override it where one read gives both: between two, another value may come. Options are
-        those of ``load``.
+        Override it if one read gives both. The default reads again if the value was replaced
+        between its two reads.
 
-        Raises ``UnsupportedDataError`` for a value that says nothing of its axes.
+        Raises ``UnsupportedDataError`` for a value that does not name its axes.
         """
         from ..image import Image, no_words
 
@@ -152,7 +154,7 @@ class DataSource(BackendBase):
     def load_image_batch(
         self, paths: Sequence[Path], /, *, progress: Progress = False, **options: Option
     ) -> list[Image]:
-        """Return the arrays with their words, as ``load_batch`` returns values."""
+        """Return the arrays with their metadata, as ``load_batch`` returns values."""
         load: Callable[..., Image] = self.load_image
         check_options(type(self).load_image, options, f"load_batch() of backend {self.name!r}")
         return run_batch(
@@ -161,34 +163,34 @@ class DataSource(BackendBase):
 
     @mark_refused
     def open(self, path: Path, /) -> LazyArray:
-        """Return a lazy handle: nothing is read before it is indexed."""
+        """Return a lazy handle, which reads nothing before you index it."""
         raise self._cannot("open")
 
     @mark_refused
     def info(self, path: Path, /) -> Info:
-        """Describe what stands at ``path`` without loading it. Raises ``NotFoundError``."""
+        """Describe the file or folder at ``path`` without loading it. Raises ``NotFoundError``."""
         raise self._cannot("info")
 
     @mark_derived("info")
     def exists(self, path: Path, /) -> bool:
-        """Whether something stands at ``path``; ``False`` for a link that leads nowhere."""
+        """Return whether a file or folder exists. A link without a target does not."""
         return self.is_file(path) or self.is_dir(path)
 
     @mark_derived("info")
     def is_file(self, path: Path, /) -> bool:
-        """Whether ``path`` is a file, or a link to one."""
+        """Return whether ``path`` is a file, or a link to one."""
         info = self._info_or_none(path)
         return info is not None and info.kind == "file"
 
     @mark_derived("info")
     def is_dir(self, path: Path, /) -> bool:
-        """Whether ``path`` is a directory, or a link to one."""
+        """Return whether ``path`` is a folder, or a link to one."""
         info = self._info_or_none(path)
         return info is not None and info.kind == "directory"
 
     @mark_derived("info")
     def is_symlink(self, path: Path, /) -> bool:
-        """Whether ``path`` itself is a symbolic link."""
+        """Return whether ``path`` itself is a symbolic link."""
         info = self._info_or_none(path)
         return info is not None and info.target is not None
 
@@ -200,11 +202,11 @@ class DataSource(BackendBase):
 
     @mark_refused
     def list_dir(self, path: Path, /) -> list[str]:
-        """Return the names in a directory, in natural order. Raises ``NotFoundError``."""
+        """Return the names in a folder, in natural order. Raises ``NotFoundError``."""
         raise self._cannot("list_dir")
 
     def scan(self, directory: Path, /) -> Iterable[Entry]:
-        """Yield the entries of a directory in any order; a faster road may override it."""
+        """Yield the entries of a folder in any order. Override it if one call gets all of them."""
         for name in self.list_dir(directory):
             path = join(directory, name)
             yield Entry(name, self.is_dir(path), self.is_symlink(path))
@@ -221,12 +223,12 @@ class DataSource(BackendBase):
     ) -> list[str]:
         """Return the paths of the files in ``directory``, in natural order.
 
-        ``pattern`` is a shell pattern for the name alone ("*_w1.tif"), ``suffixes`` are compared
-        without regard to case. ``recursive`` descends into folders but not into linked ones,
-        so every file is listed once.
+        ``pattern`` is a shell pattern for the name alone ("*_w1.tif"). ``suffixes`` ignore case.
+        ``recursive`` also lists the folders inside, but not linked folders, so that every file is
+        listed once.
         """
         check_pattern(pattern)
-        if isinstance(suffixes, str):  # its letters would be taken for suffixes
+        if isinstance(suffixes, str):  # otherwise each of its letters would be a suffix
             raise InvalidOptionError("suffixes", suffixes, f"a list: [{suffixes!r}]")
         endings = None if suffixes is None else tuple(suffix.lower() for suffix in suffixes)
         return natural_order(
@@ -244,7 +246,7 @@ class DataSource(BackendBase):
 
         Parents come before their folders, and folders in natural order.
         """
-        waiting = [directory]
+        waiting = [directory]  # a list and not recursion, because folders may be deep
         while waiting:
             place = waiting.pop()
             try:
@@ -252,7 +254,7 @@ class DataSource(BackendBase):
             except (NotFoundError, NotADirectoryInPathError):
                 if place == directory:
                     raise
-                continue  # gone since it was listed
+                continue  # it was deleted after it was listed
             folders = [entry.name for entry in entries if entry.is_dir]
             yield place, folders, [entry.name for entry in entries if not entry.is_dir]
             if recursive:
@@ -265,7 +267,7 @@ class DataSource(BackendBase):
     def list_image_files(
         self, directory: Path, /, *, pattern: str | None = None, recursive: bool = False
     ) -> list[str]:
-        """Like ``list_files`` for TIFF, PNG and JPEG files."""
+        """Return the paths of the TIFF, PNG and JPEG files, as ``list_files`` does."""
         return self.list_files(
             directory, pattern=pattern, suffixes=IMAGE_SUFFIXES, recursive=recursive
         )
@@ -294,13 +296,13 @@ class DataSource(BackendBase):
 
 
 class DataSink(BackendBase):
-    """Writes."""
+    """A backend that writes. Subclasses implement ``save``."""
 
     _operations: ClassVar[tuple[str, ...]] = ("save", "save_batch")
 
     @abstractmethod
     def save(self, data: Value, path: Path, /) -> None:
-        """Put ``data`` at ``path``, replacing whole what stands there.
+        """Save ``data`` at ``path``. It replaces the old value as a whole.
 
         Raises ``UnsupportedDataError`` before anything is written.
         """
@@ -315,15 +317,15 @@ class DataSink(BackendBase):
         progress: Progress = False,
         **options: Option,
     ) -> None:
-        """Save each value at the path of the same position, in order.
+        """Save the values in order, each at the path of the same index.
 
         Values may be read before their turn, so do not change them until it returns.
 
-        Raises ``BatchLengthError`` and ``DuplicatePathError`` before any I/O. Stops at the first
-        failure with ``BatchError``: earlier items are saved, later ones are untouched.
+        Raises ``BatchLengthError`` and ``DuplicatePathError`` before anything is written. Stops at
+        the first failure with ``BatchError``: earlier values are saved, later ones are not.
         """
         check_lengths(data, paths, self._identity)
-        save: Callable[..., None] = self.save  # with the options that the author has added
+        save: Callable[..., None] = self.save  # not its own type: subclasses add options
         check_options(type(self).save, options, f"save_batch() of backend {self.name!r}")
         run_batch(
             self.name,
@@ -335,11 +337,11 @@ class DataSink(BackendBase):
         )
 
     def _complete(self, path: Path) -> None:
-        """Complete what a killed ``save`` has left at ``path``, as the next one would."""
+        """Finish a save of ``path`` that was killed, as the next save would."""
 
 
 class StorageBackend(DataSource, DataSink):
-    """Reads and writes, and keeps what was written."""
+    """A backend that reads and writes. It keeps its values, so that they can be loaded later."""
 
     _operations: ClassVar[tuple[str, ...]] = (
         "create",
@@ -356,7 +358,7 @@ class StorageBackend(DataSource, DataSink):
     def create(
         self, path: Path, /, *, shape: Sequence[int | None], dtype: DTypeLike
     ) -> LazyArray:
-        """Make an array to be written in parts, and return a handle that writes.
+        """Create an array that is written in parts, and return a handle that writes.
 
         ``None`` as the first length makes one that grows. Raises ``AlreadyExistsError``.
         """
@@ -364,12 +366,12 @@ class StorageBackend(DataSource, DataSink):
 
     @mark_refused
     def ensure_directory(self, path: Path, /) -> None:
-        """Create a directory and its missing parents; no error where it exists."""
+        """Create a folder and its missing parents. An existing folder is not an error."""
         raise self._cannot("ensure_directory")
 
     @mark_refused
     def delete(self, path: Path, /, *, recursive: bool = False) -> None:
-        """Delete a file, a link (not its target) or an empty directory.
+        """Delete a file, an empty folder, or a link (not its target).
 
         Raises ``NotFoundError``, and ``DirectoryNotEmptyError`` unless ``recursive``.
         """
@@ -377,12 +379,12 @@ class StorageBackend(DataSource, DataSink):
 
     @mark_derived("delete")
     def delete_all(self, path: Path, /) -> None:
-        """Delete a file, or a directory with all that it holds."""
+        """Delete a file, or a folder with everything in it."""
         self.delete(path, recursive=True)
 
     @mark_derived("load", "save")
     def copy(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
-        """Copy a value; ``if_exists`` as for ``save``."""
+        """Copy a value. ``if_exists`` is that of ``save``."""
         check_if_exists(if_exists)
         save: Callable[..., None] = self.save
         options = {} if if_exists == "replace" else {"if_exists": if_exists}
@@ -391,10 +393,10 @@ class StorageBackend(DataSource, DataSink):
 
     @mark_derived("copy", "delete")
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
-        """Move a value; ``if_exists`` as for ``save``.
+        """Move a value. ``if_exists`` is that of ``save``.
 
-        ``source`` is deleted only when its value is at ``target``: not where "skip" leaves the
-        target as it is, and not where both are one path.
+        ``source`` is deleted only if its value is at ``target`` now. It stays if "skip" keeps the
+        target, and if both are one path.
         """
         check_if_exists(if_exists)
         self._check_can("move")
@@ -402,7 +404,7 @@ class StorageBackend(DataSource, DataSink):
             self._require(source, "move")
             return
         try:
-            # Not "skip": nobody could tell afterwards whether the value was copied.
+            # Not "skip", because afterwards it would be unknown whether the value was copied.
             self.copy(source, target, if_exists="error" if if_exists == "skip" else if_exists)
         except AlreadyExistsError:
             if if_exists != "skip" or ("is_dir" in self.capabilities and self.is_dir(source)):
@@ -419,10 +421,10 @@ class StorageBackend(DataSource, DataSink):
 
     @mark_refused
     def create_symlink(self, source: Path, link: Path, /, *, overwrite: bool = False) -> None:
-        """Make ``link`` lead to ``source``.
+        """Create a symbolic link at ``link`` that leads to ``source``.
 
-        Raises ``NotFoundError`` for a missing ``source``, ``AlreadyExistsError`` for an
-        existing ``link`` unless ``overwrite`` (which replaces links and files, no directories).
+        Raises ``NotFoundError`` if ``source`` does not exist, and ``AlreadyExistsError`` if
+        ``link`` exists. ``overwrite`` replaces links and files, but not folders.
         """
         raise self._cannot("create_symlink")
 
@@ -430,7 +432,7 @@ class StorageBackend(DataSource, DataSink):
     def mirror_directory_with_symlinks(
         self, source: Path, target: Path, /, *, recursive: bool = True, overwrite: bool = False
     ) -> int:
-        """Rebuild the folders of ``source`` below ``target``, with a link for every file.
+        """Create the folders of ``source`` below ``target``, with a link for each file.
 
         Returns the number of links.
         """
@@ -438,7 +440,7 @@ class StorageBackend(DataSource, DataSink):
         source, target = os.fspath(source), os.fspath(target)
         if self._identity(source) == self._identity(target):
             raise InvalidOptionError("target", target, "a folder other than source")
-        tree = list(self._walk(source, recursive))  # all of it: the target may be inside
+        tree = list(self._walk(source, recursive))  # all at once: the target may be inside
         skip = len(join(source, ""))
         self.ensure_directory(target)
         for folder, folders, names in tree:

@@ -1,4 +1,4 @@
-"""What sources and sinks share: a name, a context, and capabilities that follow from methods."""
+"""The base class of sources and sinks: their name, context and capabilities."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ __all__ = ["BackendBase", "Path"]
 Path: TypeAlias = "str | os.PathLike[str]"
 
 
-class BackendBase(ABC):  # noqa: B024 - what is abstract differs by direction
-    """What sources and sinks share."""
+class BackendBase(ABC):  # noqa: B024 - sources and sinks have abstract methods of their own
+    """The base class of sources and sinks."""
 
     _backend_type: ClassVar[str] = ""
-    """Makes a class usable by this name in the process that defines it."""
+    """If set, this process can use the class under this name, without a plugin."""
     _operations: ClassVar[tuple[str, ...]] = ()
 
     context: Context = Context()
-    """Its name, the registry and the formats. Set before ``__init__`` runs."""
+    """The name of the backend, its registry and the formats. Set before ``__init__`` runs."""
 
     def __init_subclass__(cls, **options: Option) -> None:
         super().__init_subclass__(**options)
@@ -35,7 +35,13 @@ class BackendBase(ABC):  # noqa: B024 - what is abstract differs by direction
 
     @classmethod
     def with_context(cls, context: Context, **options: Option) -> Self:
-        """Make a backend as registries do: ``context`` is there when ``__init__`` runs."""
+        """Create a backend as a registry does, so that ``__init__`` can use ``context``.
+
+        Args:
+            context: The name, the registry and the formats.
+            **options: The options of ``__init__``.
+        """
+        # Not an argument of __init__, because authors override that without passing it on.
         backend = cls.__new__(cls, **options)
         backend.context = context
         cls.__init__(backend, **options)
@@ -43,14 +49,14 @@ class BackendBase(ABC):  # noqa: B024 - what is abstract differs by direction
 
     @property
     def name(self) -> str:
-        """The name that users call this backend by. Every error has it."""
+        """The name under which users call this backend. Every error contains it."""
         return self.context.name
 
     @property
     def capabilities(self) -> Capabilities:
-        """The operations that this backend has, derived from the methods that it implements.
+        """The operations that this backend has, found from the methods that it implements.
 
-        Override it if instances of one class differ, such as those that are made of others.
+        Override it if the instances of a class differ, for example if they wrap other backends.
         """
 
         def has(operation: str) -> bool:
@@ -63,11 +69,11 @@ class BackendBase(ABC):  # noqa: B024 - what is abstract differs by direction
         return Capabilities(frozenset(filter(has, names)))
 
     def _identity(self, path: Path) -> Hashable:
-        """Return the same for two paths of one value. Override it where paths have aliases."""
+        """Return the same for two paths of one value. Override it if paths have aliases."""
         return plain_path(path)
 
     def _check_can(self, operation: str) -> None:
-        """Refuse an operation of several steps before its first step, not in the middle."""
+        """Raise before the first step of an operation that has several, not in the middle."""
         if operation not in self.capabilities:
             raise self._cannot(operation)
 
@@ -75,7 +81,7 @@ class BackendBase(ABC):  # noqa: B024 - what is abstract differs by direction
         return UnsupportedOperationError(self.name, operation)
 
     def close(self) -> None:  # noqa: B027 - most backends hold nothing
-        """Give back what the backend holds."""
+        """Release the files, connections and threads of the backend."""
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name or self._backend_type!r}>"

@@ -1,4 +1,4 @@
-"""Where the items of a batch go as they arrive."""
+"""``Collector``: takes the items of a batch as they arrive."""
 
 from __future__ import annotations
 
@@ -14,22 +14,34 @@ __all__ = ["Collector"]
 
 
 class Collector(ABC):
-    """Takes each value of a batch when it is there: to convert it, or to put it into a stack.
+    """Takes each value of a batch when it arrives, to convert it or to put it into a stack.
 
-    A backend calls ``put`` once for an item, from any thread. It may call ``memory`` before, and
-    again if it has to read the item again.
+    If you override ``load_batch_into``, call ``put`` once for each item, from any thread. Before
+    that you may call ``memory``, and again if you read the item again. For example:
+
+        memory = collector.memory(index, header.shape, header.dtype)
+        value = read(path, into=memory)
+        result[index] = collector.put(index, value)
     """
 
     def memory(
         self, index: int, shape: tuple[int, ...], dtype: np.dtype[Value]
     ) -> Pixels | None:
-        """Return an array to read item ``index`` into, or ``None`` for memory of your own.
+        """Return an array to read the item into, or ``None`` if you must allocate one.
 
-        It has this shape and element type, is C-contiguous and writable. Raises
-        ``UnsupportedDataError`` for an item that does not fit.
+        Args:
+            index: Index of the item.
+            shape: Shape of the item.
+            dtype: Element type of the item.
+
+        Returns:
+            A writable, C-contiguous array of this shape and dtype, or ``None``.
+
+        Raises:
+            UnsupportedDataError: The item does not fit, for example into a stack.
         """
         return None
 
     @abstractmethod
     def put(self, index: int, value: Value) -> Value:
-        """Take item ``index``; return what the list of the batch has in its place."""
+        """Take item ``index``, and return the value for the list of the batch."""

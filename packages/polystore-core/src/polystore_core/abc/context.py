@@ -1,4 +1,4 @@
-"""A backend's surroundings: its name, the other backends, the formats that the user prefers."""
+"""``Context``: the name of a backend, the other backends, and the formats of the user."""
 
 from __future__ import annotations
 
@@ -21,49 +21,64 @@ __all__ = ["Backends", "Context", "Formats"]
 
 
 class Backends(Protocol):
-    """A registry as its backends see it: names to backends."""
+    """A registry as its backends see it: a mapping from names to backends."""
 
     def __getitem__(self, name: str, /) -> DataSource | DataSink: ...
 
     def __contains__(self, name: object, /) -> bool: ...
 
-    def names(self) -> list[str]: ...
+    def names(self) -> list[str]:
+        """Return the names of all backends that can be used."""
+        ...
 
 
 class Formats(Protocol):
     """A registry of formats as backends see it."""
 
-    def of(self, path: str | os.PathLike[str], *, backend: str = "") -> Format: ...
+    def of(self, path: str | os.PathLike[str], *, backend: str = "") -> Format:
+        """Return the format of the suffix of ``path``. ``backend`` is for the error."""
+        ...
 
 
 def _no_registry() -> None:
     return None
 
 
+# A context variable and not a global: other threads and tasks may create other backends now.
 _WAITING: ContextVar[tuple[tuple[int, str], ...]] = ContextVar("waiting", default=())
-"""The backends, each with the identity of its registry, that wait for one they are made of."""
+"""The registries and names of backends whose ``__init__`` waits for another backend."""
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The surroundings of a backend: ``self.context``, already there in ``__init__``."""
+    """The name of a backend, its registry and the formats. ``__init__`` can use it already.
+
+    For example, in a backend that wraps another one:
+
+        def __init__(self, *, inner: str = "disk") -> None:
+            self._inner = self.context.registry[inner]
+    """
 
     name: str = ""
-    """The name that users call the backend by. Empty if you made the backend yourself."""
+    """The name under which users call the backend. Empty if you created it yourself."""
     formats: Formats | None = None
-    """The formats that the user prefers; ``None`` if you made the backend yourself."""
+    """The formats that the user prefers. ``None`` if you created the backend yourself."""
     restored: bool = False
-    """Whether the registry came into this process by pickle."""
+    """Whether the registry was unpickled in this process."""
     owner: Callable[[], Backends | None] = field(default=_no_registry, repr=False)
-    """Returns the registry while it lives. A backend that kept its registry alive would leave
-    both, and all values in memory, to the garbage collector."""
+    """Returns the registry, or ``None`` if it no longer exists.
+
+    It is a weak reference. A backend that kept its registry alive would be a cycle, and all values
+    in memory would wait for the garbage collector.
+    """
 
     @property
     def registry(self) -> Backends:
-        """The other backends by name, for a backend that is made of others.
+        """The other backends by name, for a backend that uses them.
 
-        Raises ``InvalidOptionError`` if you made the backend yourself, or if its registry no longer
-        exists.
+        Raises:
+            InvalidOptionError: You created the backend yourself, or its registry does not exist
+                any more.
         """
         registry = self.owner()
         if registry is None:
@@ -75,22 +90,26 @@ class Context:
         return registry
 
     def store(self, given: ByteStore | str) -> ByteStore:
-        """Return a store of bytes, or the store of the backend with the name ``given``.
+        """Return a store of bytes for an option that is a store, or the name of a backend.
 
-        For a backend that is made of a store, and takes it as an option::
+        Call it in ``__init__``, so that a wrong name is an error before anything is written:
 
             def __init__(self, *, store: ByteStore | str = "disk") -> None:
                 self._store = self.context.store(store)
 
-        A backend has a store if its attribute ``store`` is a :class:`ByteStore`, as in every
-        ``FileBackend`` and in ``memory``. Call it in ``__init__``: a wrong name is then an error
-        before anything is written. The backend ``given`` closes its store.
+        Args:
+            given: A store, or the name of a backend whose attribute ``store`` is a ``ByteStore``.
+                Every ``FileBackend`` has one, and so has ``memory``.
 
-        Raises ``UnknownPluginError`` and other errors of the registry for a name that it does not
-        have, ``UnsupportedOperationError`` for a backend without a store, and
-        ``InvalidOptionError`` for anything else.
+        Returns:
+            The store. You do not close it: its owner does.
+
+        Raises:
+            UnknownPluginError: No backend has this name.
+            UnsupportedOperationError: The backend has no store.
+            InvalidOptionError: The value is not a store or a name, or the names form a circle.
         """
-        from .store import ByteStore  # which imports this module
+        from .store import ByteStore  # not at the top, because it imports this module
 
         if isinstance(given, ByteStore):
             return given
@@ -104,7 +123,7 @@ class Context:
         raise UnsupportedOperationError(given, "store=", reason)
 
     def _find_backend(self, given: str) -> object:
-        """Return the backend ``given``, unless it is being made of this one."""
+        """Return the backend ``given``. Raises if that backend is waiting for this one."""
         registry, waiting = self.registry, _WAITING.get()
         if (id(registry), given) in waiting:
             names = [name for _, name in waiting] + [self.name, given]
@@ -117,4 +136,5 @@ class Context:
             _WAITING.reset(token)
 
     def __reduce__(self) -> tuple[type[Context], tuple[Value, ...]]:
+        # Without the owner: a registry sets it again when it is unpickled with its backends.
         return Context, (self.name, self.formats, True)

@@ -1,16 +1,16 @@
-"""How a value becomes bytes. Where the bytes go is the backend's business.
+"""``Format``: how a value becomes bytes. The backend stores the bytes.
 
 The life of a format:
 
-1. The first path with its suffix imports the module and makes one instance, shared by all
-   backends and threads: it keeps no state between calls.
-2. ``save`` writes one value into a binary file that can be written and sought. It checks the
-   value before the first byte: what the format cannot give back equal is refused.
-3. ``load`` and ``info`` read from a binary file that can be sought and may hold anything at
-   all, written by strangers or cut short.
-4. ``open`` makes a lazy handle; it gets a way to open the file rather than an open file.
-5. A value that is spread over several files: the format declares ``reads_siblings``, and opens
-   the others through the :class:`Opener` of the first.
+1. The first path with its suffix imports the module and creates one instance. All backends and
+   threads share it, so it keeps no state between calls.
+2. ``save`` writes one value into a binary file that can be written and sought. It checks the value
+   before it writes the first byte: a value that would not load equal is an error.
+3. ``load`` and ``info`` read from a binary file that can be sought. The file may be damaged, or
+   written by a stranger to do harm.
+4. ``open`` returns a lazy handle. It gets a function that opens the file, not an open file.
+5. If a value is spread over several files, the format sets ``reads_siblings``. It opens the other
+   files through the :class:`Opener` of the first.
 """
 
 from __future__ import annotations
@@ -44,26 +44,36 @@ if TYPE_CHECKING:
 __all__ = ["Format", "Memory", "Opener"]
 
 Memory: TypeAlias = "Callable[[tuple[int, ...], np.dtype[Any]], Pixels | None]"
-"""Gives a C-contiguous array of this shape and element type to read into, or ``None``."""
+"""A function that returns a C-contiguous array of a shape and dtype to read into, or ``None``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Opener:
-    """Opens one stored file for reading, each time that it is called.
+    """Opens one stored file for reading, each time that you call it.
 
-    The backend gives ``open_path``, which opens any path of its store and nothing outside its
-    root. If that pickles, the opener does too, and so do the lazy handles that keep it.
+    For example, in a format that keeps its pixels in a second file:
+
+        def load(self, file, opener=None, /):
+            header = json.load(file)
+            with opener.sibling(header["pixels"])() as pixels:
+                return np.frombuffer(pixels.read(), header["dtype"])
+
+    It can be pickled if ``open_path`` can. So can the lazy handles that keep it.
     """
 
     open_path: Callable[[str], BinaryIO]
+    """A function of the backend. It opens any path of the store, and nothing outside its root."""
     path: str
+    """The path of the file."""
     backend: str = ""
+    """The name of the backend, for errors."""
 
     def __call__(self) -> BinaryIO:
-        """Open the file.
+        """Open the file for reading.
 
-        Raises ``StorageError`` with this path, such as ``NotFoundError``, and
-        ``PathOutsideRootError`` for a link that leads out of the root.
+        Raises:
+            StorageError: The file cannot be opened, for example because it does not exist.
+            PathOutsideRootError: A link leads out of the root of the backend.
         """
         try:
             return self.open_path(self.path)
@@ -71,11 +81,17 @@ class Opener:
             raise with_context(error, self.backend, self.path, "open")  # noqa: B904 - it carries its cause
 
     def sibling(self, name: str, /) -> Opener:
-        """Return the opener of a file in the same folder or below it, existing or not.
+        """Return the opener of another file in the same folder, or below it.
 
-        ``name`` is relative to the folder: "b.tif" or "planes/b.tif". It is usually read from
-        the file, and a stranger may have written that. Raises ``UnsupportedFileError`` for
-        "..", an absolute path, a URL, and any name that is not a path of a store.
+        The name usually comes from a file that a stranger may have written, so it is checked. The
+        file need not exist.
+
+        Args:
+            name: Relative to the folder of this file: "b.tif" or "planes/b.tif".
+
+        Raises:
+            UnsupportedFileError: The name is not a plain path in the folder: it has "..", is
+                absolute, or is a URL.
         """
         try:
             inside = _is_inside(require_local(name))
@@ -91,39 +107,55 @@ class Opener:
 
 
 def _is_inside(name: str) -> bool:
-    # By the rules of Windows on every system: a file means the same wherever its store is.
+    # The rules of Windows on every system, so that a file means the same on all of them.
     parts = name.replace("\\", "/").split("/")
     return bool(parts[0]) and ".." not in parts and not ntpath.splitdrive(name)[0]
 
 
 class Format(ABC):
-    """One way to write a value as bytes. Authors add options as keyword-only parameters."""
+    """One way to write a value as bytes. Keyword-only parameters of your methods are options.
+
+    For example, a whole format:
+
+        class Json(Format):
+            name = "json"
+
+            def save(self, value, file, /, *, indent: int | None = None):
+                file.write(json.dumps(value, indent=indent).encode())
+
+            def load(self, file, /):
+                return json.load(file)
+    """
 
     name: ClassVar[str]
-    """Name of the format in messages and in ``Info.format``."""
+    """The name of the format in errors and in ``Info.format``."""
 
     decode_errors: ClassVar[tuple[type[Exception], ...]] = (ValueError,)
-    """What the format's library raises for damaged bytes; backends report it as such."""
+    """The errors of your library for damaged bytes. They become ``DamagedDataError``."""
 
     reads_siblings: ClassVar[bool] = False
-    """Whether backends pass the ``Opener`` of the file to ``load`` and ``info`` as well.
+    """Whether backends also pass the ``Opener`` of the file to ``load`` and ``info``.
 
-    Declare it then as ``load(self, file, opener=None, /)``. Without one, load what is in ``file``,
-    or raise ``UnsupportedFileError``.
+    If you set it, write ``def load(self, file, opener=None, /)``. Without an opener, load as much
+    as ``file`` has, or raise ``UnsupportedFileError``.
     """
 
     @abstractmethod
     def save(self, value: Value, file: BinaryIO, /) -> None:
-        """Write ``value`` into ``file`` from its current position.
+        """Write ``value`` into ``file`` at its present position.
 
-        Raises ``UnsupportedDataError``, before the first byte, for what would not load equal.
+        Raises:
+            UnsupportedDataError: The value would not load equal. Raise it before the first byte.
         """
 
     @abstractmethod
     def load(self, file: BinaryIO, /) -> Value:
-        """Return the value in ``file``. A ``region`` parameter means that parts can be read.
+        """Return the value in ``file``.
 
-        Raises ``DamagedDataError`` for bytes that are not what they claim to be.
+        Add a keyword-only parameter ``region`` if you can read parts of an array.
+
+        Raises:
+            DamagedDataError: The bytes do not follow the rules of the format.
         """
 
     def load_into(
@@ -134,31 +166,38 @@ class Format(ABC):
         *given: Opener,
         **options: Option,
     ) -> Value:
-        """Return the value in ``file``, as ``load`` does, in memory of the caller if possible.
+        """Return the value in ``file``, read into memory of the caller if possible.
 
-        ``memory(shape, dtype)`` gives a C-contiguous array to read into, or ``None``. Call it when
-        the shape and the element type are known, fill the array, and return that same array.
-        Override this where no other copy of the data is made then. ``options`` are those of
-        ``load``.
+        Override it if your format can read into a given array without another copy.
+
+        Args:
+            file: As for ``load``.
+            memory: ``memory(shape, dtype)`` returns a C-contiguous array to fill and return, or
+                ``None``. Call it when you know the shape and the dtype.
+            *given: The opener, if ``reads_siblings`` is true.
+            **options: As for ``load``.
         """
         load: Callable[..., Value] = self.load
         return load(file, *given, **options)
 
     def info(self, file: BinaryIO, /) -> Document:
-        """Return ``shape``, ``dtype`` and ``metadata`` as far as known without the data.
+        """Return what the header of ``file`` says, without reading the data.
 
-        And ``image``, an ``ImageMetadata``, for an array that says what its axes are.
+        Returns:
+            A dict with any of "shape", "dtype", "metadata" and, if the file names the axes of its
+            array, "image" with an ``ImageMetadata``.
         """
         return {}
 
     def load_image(
         self, file: BinaryIO, opener: Opener | None = None, /, *, region: Region | None = None
     ) -> Image:
-        """Return the array in ``file`` with what ``info`` says of it as "image".
+        """Return the array in ``file`` with its metadata, which ``info`` returns as "image".
 
-        Override it for options of ``load`` that choose another array than ``info`` describes.
+        Override it if options of ``load`` choose an array that ``info`` does not describe.
 
-        Raises ``UnsupportedDataError`` for a file that says nothing of its axes.
+        Raises:
+            UnsupportedDataError: The file does not name the axes of its array.
         """
         from ..image import Image, no_words
 
@@ -178,15 +217,15 @@ class Format(ABC):
         return Image(load(file, *given)[region], words)
 
     def open(self, opener: Opener, /) -> LazyArray:
-        """Return a lazy handle that reads through ``opener``."""
+        """Return a lazy handle that reads through ``opener``. Override it if you can read parts."""
         reason = f"files of format {self.name!r} are always loaded whole"
         raise UnsupportedOperationError("", "open", reason)
 
     def includes(self, other: Format) -> bool:
-        """Whether each file of the format ``other`` is a file of this one too.
+        """Return whether each file of the format ``other`` is also a file of this format.
 
-        An OME-TIFF is a TIFF, but a TIFF is not an OME-TIFF. By default ``other`` needs the same
-        name, and the class of this format or one that is derived from it.
+        For example, each OME-TIFF is a TIFF, but not each TIFF is an OME-TIFF. By default ``other``
+        needs the same name, and the same class or a subclass of it.
         """
         return self.name == other.name and isinstance(other, type(self))
 

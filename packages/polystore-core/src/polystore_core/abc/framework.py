@@ -1,4 +1,4 @@
-"""The contract of an array framework: how its arrays become NumPy arrays, and come from them."""
+"""``Framework``: how the arrays of a library are converted to NumPy arrays, and back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Stage(ABC):
 
     @abstractmethod
     def lend(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pixels:
-        """Return host memory, uninitialised and C-contiguous, that is sent fast."""
+        """Return host memory from which transfers are fast: uninitialised and C-contiguous."""
 
     @abstractmethod
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Value:
@@ -37,120 +37,143 @@ class Stage(ABC):
 
     @abstractmethod
     def send(self, array: Pixels, target: Value) -> None:
-        """Begin to copy ``array``, lent or not, into ``target``, or a part of it.
+        """Start to copy ``array`` into ``target``, or into a part of it.
 
-        Lent memory is not the caller's any more.
+        If the memory of ``array`` was lent, do not use it any more.
         """
 
     @abstractmethod
     def finish(self) -> None:
-        """Wait until all that was sent is there, for work on the caller's stream."""
+        """Make work on the caller's stream wait for all transfers."""
 
 
 class Framework(ABC):
-    """A library of arrays, such as PyTorch. Every conversion goes through these methods.
+    """A library of arrays, such as PyTorch. All conversions use these methods.
 
-    ``name`` is the top-level package in which the arrays' classes are defined: that is how they
-    are recognised. ``copy="auto"`` shares memory where that is safe, ``"always"`` never does, and
-    ``"never"`` raises ``CopyRequiredError`` instead of copying.
+    ``copy="auto"`` shares memory where that is safe. ``"always"`` never shares it. ``"never"``
+    raises ``CopyRequiredError`` instead of copying. A result must not share memory that one side
+    can change and the other takes for constant.
 
-    No result may alias memory that one side believes to be read-only.
+    The page "Array frameworks" has an example.
     """
 
     name: ClassVar[str]
+    """The top-level package of the classes of its arrays. Arrays are recognised by it."""
     install: str = ""
-    """What installs it, such as "polystore[torch]". It comes from the manifest."""
+    """The argument of ``pip install``, such as "polystore[torch]", from the manifest."""
     is_immutable: ClassVar[bool] = False
-    """Whether its arrays never change: they share memory only with arrays that do not either."""
+    """Whether its arrays never change. They share memory only with others that never change."""
 
     @property
     def module(self) -> Any:
-        """The package. It is imported only when somebody asks for this framework."""
+        """The package. It is imported only when it is needed."""
         try:
             return importlib.import_module(self.name)
         except ModuleNotFoundError as error:
-            if error.name != self.name:
+            if (
+                error.name != self.name
+            ):  # it is installed, but it fails to import another module
                 raise
             missing, install = (self.name,), self.install or self.name
             raise MissingDependencyError("framework", self.name, missing, install) from error
 
-    # ── what an author writes ────────────────────────────────────────────────────────────
+    # ── to implement ─────────────────────────────────────────────────────────────────────
 
     @abstractmethod
     def to_numpy(self, value: Value, /, *, copy: Copy) -> Pixels:
-        """Return ``value`` as a NumPy array of the same shape and element type.
+        """Return ``value`` as a NumPy array of the same shape and dtype.
 
-        ``copy`` is "auto" or "never". Types that NumPy lacks (bfloat16) come as those of
-        ml_dtypes. Raises ``UnsupportedDataError`` for arrays that are not plain numbers.
+        Args:
+            value: An array of this framework.
+            copy: "auto" or "never".
+
+        Returns:
+            An array. Types that NumPy does not have, such as bfloat16, are those of ml_dtypes.
+
+        Raises:
+            UnsupportedDataError: The array does not hold plain numbers.
+            CopyRequiredError: It needs a copy, and ``copy="never"``.
         """
 
     @abstractmethod
     def from_numpy(
         self, array: Pixels, /, *, device: str | None, copy: Copy, donate: bool
     ) -> Value:
-        """Return ``array`` as one of this framework's, on ``device`` (``None``: its default).
+        """Return a NumPy array as an array of this framework.
 
-        ``donate`` says that nobody else uses the memory of ``array``: an immutable result may
-        take it over.
+        Args:
+            array: Any NumPy array. :meth:`shareable` gives it a layout that you can share.
+            device: A name from :meth:`devices`, or ``None`` for the default device.
+            copy: "auto", "never" or "always".
+            donate: Whether the caller gives up the memory of ``array``, so that an immutable result
+                may keep it.
 
-        Raises ``InvalidOptionError`` for a device that is not there, ``UnsupportedDataError`` for
-        an element type that the framework lacks.
+        Raises:
+            InvalidOptionError: The device does not exist. See :meth:`no_such_device`.
+            UnsupportedDataError: The framework does not have this dtype. See :meth:`no_such_dtype`.
+            CopyRequiredError: It needs a copy, and ``copy="never"``.
         """
 
     def is_array(self, value: Value, /) -> bool:
-        """Return whether ``value`` is an array without ``__dlpack__`` or ``__array_interface__``.
+        """Return whether ``value`` is an array, if it has no ``__dlpack__``.
 
-        Only values of a class of this framework are asked about.
+        It is called only for values of classes of this framework that have neither ``__dlpack__``
+        nor ``__array_interface__``.
         """
         return False
 
     def advice(self, value: Value, /) -> str:
-        """Return what to save instead of ``value``, which is not an array."""
+        """Return advice for an error: how to save ``value``, which is not an array."""
         return "convert it with numpy.asarray(…) first"
 
     def devices(self) -> list[str]:
-        """Return the names of the devices of this machine that ``device=`` takes."""
+        """Return the devices of this machine, as names for ``device=``."""
         return ["cpu"]
 
     def device_of(self, value: Value, /) -> str:
-        """Return where ``value`` is: "cpu", or a name that ``device=`` takes, as "cuda:0"."""
+        """Return the device of ``value``: "cpu", or another name for ``device=``, as "cuda:0"."""
         return "cpu"
 
     def export(self, value: Value, /) -> Value:
-        """Return the array ``value`` as others read it through DLPack, without a copy."""
+        """Return an array that other frameworks can read through DLPack, without a copy."""
         return value
 
     def copy(self, value: Value, /, *, always: bool) -> Value:
-        """Return an array of the same type, element type and device in memory of its own.
+        """Return a copy of an array with the same class, dtype and device.
 
-        An immutable array may be its own copy, unless ``always``. Override it where
-        ``copy.deepcopy`` fails, or shares memory.
+        An immutable array may be its own copy, unless ``always`` is true. Override it if
+        ``copy.deepcopy`` fails or shares memory.
         """
         return value if self.is_immutable and not always else copying.deepcopy(value)
 
     def from_device(self, value: Value, /, *, device: str | None, copy: Copy) -> Value | None:
-        """Return an array of any framework as one of this, through DLPack.
+        """Return an array of any framework as one of this framework, through DLPack.
 
-        ``value`` is on a device, or both frameworks are immutable. ``None`` if it must pass
-        through NumPy. Sharing is safe unless ``copy`` is "always".
+        Args:
+            value: An array on a device, or of an immutable framework like this one.
+            device: A name from :meth:`devices`, or ``None``.
+            copy: You can share the memory unless this is "always".
+
+        Returns:
+            The array, or ``None`` if it must be converted through NumPy.
         """
         return None
 
     def stage(self, *, device: str | None) -> Stage | None:
-        """Return what sends arrays to a GPU while others are read.
-
-        ``None`` for the host, and where nothing is gained over ``from_numpy``.
-        """
+        """Return a :class:`Stage` for ``device``, or ``None`` if ``from_numpy`` is as fast."""
         return None
 
-    # ── what all of them share ───────────────────────────────────────────────────────────
+    # ── for all frameworks ───────────────────────────────────────────────────────────────
 
     def shareable(self, array: Pixels, copy: Copy, *, needs_writable: bool) -> Pixels:
-        """Return ``array`` in a layout that every framework survives.
+        """Return ``array`` in a layout that every framework can share.
 
-        Negative strides abort the process in PyTorch, and writing into a tensor over a read-only
-        memory map is a segmentation fault: check first, copy or refuse.
+        Raises:
+            CopyRequiredError: It needs a copy, and ``copy="never"``.
+            UnsupportedDataError: No framework has this dtype.
         """
+        # Negative strides abort the process in PyTorch, and writing into a tensor over a read-only
+        # memory map is a segmentation fault.
         if array.dtype.kind not in "biufc" and array.dtype.isbuiltin != 2:
             raise self.no_such_dtype(array)
         if not array.dtype.isnative:
@@ -171,10 +194,10 @@ class Framework(ABC):
         return array.copy() if reason or copy == "always" else array
 
     def given(self, array: Pixels, copy: Copy, *, donate: bool) -> tuple[Pixels, bool]:
-        """Return ``shareable(array)``, and whether an immutable result takes over its memory.
+        """Return ``shareable(array)``, and whether an immutable result can keep its memory.
 
-        That needs C order, an address that is a multiple of 64 bytes, and an element type that
-        NumPy hands over. The result must copy the memory if it does not take it over.
+        It can if the array has C order, an address that is a multiple of 64 bytes, and a dtype that
+        NumPy can share. Otherwise the result must copy the memory.
         """
         is_needed = copy == "never"
         array = self.shareable(array, copy if is_needed else "auto", needs_writable=is_needed)
@@ -189,12 +212,14 @@ class Framework(ABC):
         return array, is_needed or (is_donated and not reason)
 
     def no_such_dtype(self, array: Pixels) -> UnsupportedDataError:
+        """Return the error for an array whose dtype this framework does not have."""
         return UnsupportedDataError(
             f"{self.name} does not have dtype {array.dtype}: pass dtype= to convert, or load it as "
             "NumPy"
         )
 
     def no_such_device(self, device: str) -> InvalidOptionError:
+        """Return the error for a device that does not exist. It lists those that do."""
         present = ", ".join(self.devices())
         expected = (
             f"one of {present}" if present else "a GPU and its driver (there is none here)"
@@ -206,15 +231,15 @@ class Framework(ABC):
 
 
 def is_aligned(array: Pixels) -> bool:
-    """Return whether JAX and TensorFlow can take the memory: C-contiguous, in steps of 64 bytes."""
+    """Return whether JAX and TensorFlow can keep the memory: C order, at a multiple of 64 bytes."""
     return array.flags.c_contiguous and array.ctypes.data % 64 == 0
 
 
 def allocate_aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pixels:
-    """Return an uninitialised array whose memory every framework can take over."""
+    """Return an uninitialised array whose memory every framework can keep."""
     import numpy as np
 
-    if dtype.kind not in "biufcV" or dtype.hasobject:  # text and dates: none can take them over
+    if dtype.kind not in "biufcV" or dtype.hasobject:  # no framework has text and dates
         return np.empty(shape, dtype)
     memory = np.empty(math.prod(shape) * dtype.itemsize + 64, np.uint8)
     return np.ndarray(shape, dtype, memory, offset=-memory.ctypes.data % 64)

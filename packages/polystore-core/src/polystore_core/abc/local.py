@@ -1,4 +1,4 @@
-"""Backends of this process: classes with ``_backend_type``, the newest version of each."""
+"""Backends that this process defines: the newest version of each class with ``_backend_type``."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ if TYPE_CHECKING:
 
 __all__ = ["classes", "define", "identity", "listeners", "names"]
 
+# Locks: _lock guards _classes, because a dict cannot be iterated while a class is added.
+# Values are weak: a class that a notebook cell replaces is freed with its last instance.
 _lock = threading.Lock()
-"""Guards ``_classes``: it cannot be iterated while a class is added."""
 _classes: dict[str, WeakValueDictionary[tuple[str, str, str], type[Any]]] = {}
 
 listeners: list[Callable[[type[Any]], None]] = []
-"""Called with each class that is defined: registries hold instances of older versions."""
+"""Called with each new class, because registries hold instances of its older versions."""
 
 
 def identity(cls: type[Value]) -> tuple[str, str, str]:
-    """Return what a class has in common with the version that a notebook cell made before."""
+    """Return a key that is the same for a class and for its older versions in a notebook."""
     return getattr(cls, "_backend_type", ""), cls.__module__, cls.__qualname__
 
 
 def define(cls: type[Value]) -> None:
-    """Make a class usable by its ``_backend_type``, in place of its previous version.
+    """Make a class available under its ``_backend_type``. It replaces its previous version.
 
-    Raises ``InvalidOptionError`` for a name that is not a str, or that nobody can ask for.
+    Raises:
+        InvalidOptionError: The name is not a str, or is not valid as the name of a backend.
     """
     name: Any = cls._backend_type
     if not isinstance(name, str):
@@ -49,7 +51,7 @@ def define(cls: type[Value]) -> None:
 
 
 def classes(name: str) -> list[type[Value]]:
-    """Return the classes that have this name: more than one is a conflict."""
+    """Return the classes that have this name. More than one is a conflict."""
     with _lock:
         found = dict(_classes.get(name, {}))
     return [found[key] for key in sorted(found)]

@@ -1,4 +1,4 @@
-"""Marks of methods: which operations a backend has follows from them (``capabilities``)."""
+"""Marks of methods, from which ``capabilities`` finds the operations that a backend has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 def mark_derived(*needs: str) -> Callable[[Method], Method]:
-    """Mark a method that works as soon as the operations that it ``needs`` are implemented."""
+    """Mark a method that works if the operations in ``needs`` are implemented."""
 
     def mark(method: Method) -> Method:
         method.__polystore_needs__ = needs  # type: ignore[attr-defined]
@@ -21,5 +21,6 @@ def mark_derived(*needs: str) -> Callable[[Method], Method]:
 
 
 def mark_refused(method: Method) -> Method:
-    """Mark a method that refuses until an author implements it."""
+    """Mark a method that raises until a subclass overrides it."""
+    # A method that needs itself: only an override, which has no mark, makes it available.
     return mark_derived(method.__name__)(method)

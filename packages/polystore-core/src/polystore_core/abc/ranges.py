@@ -1,4 +1,4 @@
-"""A file that is read part by part, by a function."""
+"""``RangeReader``: a file object over a function that reads parts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ __all__ = ["RangeReader"]
 
 
 class RangeReader(io.RawIOBase):
-    """A raw file of ``size`` bytes. ``read_at(position, count)`` returns up to ``count`` of them.
+    """A raw file over a function that reads parts, for example over a network.
 
-    Put an ``io.BufferedReader`` around it, or each small read is a call of ``read_at``.
+    Put a buffer around it, because each small read is a call of ``read_at`` otherwise:
+
+        file = io.BufferedReader(RangeReader(size, read_at), 1 << 20)
+
+    Args:
+        size: Bytes of the whole file.
+        read_at: ``read_at(position, count)`` returns at most ``count`` bytes.
     """
 
     def __init__(self, size: int, read_at: Callable[[int, int], bytes]) -> None:
@@ -36,7 +42,7 @@ class RangeReader(io.RawIOBase):
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        if start + offset < 0:
+        if start + offset < 0:  # as a file of the system does
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
         self._position = start + offset
         return self._position

@@ -1,15 +1,15 @@
-"""Stores of bytes: keys to bytes, each value whole or not at all.
+"""Stores of bytes: a mapping from keys to bytes, where each value is whole or not there at all.
 
-A :class:`ByteStore` knows nothing of formats, options or arrays: ``FileBackend`` makes a backend
-of it. ``stat``, ``read``, ``put``, ``delete`` and ``scan`` are all that an author must write.
+A :class:`ByteStore` does not know formats, options or arrays: ``FileBackend`` makes a backend of
+it. You must write ``stat``, ``read``, ``put``, ``delete`` and ``scan`` only.
 
-Stores raise the errors of Python (``FileNotFoundError``, ``PermissionError``, ``OSError`` with an
-``errno``), and ``FileBackend`` adds the name of the backend and the path. If a call has two keys,
-``OSError.filename`` is the key that the error is about.
+Raise the errors of Python (``FileNotFoundError``, ``PermissionError``, ``OSError`` with an
+``errno``). ``FileBackend`` adds the name of the backend and the path. If a call has two keys, set
+``OSError.filename`` to the key that the error is about.
 
-A store that can do more inherits a small class, such as :class:`Renames`, and says in a field of
-``features`` who can rely on it. A store does such a thing in one step of its own, or refuses it.
-With two steps, another process could see the state between them.
+If your store can do more, inherit a small class, such as :class:`Renames`, and set a field of
+``features`` to say who can rely on it. Such an operation is one step of your storage. If it needs
+two, do not claim it, because another process could see the state between them.
 """
 
 from __future__ import annotations
@@ -49,14 +49,18 @@ __all__ = [
 ]
 
 Scope: TypeAlias = Literal["none", "thread", "host", "all"]
-"""Who can rely on a promise: nobody, the threads of this process, the processes of this machine,
-or all machines."""
+"""Who can rely on a promise.
+
+"none" is nobody, "thread" the threads of this process, "host" the processes of this machine, and
+"all" all machines.
+"""
 
 IfPresent: TypeAlias = Literal["replace", "error"]
 
 Content: TypeAlias = "bytes | bytearray | memoryview"
 
 _BUFFER = 1 << 20
+"""The bytes of one read of a large value: 1 MiB, so that a network costs few requests."""
 
 
 class Stat(NamedTuple):
@@ -64,35 +68,42 @@ class Stat(NamedTuple):
 
     key: str
     kind: Kind = "file"
-    """"symlink" only for a link whose target is missing or out of reach."""
+    """"file", "directory", or "symlink" for a link whose target is missing or not accessible."""
     size: int | None = None
-    """Bytes, of files."""
+    """The bytes of a file."""
     modified: float | None = None
-    """Time of the last change, in seconds since 1970."""
+    """The time of the last change, in seconds since 1970."""
     target: str | None = None
     """The text of the link, if the key is one. The other fields then describe its target."""
     version: str | None = None
-    """Differs from the versions of all other contents of the key. See :class:`Versions`."""
+    """A text that is different for each content of the key. See :class:`Versions`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreFeatures:
-    """The promises of one store, and who can rely on them. The kit tests each promise."""
+    """The promises of one store, and who can rely on them.
+
+    ``polystore-testing`` tests each promise that you make. For example:
+
+        features = StoreFeatures(create_only="host", renames="host", max_value=1 << 30)
+    """
 
     replace: Scope = "all"
-    """``put`` over a value: a reader sees the old one or the new one, whole."""
+    """``put`` over a value: a reader sees the old value or the new one, always whole."""
     create_only: Scope = "none"
-    """``put(if_exists="error")``: of several writers of a new key exactly one wins."""
+    """``put(if_exists="error")``: of several writers of a new key, exactly one succeeds."""
     delete: Scope = "all"
+    """``delete``: a reader sees the value or nothing."""
     durable: bool = False
-    """Whether values can be made to survive a power cut. If so, ``sink`` obeys ``durable``."""
+    """Whether values can survive a power cut. If so, ``sink`` obeys ``durable``."""
     nested_values: bool = True
-    """Whether "a" and "a/b" may both be values, as in object stores."""
+    """Whether "a" and "a/b" can both be values, as in object stores."""
     max_value: int | None = None
-    """The most bytes of one value."""
+    """The maximum bytes of one value, or ``None``."""
     threads: int = 1
-    """How many small calls at once are faster than one after another: over a network, several."""
+    """How many small calls to make at once. Over a network several are faster than one."""
     renames: Scope = "none"
+    """Who can rely on :class:`Renames`. The fields below are the same for other classes."""
     links: Scope = "none"
     folders: Scope = "none"
     locks: Scope = "none"
@@ -101,53 +112,64 @@ class StoreFeatures:
 
 
 class Sink(ABC):
-    """New bytes for a key: write them into ``file``, then ``seal``, then ``commit``.
+    """New bytes for a key. The key keeps its old value until ``commit``.
 
-    Until ``commit`` the key keeps its old value. ``discard`` must always be called, and leaves
-    nothing behind. A batch seals many sinks ahead and commits them in order.
+    For example:
+
+        sink = store.sink("plate/a.tif")
+        try:
+            sink.file.write(content)
+            sink.seal()
+            sink.commit()
+        finally:
+            sink.discard()
+
+    ``discard`` must always be called, and leaves nothing behind. A batch seals many sinks ahead and
+    commits them in order.
     """
 
     file: BinaryIO
-    """Takes the bytes. You can also read and seek in it."""
+    """The file to write the bytes into. You can also read and seek in it."""
 
     @property
     def wants_flush(self) -> bool:
-        """Whether ``durable`` asks for a ``flush`` that has not been made."""
+        """Whether ``durable`` needs a ``flush`` that has not been made yet."""
         return False
 
     @abstractmethod
     def seal(self, *, flush: bool = True) -> None:
-        """End the writing. A batch passes ``flush=False``, and flushes many sinks at once."""
+        """End the writing. A batch passes ``flush=False`` and flushes many sinks at once."""
 
     def flush(self) -> None:  # noqa: B027 - most stores have nothing to flush
-        """Let the sealed bytes survive a power cut, if ``durable`` asks for that."""
+        """Make the sealed bytes survive a power cut, if ``durable`` needs that."""
 
     @abstractmethod
     def commit(self) -> None:
-        """Give the bytes their key. Raises ``FileExistsError`` if it may not be replaced."""
+        """Store the bytes at the key. Raises ``FileExistsError`` if it must not be replaced."""
 
     @abstractmethod
     def discard(self) -> None:
-        """Drop the bytes if they are not committed."""
+        """Drop the bytes unless they are committed."""
 
 
 class ByteStore(ABC):
-    """Maps keys such as "plate/a.tif" to bytes.
+    """A mapping from keys such as "plate/a.tif" to bytes.
 
-    Many threads call it at once, and so do processes that are forked after construction.
-    A store pickles, and its copy is the same store in another process.
+    Many threads call it at once, and so do processes that are forked after it was created. It can
+    be pickled, and the copy is the same store in another process.
     """
 
     features: StoreFeatures = StoreFeatures()
+    """The promises of this store."""
 
     durable: bool | None = None
-    """The ``durable`` of ``sink`` and ``put`` if the caller gives none."""
+    """The default of ``durable`` for ``sink`` and ``put``."""
 
     def key(self, path: str, /) -> str:
-        """Return the key that ``path`` means: by default without ".", "//" and "/" at the end.
+        """Return the key of ``path``: by default without ".", "//" and "/" at the end.
 
-        A key is a path too, and means itself. Raises ``PathOutsideRootError`` for an absolute
-        path and for "..".
+        The key of a key is itself. Raises ``PathOutsideRootError`` for an absolute path and for
+        "..".
         """
         parts = path.split("/")
         if path.startswith("/") or ".." in parts:
@@ -164,7 +186,7 @@ class ByteStore(ABC):
     def stat(self, key: str, /) -> Stat:
         """Describe the value or folder at ``key``. Raises ``FileNotFoundError``.
 
-        A store without :class:`Folders` knows values only. "plate" is then not a key, even if
+        A store without :class:`Folders` has values only. "plate" is then not a key, even if
         "plate/a.tif" is one.
         """
 
@@ -176,8 +198,8 @@ class ByteStore(ABC):
     def scan(self, folder: str = "", /) -> Iterable[Stat]:
         """Yield every value below ``folder`` ("" for all), in any order.
 
-        "plate/a.tif" is below "plate", but "plate" and "plate2/a.tif" are not. Values that
-        were put before the call are among them.
+        "plate/a.tif" is below "plate", but "plate" and "plate2/a.tif" are not. All values that
+        were stored before the call must be included.
         """
 
     def entries(self, folder: str, /) -> Iterable[Entry]:
@@ -199,11 +221,11 @@ class ByteStore(ABC):
         return found
 
     def open(self, key: str, /, *, whole: bool = False) -> BinaryIO:
-        """Open a value for reading. ``whole`` says that all of it will be read.
+        """Open a value for reading. ``whole`` means that all of it will be read.
 
-        By default one ``read`` gets all of it. If ``whole`` is false and ``stat`` gives a version
-        and more than 1 MiB, there is one ``read`` for each part. It raises ``OSError``
-        (``ESTALE``) if the value was replaced since ``open``, so parts of two versions never mix.
+        By default one ``read`` gets all bytes. If ``whole`` is false, and ``stat`` returns a
+        version and more than 1 MiB, each part is a ``read`` of its own. It raises ``OSError``
+        (``ESTALE``) if the value was replaced after ``open``, so that two versions never mix.
         """
         if not whole:
             found = self.stat(key)
@@ -214,7 +236,7 @@ class ByteStore(ABC):
 
     def _read_version(self, found: Stat, start: int, count: int) -> bytes:
         data = self.read(found.key, start, start + count)
-        # After the read: if the version is the same, so were all bytes. No version is used twice.
+        # Checked after the read: if the version is the same now, so were the bytes.
         if self.stat(found.key).version != found.version:
             raise OSError(errno.ESTALE, "it was replaced while it was read", found.key)
         return data
@@ -225,9 +247,9 @@ class ByteStore(ABC):
     def put(self, key: str, content: Content, /, *, if_exists: IfPresent = "replace") -> None:
         """Store ``content`` at ``key``, all of it or nothing. It is complete when this returns.
 
-        ``content`` belongs to the caller, so a store that keeps it makes a copy. Raises
-        ``FileExistsError`` for ``if_exists="error"`` if the key holds a value. ``FileBackend``
-        does not ask for an ``if_exists`` that ``features`` does not claim.
+        The caller may reuse the memory of ``content``, so copy it if you keep it. Raises
+        ``FileExistsError`` if ``if_exists="error"`` and the key has a value. ``FileBackend`` passes
+        only an ``if_exists`` that ``features`` claims.
         """
 
     def sink(
@@ -240,7 +262,7 @@ class ByteStore(ABC):
     def writing(
         self, key: str, /, *, if_exists: IfPresent = "replace", durable: bool | None = None
     ) -> Iterator[BinaryIO]:
-        """Give a file for the new bytes of ``key``, which are dropped if the block raises."""
+        """Open a file for the new bytes of ``key``. They are dropped if the block raises."""
         if durable is None:
             durable = self.durable
         sink = self.sink(key, if_exists=if_exists, durable=durable)
@@ -255,36 +277,36 @@ class ByteStore(ABC):
             sink.discard()
 
     def sync(self, keys: Sequence[str], /) -> dict[str, OSError]:
-        """Let committed keys survive a power cut, with one flush for many of them.
+        """Make committed keys survive a power cut, with one flush for many of them.
 
-        Returns each key that may not survive, with the reason. It is called once only: a second
-        flush would succeed although the first has lost something.
+        Returns the keys that may not survive, each with its error. It is called once only, because
+        a second flush can succeed although the first has lost data.
         """
         return {}
 
     @abstractmethod
     def delete(self, key: str, /) -> None:
-        """Delete a value. A missing one is not an error, so that a repeated call is safe."""
+        """Delete a value. A missing key is not an error, so that a repeated call is safe."""
 
     # ── the store ────────────────────────────────────────────────────────────────────────
 
     def batch(self) -> AbstractContextManager[Self]:
-        """Give the store for the length of a batch. It may keep files open for all calls."""
+        """Return the store for the time of a batch. It may keep files open for all calls."""
         return nullcontext(self)
 
     def together(self) -> AbstractContextManager[Callable[[Sink], None]]:
-        """Give a function that commits sinks. They must be discarded after the block.
+        """Return a function that commits sinks. Discard the sinks after the block.
 
-        The keys appear at once by default. In a store where it is cheaper they appear together
-        when the block ends, and none of them if the block or its end raises. The function raises
-        ``FileExistsError`` as ``Sink.commit`` does.
+        By default each key appears at once. A store where it is cheaper shows all of them when the
+        block ends, and none if the block raises. The function raises ``FileExistsError`` as
+        ``Sink.commit`` does.
         """
         return nullcontext(_commit)
 
     def needed(self, ability: type[Ability], operation: str) -> Ability:
         """Return this store as ``ability``, such as :class:`Renames`.
 
-        Raises ``UnsupportedOperationError`` if it cannot do that, or does not claim it.
+        Raises ``UnsupportedOperationError`` if it does not inherit the class, or does not claim it.
         """
         name = ability.__name__
         scope: Scope = getattr(self.features, name.lower())
@@ -296,7 +318,7 @@ class ByteStore(ABC):
         raise UnsupportedOperationError("", operation, reason)
 
     def claims(self, ability: type[Value]) -> bool:
-        """Whether this instance has ``ability``, such as :class:`Renames`."""
+        """Return whether this store inherits and claims ``ability``, such as :class:`Renames`."""
         scope: Scope = getattr(self.features, ability.__name__.lower())
         return scope != "none" and isinstance(self, ability)
 
@@ -307,26 +329,28 @@ class ByteStore(ABC):
         return f"<{type(self).__name__}>"
 
 
-# ── what more a store can do ─────────────────────────────────────────────────────────────
+# ── optional abilities ───────────────────────────────────────────────────────────────────
 
 
 class Renames(ABC):
-    """Gives a value, a link or a folder with all that it holds another key, in one step."""
+    """For a store that renames a value, a link or a whole folder in one step."""
 
     @abstractmethod
     def rename(self, source: str, target: str, /, *, if_exists: IfPresent = "replace") -> None:
-        """Rename ``source``. A folder never replaces anything, and nothing replaces a folder.
+        """Rename ``source`` to ``target``.
+
+        A folder never replaces anything, and nothing replaces a folder.
 
         Raises ``FileNotFoundError``, ``FileExistsError``, ``IsADirectoryError``.
         """
 
 
 class Folders(ABC):
-    """Has folders that exist although nothing is in them. ``stat`` and ``entries`` know them."""
+    """For a store that has empty folders. ``stat`` and ``entries`` find them."""
 
     @abstractmethod
     def make_folder(self, key: str, /) -> None:
-        """Make a folder and its missing parents. An existing folder is not an error."""
+        """Create a folder and its missing parents. An existing folder is not an error."""
 
     @abstractmethod
     def remove_folder(self, key: str, /, *, recursive: bool = False) -> None:
@@ -337,11 +361,11 @@ class Folders(ABC):
 
 
 class Links(ABC):
-    """Has symbolic links. ``stat``, ``open`` and ``read`` follow them, ``delete`` does not."""
+    """For a store with symbolic links. ``stat``, ``open`` and ``read`` follow them."""
 
     @abstractmethod
     def link(self, source: str, key: str, /, *, replace: bool = False) -> None:
-        """Let ``key`` lead to ``source``, which must exist.
+        """Create a link at ``key`` that leads to ``source``, which must exist.
 
         Raises ``FileNotFoundError``, and ``FileExistsError`` unless ``replace``.
         """
@@ -351,71 +375,72 @@ class Links(ABC):
     ) -> Sequence[str]:
         """Link each of ``names`` in the folder ``target`` to the same name in ``source``.
 
-        Returns the names that it leaves to ``link``, which links or refuses them one by one: by
-        default all of them. Override it if many links at once are faster.
+        Override it if many links at once are faster. Returns the names that it did not link: by
+        default all of them. The caller links these one by one.
         """
         return names
 
     @abstractmethod
     def read_link(self, key: str, /) -> str | None:
-        """Return the text of the link at ``key``, or ``None`` if no link is there."""
+        """Return the text of the link at ``key``, or ``None`` if it is not a link."""
 
     @abstractmethod
     def copy_link(self, source: str, key: str, /) -> None:
-        """Make a link at ``key`` with the text of the link at ``source``."""
+        """Create a link at ``key`` with the text of the link at ``source``."""
 
 
 class Locks(ABC):
-    """Has locks that end with the process that holds them, however it ends."""
+    """For a store with locks. A lock ends with the process that holds it, even if it is killed."""
 
     @abstractmethod
     def lock(
         self, key: str, /, *, timeout: float | None = 30.0
     ) -> AbstractContextManager[None]:
-        """Hold the lock of ``key`` for the length of a ``with`` block.
+        """Hold the lock of ``key`` during a ``with`` block.
 
         ``timeout`` is in seconds. ``None`` waits for ever. Raises ``LockTimeoutError``.
         """
 
 
 class Versions(ABC):
-    """Replaces a value only if it still has the version that ``stat`` gave."""
+    """For a store that replaces a value only if it still has the version that you read."""
 
     @abstractmethod
     def put_version(self, key: str, content: Content, /, *, version: str) -> None:
-        """Replace ``key`` if its version is ``version``, in one step.
+        """Replace ``key`` in one step, if its version is ``version``.
 
-        Raises ``VersionConflictError`` if it has another one, or none.
+        Raises ``VersionConflictError`` if it has another version, or does not exist.
         """
 
 
 class Trees(ABC):
-    """Gives many values their keys in one step: a folder that appears whole."""
+    """For a store that shows a folder with many values in one step."""
 
     @abstractmethod
     def tree(
         self, key: str, /, *, if_exists: IfPresent = "error", durable: bool | None = None
     ) -> AbstractContextManager[str]:
-        """Give the key of a hidden folder, which becomes ``key`` when the block ends.
+        """Return the key of a hidden folder, which becomes ``key`` when the block ends.
 
-        If the block raises, the folder is removed, and ``key`` is as before. ::
+        For example:
 
             with store.tree("run.zarr", if_exists="replace") as hidden:
                 store.put(f"{hidden}/zarr.json", document)
 
-        With "replace" the folder takes the place of a folder, value or link in one step: a reader
-        finds the old one or the new one, whole. Then the old one is removed. A store that can
-        replace values (``features.replace``) can replace folders.
+        If the block raises, the folder is removed, and ``key`` is as before. With "replace" the
+        folder replaces a folder, value or link in one step: a reader finds the old one or the new
+        one, always whole. A store that can replace values (``features.replace``) can replace
+        folders.
 
-        Raises ``FileExistsError`` for "error" if something is at ``key``, and ``OSError``
-        (``ENOTSUP``) for "replace" if this needs two steps. The old one then stays.
+        Raises ``FileExistsError`` for "error" if ``key`` exists, and ``OSError`` (``ENOTSUP``) for
+        "replace" if it would need two steps. ``key`` is then as before.
         """
 
 
 Ability = TypeVar("Ability", Renames, Folders, Links, Locks, Versions, Trees)
 
 
-# ── the defaults ─────────────────────────────────────────────────────────────────────────
+# ── defaults ─────────────────────────────────────────────────────────────────────────────
 
 
 def _commit(sink: Sink) -> None:

@@ -1,4 +1,4 @@
-"""Values in a store of bytes, encoded by the format that the suffix of a path names."""
+"""``FileBackend``: a backend over any store of bytes. The suffix of a path chooses the format."""
 
 from __future__ import annotations
 
@@ -44,25 +44,34 @@ if TYPE_CHECKING:
 
 __all__ = ["FileBackend"]
 
-# Bytes from which threads gain: below, a file in the page cache is read faster than a thread
-# takes it over, and writing has more to do for each byte.
+# Bytes of an item from which threads are faster. A smaller file in the page cache is read sooner
+# than a thread starts. The limit for saving is lower, because encoding takes longer for each byte.
 _LOAD_IN_THREADS = 1 << 22
 _SAVE_IN_THREADS = 1 << 19
 
 
 class FileBackend(NamesOfStore):
-    """Save into ``store``, and load from it, by the suffix of the path.
+    """A backend over a store of bytes. The suffix of a path chooses the format.
 
-    A call that needs more than the ``features`` of the store raises
-    ``UnsupportedOperationError``, before anything is changed.
+    For example, a whole backend:
 
-    ``format="tif"``, an option of ``save``, ``load``, ``open`` and batches, is for a path whose
-    suffix is another one, or missing. ``info`` reads only the suffix.
+        class ShelfBackend(FileBackend):
+            def __init__(self, *, path: str) -> None:
+                super().__init__(ShelfStore(path))
 
-    If the store can make values durable, the option ``durable`` of ``save`` decides what survives
-    a power cut. ``None``: the old value or the new one, where one replaces the other. ``True``:
-    every value whose ``save`` has returned, new names included. ``False`` flushes nothing. The
-    default is ``store.durable``.
+    A call that needs more than the store promises in its ``features`` raises
+    ``UnsupportedOperationError`` before anything is changed.
+
+    The option ``format="tif"`` of ``save``, ``load``, ``open`` and batches is for a path whose
+    suffix is another one, or missing. ``info`` looks only at the suffix.
+
+    The option ``durable`` of ``save`` says which values survive a power cut, if the store can make
+    them durable. ``None`` keeps the old value or the new one if one replaces the other. ``True``
+    keeps every value whose ``save`` has returned, also under a new name. ``False`` flushes nothing.
+    The default is ``store.durable``.
+
+    Args:
+        store: The store of bytes. ``close`` closes it.
     """
 
     def __init__(self, store: ByteStore) -> None:
@@ -118,7 +127,10 @@ class FileBackend(NamesOfStore):
         durable: bool | None,
         options: Document,
     ) -> Sink | None:
-        """Write ``data``, unflushed and unnamed. Returns ``None`` if the present value stays."""
+        """Write ``data`` into a new sink, not yet flushed or named.
+
+        Returns ``None`` if the present value stays.
+        """
         check_if_exists(if_exists)
         try:
             text = check_new(path)
@@ -153,7 +165,7 @@ class FileBackend(NamesOfStore):
         except FileExistsError:
             if if_exists == "replace":  # it was free when we looked
                 self._require_scope(self.store.features.replace, "replacing a value", "replace")
-            if if_exists != "skip":  # somebody else was first: skip leaves their value
+            if if_exists != "skip":  # another writer was first: "skip" keeps its value
                 raise
 
     def load(self, path: Path, /, *, region: Region | None = None, **options: Option) -> Value:
@@ -182,8 +194,8 @@ class FileBackend(NamesOfStore):
         options: Document,
         memory: Memory | None,
     ) -> Value:
-        """``memory`` gives what to read into; ``None``: memory of its own."""
-        # No context managers of our own here: a plate is ten thousand small files.
+        """Load a value into an array that ``memory`` returns, or into a new one."""
+        # No context managers of ours here: they cost more than reading one of ten thousand files.
         try:
             text = require_local(path)
             key = store.key(text)
@@ -201,6 +213,7 @@ class FileBackend(NamesOfStore):
                 file = _open_value(store, key, whole=region is None)
                 value = _decode(chosen, file, given, options, load)
             except OSError as error:
+                # A value that was replaced between two parts is read again, this time at once.
                 if region is None or error.errno != errno.ESTALE:
                     raise
                 value = _decode(
@@ -243,7 +256,7 @@ class FileBackend(NamesOfStore):
         try:
             chosen = self._format_of(text)
         except (UnsupportedFormatError, PluginError):
-            return {}  # still a file: its size and date are known
+            return {}  # still a file, with a size and a date
         info: Callable[..., dict[str, Any]] = chosen.info
         given = (self._opener(text),) if chosen.reads_siblings else ()
         with self.store.open(key) as file:
@@ -255,7 +268,7 @@ class FileBackend(NamesOfStore):
                 raise DamagedDataError(f"it cannot be decoded: {error}", chosen.name) from error
 
     def _format(self, text: str, key: str, operation: str, options: Document) -> Format:
-        """Return the format that the option ``format`` names, or else the suffix."""
+        """Return the format of the option ``format``, or else of the suffix."""
         if options and (given := options.get("format")) is not None:
             return self._find_format(given)
         try:
@@ -304,7 +317,7 @@ class FileBackend(NamesOfStore):
         threads: int | None = None,
         **options: Option,
     ) -> list[Value]:
-        """``threads=None`` takes several if the files are large enough for a gain."""
+        """Load many values. ``threads=None`` uses several threads if that is faster."""
         return self._load_all(paths, None, progress, threads, options)
 
     def load_batch_into(
@@ -330,7 +343,9 @@ class FileBackend(NamesOfStore):
         check_paths(paths)
         if threads is None and len(paths) > 1:
             size = 0
-            with suppress(PolystoreError, OSError):  # loading it tells
+            with suppress(
+                PolystoreError, OSError
+            ):  # loading it raises the same, for BatchError
                 size = self.store.stat(self.store.key(require_local(paths[0]))).size or 0
             threads = max(self.store.features.threads, threads_for(size, _LOAD_IN_THREADS))
         region = options.pop("region", None)
@@ -366,11 +381,11 @@ class FileBackend(NamesOfStore):
         threads: int | None = None,
         **options: Option,
     ) -> None:
-        """Encode some items ahead, in threads where that is faster, then name them in order.
+        """Save many values in order. Items are encoded ahead, in threads if that is faster.
 
-        A failure leaves every earlier item saved and every later one untouched, also if a thread
-        has encoded a later one already. Files that must be flushed are flushed together, and
-        each directory of a durable batch is flushed once for many files.
+        After a failure, earlier items are saved and later ones are not, even if a thread has
+        encoded them already. Files that must be flushed are flushed together, and each folder of a
+        durable batch is flushed once for many files.
         """
         self._require_writable("save_batch")
         with self._translate_errors("", "save"), self.store.batch() as store:
@@ -404,7 +419,7 @@ def _open_path(store: ByteStore, path: str) -> BinaryIO:
 
 
 def _open_value(store: ByteStore, key: str, *, whole: bool = False) -> BinaryIO:
-    """Open a value. Raises ``IsADirectoryError`` also for the folder of a store that has none."""
+    """Open a value. Raises ``IsADirectoryError`` for a folder, even in a store without folders."""
     try:
         return store.open(key, whole=whole)
     except FileNotFoundError:
@@ -414,7 +429,7 @@ def _open_value(store: ByteStore, key: str, *, whole: bool = False) -> BinaryIO:
 
 
 def _find_suffix(path: str) -> str:
-    """Return the longest suffix that a format or a backend (zarr) is named after, or ""."""
+    """Return the longest suffix that is the name of a format or a backend ("zarr"), or ""."""
     suffix = path.rpartition("/")[2].partition(".")[2].lower()
     while suffix and not (owner("format", suffix) or owner("backend", suffix)):
         suffix = suffix.partition(".")[2]
@@ -424,7 +439,7 @@ def _find_suffix(path: str) -> str:
 def _check_format_options(
     chosen: Format, operation: str, options: Document, *known: str
 ) -> Document:
-    """Return the options of the format. Raises ``UnknownOptionError``."""
+    """Return the options without ``format``. Raises ``UnknownOptionError``."""
     method = getattr(type(chosen), operation)
     check_options(method, options, f"{operation}() of format {chosen.name!r}", *known, "format")
     return {name: value for name, value in options.items() if name != "format"}
@@ -437,7 +452,7 @@ def _decode(
     options: Document,
     load: Callable[..., Any],
 ) -> Value:
-    """Call ``load``, a method of ``chosen``."""
+    """Call ``load``, a method of ``chosen``, and translate the errors of its library."""
     try:
         with file:
             return load(file, *given, **options)
@@ -457,4 +472,4 @@ def _cut(value: Value, region: Region) -> Value:
 
     if not is_array(value):
         raise UnsupportedDataError(f"region= needs an array, got {type(value).__name__}")
-    return np.array(value[region])
+    return np.array(value[region])  # a copy, so that the whole array can be freed

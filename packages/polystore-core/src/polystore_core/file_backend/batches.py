@@ -1,4 +1,4 @@
-"""A batch of values on their way into a store: encoded ahead, named in order."""
+"""``SaveBatch``: saves many values. It encodes them ahead and commits them in order."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 __all__ = ["SaveBatch"]
 
-# Files that are flushed at once: the journal of a file system takes them in one transaction.
+# Files to flush at once: the journal of a file system writes them in one transaction.
 _FLUSHES = 8
-# Files that wait for each other, so that they are flushed together.
+# Files that wait for each other so that they are flushed together.
 _WINDOW = 32
 Encoded: TypeAlias = "Sink | Exception | None"
-"""An item before it is named. ``None`` if the present value stays."""
+"""An item before it is committed. ``None`` if the present value stays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveBatch:
-    """The arguments of one ``save_batch``, all of them checked.
+    """One call of ``save_batch``, with its checked arguments."""
 
-    ``_open`` has the sinks that are not discarded yet, by index. Threads add to it.
-    """
+    # _open holds the sinks that are not discarded yet, by index. Threads add to it without a lock,
+    # because each has an index of its own. Only the calling thread removes from it.
 
     backend: FileBackend
     store: ByteStore
@@ -50,12 +50,12 @@ class SaveBatch:
     _open: dict[int, Sink] = field(default_factory=dict, init=False)
 
     def run(self, progress: Progress) -> None:
-        """Save all. Raises ``BatchError``: the items before the first failure are saved."""
+        """Save all items. Raises ``BatchError``, with the items before the first failure saved."""
         items = range(len(self.paths))
         done: list[int] = []
         with (
             progress_reporter(progress, len(items), "save") as report,
-            self._discarding(),  # around the threads: Ctrl-C leaves the last of them at work
+            self._discarding(),  # outside of the threads, because after Ctrl-C one may still work
             _mapping(self.threads) as mapped,
         ):
             for window in self._windows(mapped(self._encode, items)):
@@ -74,16 +74,17 @@ class SaveBatch:
                 self.durable,
                 self.options,
             )
-        except Exception as error:  # collected: BatchError carries every cause
+        except Exception as error:  # returned, because BatchError has every cause
             return error
         if sink is not None:
             self._open[index] = sink
         return sink
 
     def _windows(self, results: Iterable[Encoded]) -> Iterator[dict[int, Encoded]]:
-        """Yield the items that are named together. A new file waits for no other.
+        """Yield the items that are committed together.
 
-        A failure ends its window, so that the items before it are named.
+        A file that needs no flush does not wait for others. A failure ends its window, so that the
+        items before it are committed.
         """
         window: dict[int, Encoded] = {}
         last = len(self.paths) - 1
@@ -118,9 +119,9 @@ class SaveBatch:
     def _name_in_order(
         self, window: Mapping[int, Encoded], done: list[int], report: Callable[[], None]
     ) -> dict[int, Exception]:
-        """Commit up to the first failure, add to ``done``, and return every failure.
+        """Commit up to the first failure, add to ``done``, and return all failures.
 
-        An item is done, and reported, when it has its key. A durable item is done after ``sync``.
+        An item is done, and reported, after its commit. A durable item is done after ``sync``.
         """
         named, errors = self._commit(window)
         if self.durable:
@@ -145,7 +146,7 @@ class SaveBatch:
                         errors[index] = result
                     elif not errors and self._has_key(index, result, commit, errors):
                         named.append(index)
-        except (PolystoreError, OSError) as error:  # none of them has its key
+        except (PolystoreError, OSError) as error:  # the store has committed none of them
             first = next((i for i in named if window[i] is not None), min(window))
             errors[first] = self._complete_error(error, first)
             named = [index for index in named if index < first]
@@ -158,7 +159,7 @@ class SaveBatch:
         commit: Callable[[Sink], None],
         errors: dict[int, Exception],
     ) -> bool:
-        """Commit one item, or add its error."""
+        """Commit one item. If it fails, add its error and return ``False``."""
         try:
             if sink is not None:
                 self.backend._commit(partial(commit, sink), self.if_exists)
@@ -168,7 +169,7 @@ class SaveBatch:
         return True
 
     def _sync(self, items: Sequence[int]) -> dict[int, Exception]:
-        """Flush the names of durable items. Return an error for each that may not be durable."""
+        """Flush the names of durable items. Return an error for each that may be lost."""
         keys = {index: self.backend._key(self.paths[index]) for index in items}
         lost = self.store.sync(list(keys.values())) if keys else {}
         return {
@@ -185,13 +186,13 @@ class SaveBatch:
         try:
             yield
         finally:
-            with ExitStack() as left:  # one that fails does not keep the others open
+            with ExitStack() as left:  # closes the others if one fails
                 for sink in list(self._open.values()):
                     left.callback(sink.discard)
 
 
 def _needs_flush(result: Encoded) -> bool:
-    # Not isinstance(result, Sink): that takes longer than all else here.
+    # Not isinstance(result, Sink): for an abstract class it takes longer than everything else here.
     return result is not None and not isinstance(result, Exception) and result.wants_flush
 
 

@@ -1,4 +1,4 @@
-"""The names in a store of bytes: found, listed, deleted, copied, moved and linked."""
+"""Finding, listing, deleting, copying, moving and linking names in a store of bytes."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ class NamesOfStore(StorageBackend):
 
     @property
     def capabilities(self) -> Capabilities:
-        """All operations but those that need more than the store promises."""
+        """All operations except those that need more than the store promises."""
         return Capabilities(super().capabilities.operations - self._lacking().keys())
 
     def _lacking(self) -> dict[str, str]:
-        """Return the operations that the store cannot do, with the feature that it lacks."""
+        """Return the operations that the store cannot do, each with the feature that is missing."""
         features, claims = self.store.features, self.store.claims
         lacking: dict[str, str] = {}
         if features.replace == features.create_only == "none":
@@ -82,7 +82,7 @@ class NamesOfStore(StorageBackend):
     def _translate_errors(
         self, path: Path, operation: str, target: Path | None = None, to_target: str = ""
     ) -> Iterator[None]:
-        """Complete errors, and translate those of the store.
+        """Complete the errors of the block with backend and path, and translate those of a store.
 
         An error whose ``filename`` is the key of ``target`` is about ``target``.
         """
@@ -125,7 +125,7 @@ class NamesOfStore(StorageBackend):
     # ── find ─────────────────────────────────────────────────────────────────────────────
 
     def _stat(self, key: str) -> Stat:
-        """Stat ``key``, also where it is the folder of a store that has none."""
+        """Stat ``key``, even if it is a folder and the store has no folders."""
         store = self.store
         try:
             return store.stat(key)
@@ -135,7 +135,7 @@ class NamesOfStore(StorageBackend):
             return Stat(key, "directory")
 
     def _name(self, key: str) -> Stat:
-        """Stat ``key`` itself, and not the target of a link."""
+        """Stat ``key`` itself, not the target of a link."""
         store = self.store
         if isinstance(store, Links) and store.features.links != "none":
             target = store.read_link(key)
@@ -144,7 +144,7 @@ class NamesOfStore(StorageBackend):
         return self._stat(key)
 
     def _stat_or_none(self, path: Path) -> Stat | None:
-        """Stat ``path``, or return ``None`` if nothing is there."""
+        """Stat ``path``, or return ``None`` if it does not exist."""
         return self._find(path, self._stat)
 
     def _find(self, path: Path, look: Callable[[str], Stat]) -> Stat | None:
@@ -203,7 +203,7 @@ class NamesOfStore(StorageBackend):
                 self.store.delete(key)
 
     def _delete_values(self, path: Path, key: str, is_folder: bool, recursive: bool) -> None:
-        """Delete from a store that has no folders. "a" and "a/b" may both be values of it."""
+        """Delete from a store without folders, in which "a" and "a/b" can both be values."""
         if is_folder and not recursive:
             raise DirectoryNotEmptyError(self.name, os.fspath(path), "delete")
         keys = [] if is_folder else [key]
@@ -214,7 +214,7 @@ class NamesOfStore(StorageBackend):
 
     @abstractmethod
     def _converts(self, source: str, target: str) -> bool:
-        """Whether the suffix of ``target`` names another format than that of the file ``source``.
+        """Return whether a copy of the file ``source`` to ``target`` converts its format.
 
         Raises ``InvalidOptionError`` if nothing can convert the file.
         """
@@ -232,7 +232,8 @@ class NamesOfStore(StorageBackend):
         if is_folder:
             self._copy_folder(source, target, durable)
         elif self._converts(source, target):
-            if self._identity(source) == self._identity(target):  # a link with another suffix
+            # The link b.npy may lead to a.tif: saving would replace the source before it is read.
+            if self._identity(source) == self._identity(target):
                 raise InvalidOptionError("target", target, "a path other than the source")
             with carry(self, source) as value:
                 options = {"if_exists": if_exists, "durable": durable}
@@ -249,7 +250,7 @@ class NamesOfStore(StorageBackend):
         *,
         origin: NamesOfStore | None = None,
     ) -> None:
-        """Copy a file, of the backend ``origin`` where that is another one."""
+        """Copy the bytes of a file, which may be in another backend, ``origin``."""
         origin = self if origin is None else origin
         key = origin._key(source)
         with (
@@ -264,11 +265,11 @@ class NamesOfStore(StorageBackend):
                     reading = partial(origin._translate_errors, source, "copy")
                     self._copy_bytes(file, reading, self._key(target), condition, durable)
             except AlreadyExistsError:
-                if if_exists != "skip":  # somebody else was first: skip leaves their value
+                if if_exists != "skip":  # another writer was first: "skip" keeps its value
                     raise
 
     def _has_bytes_of(self, path: str, source: str, origin: NamesOfStore) -> bool:
-        """Whether the file at ``path`` is equal to the file ``source`` of ``origin``."""
+        """Return whether the file ``path`` has the bytes of the file ``source`` of ``origin``."""
         with (
             origin._translate_errors(source, "load"),
             origin.store.open(origin._key(source), whole=True) as expected,
@@ -290,7 +291,7 @@ class NamesOfStore(StorageBackend):
         condition: IfPresent,
         durable: bool | None,
     ) -> None:
-        """Copy ``file``. ``reading`` completes the errors of its source."""
+        """Copy ``file`` to ``target``. ``reading`` completes the errors of its source."""
         with self.store.writing(target, if_exists=condition, durable=durable) as sink:
             while True:
                 with reading():
@@ -300,7 +301,7 @@ class NamesOfStore(StorageBackend):
                 sink.write(piece)
 
     def _condition(self, path: str, if_exists: IfExists, operation: str) -> IfPresent | None:
-        """Return the ``if_exists`` of a sink for ``path``, or ``None`` if the present value stays.
+        """Return the ``if_exists`` for the sink of ``path``, or ``None`` if the old value stays.
 
         Raises ``UnsupportedOperationError`` if the store does not promise it.
         """
@@ -326,7 +327,7 @@ class NamesOfStore(StorageBackend):
         self._refuse_inside(origin, key, target)
         if self._find(target, self._name) is not None:
             raise AlreadyExistsError(self.name, target, "copy a folder", reason=_STAYS)
-        # The hidden folder gets its name when it is complete, like a file.
+        # The folder is hidden until it is complete, so that a killed copy leaves no half of it.
         with (
             self._translate_errors(target, "copy to"),
             trees.tree(key, durable=durable) as hidden,
@@ -334,10 +335,10 @@ class NamesOfStore(StorageBackend):
             self._fill_folder(origin, hidden, durable)
 
     def _fill_folder(self, source: str, target: str, durable: bool | None) -> None:
-        """Copy the content of the folder ``source`` into the folder ``target``: both are keys."""
+        """Copy the content of one folder into another. Both arguments are keys."""
         store = self.store
         waiting = [(source, target)]
-        while waiting:  # no recursion: folders may be deep
+        while waiting:  # not by recursion, because folders may be deep
             folder, copied = waiting.pop()
             with self._translate_errors(folder, "list"):
                 entries = list(store.entries(folder))
@@ -354,7 +355,7 @@ class NamesOfStore(StorageBackend):
                         with store.open(old, whole=True) as file:
                             reading = partial(self._translate_errors, old, "copy")
                             self._copy_bytes(file, reading, new, "replace", durable)
-            if durable:  # the names of folders and links too, before a move deletes the source
+            if durable:  # names too: a move deletes the source, and a power cut could take both
                 with self._translate_errors(folder, "copy"):
                     for error in store.sync([join(copied, "_")]).values():
                         raise error.__cause__ or error  # nothing is in place yet
@@ -383,6 +384,7 @@ class NamesOfStore(StorageBackend):
     def _rename(self, source: str, target: str, condition: IfPresent) -> None:
         features = self.store.features
         renames = self._require_ability(Renames, "move")
+        # A store that cannot replace is asked not to, and its refusal is translated below.
         asked: IfPresent = "error" if features.replace == "none" else condition
         if asked == "error":
             self._require_scope(features.create_only, f"if_exists={condition!r}", "create_only")
@@ -394,13 +396,14 @@ class NamesOfStore(StorageBackend):
                 self._require_scope(features.replace, "replacing a value", "replace")
             raise
         except StorageError as error:
-            if error.errno != errno.EXDEV:  # another file system
+            if error.errno != errno.EXDEV:
                 raise
+            # On another file system the system cannot rename.
             self._copy_and_delete(source, target, condition)
 
     def _copy_and_delete(self, source: str, target: str, condition: IfPresent) -> None:
         self._require_scope(self.store.features.delete, "move", "delete")
-        # Flush the copy before the source is deleted, or a power cut could take both.
+        # The copy is flushed before the source is deleted, or a power cut could lose both.
         durable = self.store.features.durable and self.store.durable is not False
         self._copy(source, target, condition, durable)
         self.delete(source, recursive=True)

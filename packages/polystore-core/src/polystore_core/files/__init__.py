@@ -1,1 +1,1 @@
-"""Local files: whole or not at all, locked, and found again after a crash."""
+"""Local files: atomic replacement, locks, and what a killed process leaves behind."""

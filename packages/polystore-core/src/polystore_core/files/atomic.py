@@ -1,8 +1,8 @@
-"""Files that are replaced whole: a reader sees the old content or the new, never a mixture.
+"""Atomic writes: a reader sees the old content of a file or the new one, never a mixture.
 
-The new content goes into a temporary file of the same directory and takes the name only when
-it is complete. On Linux that file has no name until then (``O_TMPFILE``), so a killed writer
-leaves nothing behind.
+The new content is written into a temporary file in the same folder, which is renamed when it is
+complete. On Linux this file has no name until then (``O_TMPFILE``), so that a killed writer leaves
+nothing behind.
 """
 
 from __future__ import annotations
@@ -64,15 +64,28 @@ def atomic_write(
     lock: bool = True,
     timeout: float | None = 30.0,
 ) -> Iterator[IO[Value]]:
-    """Open a file that replaces ``path`` when the ``with`` block ends, and only if it succeeds.
+    """Open a file that replaces ``path`` when the ``with`` block ends without an error.
 
-    ``lock`` holds ``file_lock(path)`` until then, so that it does not overtake an
-    ``atomic_update_json`` of another worker; ``timeout`` in seconds is for that lock.
-    ``durable=True`` flushes file and directory to the device before it returns, ``None`` and
-    ``False`` are as for ``PendingFile``. Missing directories are created.
+    For example:
 
-    Raises ``StorageError`` (``errno`` set) with the old content untouched, and
-    ``InvalidOptionError`` for a URL and for "~".
+        with atomic_write("report.html") as file:
+            file.write(page)
+
+    Args:
+        path: The file to replace. Missing folders are created.
+        mode: "w" for text or "wb" for bytes.
+        encoding: The encoding of text.
+        newline: As for ``open``.
+        durable: ``True`` also makes the file survive a power cut. ``None`` and ``False`` are as for
+            ``PendingFile``.
+        lock: Whether to hold ``file_lock(path)``, so that no ``atomic_update_json`` of another
+            worker is lost.
+        timeout: Seconds to wait for the lock. ``None`` waits for ever.
+
+    Raises:
+        StorageError: The file cannot be written. The old content is untouched.
+        LockTimeoutError: Another process holds the lock.
+        InvalidOptionError: The path is a URL or starts with "~".
     """
     check_local(path)
     if mode not in ("w", "wb"):
@@ -91,7 +104,7 @@ def atomic_write(
                 if durable:
                     pending.sync_directory()
         except OSError as error:
-            if error is not pending.raw.failure:  # the body's own
+            if error is not pending.raw.failure:  # an error of the body, which stays as it is
                 raise
             raise storage_error(error, "", os.fspath(path), "write") from error
         finally:
@@ -114,12 +127,23 @@ def atomic_write_json(
     durable: bool | None = True,
     timeout: float | None = 30.0,
 ) -> None:
-    """Replace ``path`` by ``data`` as UTF-8 JSON, under the file's lock.
+    """Replace a file by ``data`` as UTF-8 JSON, while holding its lock.
 
-    Tuples are written as lists, and scalars of NumPy as numbers.
+    Tuples become lists, and scalars of NumPy become numbers. For example:
 
-    Raises ``UnsupportedDataError``, before anything is touched, for what JSON cannot hold: keys
-    that are not strings, NaN and infinity included.
+        atomic_write_json({"shape": image.shape, "mean": image.mean()}, "image.json")
+
+    Args:
+        data: A dict, a list or a scalar.
+        path: The file to replace.
+        indent: Spaces of each level, or ``None`` for one line.
+        durable: As for ``atomic_write``.
+        timeout: Seconds to wait for the lock. ``None`` waits for ever.
+
+    Raises:
+        UnsupportedDataError: JSON cannot hold the data, for example NaN, infinity, or a key that is
+            not a string. Nothing was written.
+        StorageError: The file cannot be written.
     """
     text = encode(plain_json(data, path), path, indent)
     with atomic_write(path, "wb", durable=durable, timeout=timeout) as file:
@@ -136,15 +160,30 @@ def atomic_update_json(
     timeout: float | None = 30.0,
     check: bool = True,
 ) -> Value:
-    """Replace the JSON document at ``path`` by ``update(document)``, under the file's lock.
+    """Replace the JSON document at ``path`` by ``update(document)``, while holding its lock.
 
-    ``update`` gets ``default`` (``{}`` when that is ``None``) where there is no file yet; what
-    it raises reaches the caller unchanged. Tuples become lists, and scalars of NumPy numbers.
-    Returns the new document. ``check=False`` spares the walk through it, while others wait, where
-    ``update`` adds only what JSON gives back equal. NaN that the file has then stays.
+    For example, from many workers at once:
 
-    Raises ``DamagedDataError`` for a file that is not JSON: it is left alone, never taken for
-    missing. ``LockTimeoutError`` after ``timeout`` seconds.
+        atomic_update_json("done.json", lambda done: {**done, well: True})
+
+    Args:
+        path: The file. It is created if it does not exist.
+        update: A function of the old document that returns the new one. Its errors are not changed.
+        default: The old document if there is no file. ``None`` means ``{}``.
+        indent: Spaces of each level, or ``None`` for one line.
+        durable: As for ``atomic_write``.
+        timeout: Seconds to wait for the lock. ``None`` waits for ever.
+        check: ``False`` is faster for a large document, because the new one is not checked. Use it
+            only if ``update`` adds values that JSON can hold. NaN in the file then stays.
+
+    Returns:
+        The new document.
+
+    Raises:
+        DamagedDataError: The file is not JSON. It is left as it is.
+        UnsupportedDataError: JSON cannot hold the new document.
+        LockTimeoutError: Another process holds the lock.
+        StorageError: The file cannot be read or written.
     """
     check_local(path)
     with file_lock(path, timeout=timeout):
@@ -160,12 +199,19 @@ def atomic_update_json(
 def find_leftovers(
     directory: str | os.PathLike[str], *, older_than: float = 3600.0
 ) -> Iterator[str]:
-    """Yield temporary files and folders below ``directory`` that a killed writer left behind.
+    """Yield the temporary files and folders that killed writers left below ``directory``.
 
-    Yields only those that have not changed for ``older_than`` seconds and that no living
-    process of this machine owns (``claim``). Lock files are not leftovers.
-    Neither is a folder ``.~ps-*.aside``: it may hold the only copy of a value, and the backend
-    that made it puts the value back. Raises ``StorageError`` for a folder that cannot be read.
+    For example:
+
+        for path in find_leftovers("run"):
+            print(path)
+
+    A leftover has not changed for ``older_than`` seconds, and no process of this machine owns it
+    (see ``claim``). Lock files are not leftovers, nor are folders ``.~ps-*.aside``. Such a folder
+    may hold the only copy of a value, and its backend puts the value back.
+
+    Raises:
+        StorageError: A folder cannot be read.
     """
     before = time.time() - older_than
 
@@ -184,5 +230,5 @@ def find_leftovers(
                     and is_abandoned(path, older_than=older_than)
                 ):
                     yield path
-            except FileNotFoundError:  # its writer lives, and has just finished
+            except FileNotFoundError:  # its writer has just finished
                 continue

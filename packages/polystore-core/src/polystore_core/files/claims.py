@@ -1,8 +1,7 @@
-"""Who owns a temporary file or directory: a living writer, or one that was killed.
+"""Claims: whether the writer of a temporary file or folder is alive, or was killed.
 
-A writer locks the temporary file or directory itself (``flock``). The kernel drops the lock
-when the process ends, however it ends, so anybody can tell its leftovers from work that goes
-on, without waiting for them to grow old.
+A writer locks the temporary file or folder itself (``flock``). The kernel drops the lock when the
+process ends, even if it is killed. So leftovers can be told from work in progress at once.
 """
 
 from __future__ import annotations
@@ -16,22 +15,32 @@ from functools import partial
 
 __all__ = ["claim", "is_abandoned", "last_change", "own"]
 
+# No lock: each call adds and discards a descriptor of its own, which no other thread has.
 _claimed: set[int] = set()
-"""Descriptors that hold a claim of this process, or are being tried."""
+"""The descriptors that hold a claim of this process, or try to get one."""
 
 
 class claim:  # noqa: N801 - used as a function
-    """Own a temporary file or directory for the length of a ``with`` block.
+    """Own a temporary file or folder during a ``with`` block.
 
-    Gives ``True`` if it is now yours, ``False`` if somebody else owns it or it does not exist,
-    and ``None`` if the system cannot tell (Windows, some network file systems, a file that
-    you may not open). The claim ends when its process ends. It is known on this machine only:
-    network file systems do not pass on the lock of a directory.
+    For example:
 
-    ``dir_fd`` is an open directory, and ``path`` then a name in it.
+        os.mkdir(folder)
+        with claim(folder) as mine:
+            if mine is False:
+                raise OSError("another process is cleaning up")
 
-    If you make a file and then claim it, check the answer: another process that cleans up may
-    have claimed it first.
+    The value is ``True`` if you own it now. It is ``False`` if another process owns it, or if it
+    does not exist. It is ``None`` if the system cannot tell: on Windows, on some network file
+    systems, and for a file that you may not open.
+
+    The claim ends with its process. Other machines do not see it, because network file systems do
+    not share the lock of a folder. Check the value even if you have created the file yourself:
+    another process that cleans up may have claimed it first.
+
+    Args:
+        path: The file or folder.
+        dir_fd: An open folder in which ``path`` is a name.
     """
 
     __slots__ = ("_dir_fd", "_held", "_path", "status")
@@ -40,7 +49,7 @@ class claim:  # noqa: N801 - used as a function
         self._path, self._dir_fd = os.fspath(path), dir_fd
         self._held: list[int] = []
         self.status: os.stat_result | None = None
-        """Of the file or directory that is yours. It stays open: no other one gets its number."""
+        """The status of a file or folder that you own. It is open, so its number is not reused."""
 
     def __enter__(self) -> bool | None:
         try:
@@ -48,23 +57,22 @@ class claim:  # noqa: N801 - used as a function
             if mine:
                 self.status = os.fstat(self._held[0])
             return mine
-        except BaseException:  # Ctrl-C too: what stays claimed could not be tidied up
+        except BaseException:  # Ctrl-C too: nothing could clean up a file that stays claimed
             self.__exit__()
             raise
 
     def __exit__(self, *_: object) -> None:
         while self._held:
             descriptor = self._held.pop()
-            if descriptor in _claimed:  # a forked child owns nothing
+            if descriptor in _claimed:  # not in a forked child, which owns nothing
                 _claimed.discard(descriptor)
                 _unclaim(descriptor)
 
 
 def is_abandoned(path: str | os.PathLike[str], *, older_than: float = 3600.0) -> bool:
-    """Tell whether a temporary file or directory has lost its owner.
+    """Return whether no process owns a temporary file or folder any more.
 
-    Where the system cannot tell, something that has not changed for ``older_than`` seconds is
-    abandoned.
+    If the system cannot tell, it is abandoned when it has not changed for ``older_than`` seconds.
     """
     with claim(path) as mine:
         if mine is None:
@@ -73,7 +81,7 @@ def is_abandoned(path: str | os.PathLike[str], *, older_than: float = 3600.0) ->
 
 
 def last_change(path: str | os.PathLike[str]) -> float:
-    """Return the time (seconds since 1970) of the youngest file of a tree, or of a file."""
+    """Return the time of the last change in a folder or of a file, in seconds since 1970."""
     status = os.stat(path, follow_symlinks=False)
     times = [status.st_mtime]
     if stat.S_ISDIR(status.st_mode):
@@ -105,11 +113,11 @@ else:
     )
 
     def _claim(path: str, dir_fd: int | None, held: list[int]) -> bool | None:
-        """Put the descriptor that holds the claim into ``held``, and answer ``claim``."""
+        """Append the descriptor that holds the claim to ``held``. Return the value of ``claim``."""
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            # In one call of C: between two, Ctrl-C could lose the descriptor, and with it the
-            # claim would last as long as this process.
+            # In one call of C. Between two, Ctrl-C could lose the descriptor, and then the claim
+            # would last as long as this process.
             held.extend(map(partial(os.open, dir_fd=dir_fd), (path,), (flags,)))
         except FileNotFoundError:
             return False
@@ -122,7 +130,7 @@ else:
         mine: bool | None = False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # It may have been removed, and made again, before we had the lock.
+            # Others may have removed it, and created it again, before we had the lock.
             found = os.stat(path, dir_fd=dir_fd, follow_symlinks=False)
             mine = os.path.samestat(os.fstat(descriptor), found)
         except (BlockingIOError, FileNotFoundError):
@@ -151,7 +159,7 @@ else:
             os.close(descriptor)
 
     def _forget_after_fork() -> None:
-        """In a forked child: drop the parent's claims, without ending them."""
+        """Drop the claims of the parent in a forked child, without ending them."""
         for descriptor in _claimed:
             os.close(descriptor)
         _claimed.clear()

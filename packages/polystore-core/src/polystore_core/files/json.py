@@ -1,4 +1,4 @@
-"""JSON documents: what they hold, and what is damage."""
+"""Reading and writing JSON documents strictly."""
 
 from __future__ import annotations
 
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["decode_json", "encode", "encode_json", "plain_json", "read_json"]
 
 _JSON_BYTES_LIMIT = 64 * 1024 * 1024
+"""A larger file is not metadata. Parsing it could fill the memory."""
 
 
 def read_json(path: str | os.PathLike[str], default: Value) -> Value:
+    """Return the document at ``path``, or ``default`` if there is no file."""
     try:
         with open(path, "rb", opener=regular_only) as file:
             text = file.read(_JSON_BYTES_LIMIT + 1)
@@ -34,7 +36,7 @@ def read_json(path: str | os.PathLike[str], default: Value) -> Value:
         raise storage_error(error, "", os.fspath(path), "read") from error
     if len(text) > _JSON_BYTES_LIMIT:
         raise DamagedDataError(
-            f"a metadata document has at most {_JSON_BYTES_LIMIT} bytes, and this is larger",
+            f"a metadata document has at most {_JSON_BYTES_LIMIT:,} bytes, but this is larger",
             "json",
             os.fspath(path),
         )
@@ -42,9 +44,10 @@ def read_json(path: str | os.PathLike[str], default: Value) -> Value:
 
 
 def decode_json(text: bytes, path: str | os.PathLike[str] = "") -> Value:
-    """Parse UTF-8 JSON, with the NaN and Infinity of Python, but no key twice in one object.
+    """Parse UTF-8 JSON. NaN and Infinity are accepted, as Python writes them.
 
-    Raises ``DamagedDataError``.
+    Raises:
+        DamagedDataError: It is not JSON, or an object has the same key twice.
     """
     try:
         return json.loads(text.decode("utf-8"), object_pairs_hook=_unique_keys)
@@ -62,6 +65,7 @@ def _unique_keys(pairs: list[tuple[str, Value]]) -> Document:
 def encode(
     data: Value, path: str | os.PathLike[str], indent: int | None, *, check: bool = True
 ) -> bytes:
+    """Encode as ``encode_json`` does, and name ``path`` in the error."""
     try:
         return encode_json(data, indent, check=check)
     except UnsupportedDataError as error:
@@ -70,9 +74,15 @@ def encode(
 
 
 def encode_json(data: Value, indent: int | None = None, *, check: bool = True) -> bytes:
-    """Encode strictly. Raises ``UnsupportedDataError`` for data that would not load equal.
+    """Encode data as UTF-8 JSON with a newline at the end.
 
-    ``check=False`` is for data that ``decode_json`` returned, which may hold NaN.
+    Args:
+        data: Dicts, lists and scalars of Python.
+        indent: Spaces of each level, or ``None`` for one line.
+        check: ``False`` is for data from ``decode_json``, which may hold NaN.
+
+    Raises:
+        UnsupportedDataError: The data would not load equal, for example a tuple or a set.
     """
     try:
         if check and type(data) not in _JSON_SCALARS:
@@ -84,7 +94,7 @@ def encode_json(data: Value, indent: int | None = None, *, check: bool = True) -
 
 
 def _check_json(data: Value) -> None:
-    """Refuse what ``json`` would change in silence: keys that are not strings, tuples, …"""
+    """Raise for values that ``json`` would change silently: keys that are not strings, tuples, …"""
     kind = type(data)
     if kind is dict:
         for key in data:
@@ -110,12 +120,12 @@ _ADVICE: tuple[tuple[type, str], ...] = (
 
 
 def plain_json(data: Value, path: str | os.PathLike[str] = "") -> Value:
-    """Return ``data`` with tuples as lists, and scalars of NumPy as those of Python.
+    """Return ``data`` with tuples as lists, and scalars of NumPy as scalars of Python.
 
-    For metadata, such as ``{"shape": image.shape, "mean": image.mean()}``. Raises
-    ``UnsupportedDataError`` for data that holds itself.
+    It is for metadata, such as ``{"shape": image.shape, "mean": image.mean()}``. Raises
+    ``UnsupportedDataError`` for data that contains itself.
     """
-    numpy = sys.modules.get("numpy")  # if it is not imported, no value is of it
+    numpy = sys.modules.get("numpy")  # if it is not imported, no value can be from it
 
     def plain(value: Value) -> Value:
         if type(value) in _JSON_SCALARS:

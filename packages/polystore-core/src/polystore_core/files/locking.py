@@ -1,9 +1,10 @@
-"""``file_lock``: one exclusive lock per file, for threads and processes alike.
+"""``file_lock``: one exclusive lock for each file, for threads and processes.
 
-The lock lives on a file of its own beside the one it protects. That file is created once and
-never unlinked or truncated: unlinking it lets a waiter lock a file that nobody can see any
-more, and two processes then hold "the" lock. A waiter blocks in the kernel (``flock``, first
-come first served) instead of polling; a dead holder's lock is free at once.
+The lock is held on a separate file next to the file that it protects. The lock file is created once
+and is not removed afterwards. If it were removed while others wait, a waiter would lock a file
+without a name, and two processes would then hold "the" lock. A waiter blocks in the kernel
+(``flock``, first come, first served) and does not poll. The lock of a killed process is free at
+once.
 """
 
 from __future__ import annotations
@@ -37,24 +38,26 @@ __all__ = [
 ]
 
 _TRIES = 100
-"""How often a directory that somebody deletes at the same time is made again."""
+"""How often to create a folder again that others delete at the same time."""
 
-# A fixed length, so that writing the holder never has to truncate the lock file.
+# A fixed length, so that a shorter name of a holder overwrites a longer one completely.
 _HOLDER_BYTES = 96
 
 
 def lock_path(path: str | os.PathLike[str]) -> str:
-    """Return the path of the lock file that protects ``path``.
+    """Return the path of the lock file of ``path``.
 
-    All names of one file (symbolic links, relative paths) share one lock file.
+    All names of one file (symbolic links, relative paths) have the same lock file.
     """
     directory, name = os.path.split(os.path.realpath(path))
     return os.path.join(directory, lock_name(name))
 
 
 def lock_name(name: str) -> str:
-    """Return the name of the lock file that protects ``name``, next to it."""
-    if len(os.fsencode(name)) > 200:  # the lock's name must fit 255 bytes as well
+    """Return the name of the lock file of ``name``, which is in the same folder."""
+    if (
+        len(os.fsencode(name)) > 200
+    ):  # a name has at most 255 bytes, and that of the lock is longer
         import hashlib
 
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
@@ -62,28 +65,41 @@ def lock_name(name: str) -> str:
 
 
 def is_lock(name: str) -> bool:
-    """Whether ``name``, without its directory, is that of a lock file."""
+    """Return whether ``name``, without its folder, is the name of a lock file."""
     return name.startswith(HIDDEN_PREFIX) and name.endswith(".lock")
 
 
-# File objects, not descriptors: at whatever line Ctrl-C strikes, the object that is dropped
-# closes its file, and the lock is free.
+# The locks of this process. _held maps (lock file, thread) to an open file, so that a thread can
+# enter its own lock again. _opened has all files that a forked child must close. Neither needs a
+# lock: a thread uses only keys of its own.
+# They are file objects and not descriptors. If Ctrl-C strikes between two lines, the object is
+# dropped and closes its file, and the lock is free.
 _held: dict[tuple[object, int], io.FileIO] = {}
-_opened: dict[int, ref[io.FileIO]] = {}  # by descriptor, so that it stays small
+_opened: dict[int, ref[io.FileIO]] = {}  # by descriptor: a number is reused, so it stays small
 
 
 @contextmanager
 def file_lock(
     path: str | os.PathLike[str], *, timeout: float | None = 30.0, dir_fd: int | None = None
 ) -> Iterator[None]:
-    """Hold the exclusive lock that protects ``path`` for the length of a ``with`` block.
+    """Hold the exclusive lock of ``path`` during a ``with`` block.
 
-    ``path`` need not exist; its directory is created. Nesting in one thread is allowed.
-    ``timeout`` is in seconds, ``None`` waits for ever. With ``dir_fd``, ``path`` is a name in that
-    open directory, and not a link. The lock is in that directory, even if it is moved.
+    For example:
 
-    Raises ``LockTimeoutError``, naming the holder, and ``StorageError`` at once where the lock
-    file cannot be opened (permissions, full disk).
+        with file_lock("results.csv", timeout=60):
+            append_row("results.csv", row)
+
+    A thread that holds the lock can enter it again.
+
+    Args:
+        path: The file to protect. It need not exist, and its folder is created.
+        timeout: Seconds to wait. ``None`` waits for ever.
+        dir_fd: An open folder in which ``path`` is a name, and not a link. The lock stays in this
+            folder even if the folder is moved.
+
+    Raises:
+        LockTimeoutError: Another thread or process holds the lock. The error names it.
+        StorageError: The lock file cannot be opened, for example because the disk is full.
     """
     if dir_fd is None:
         place, folder = lock_path(path), None
@@ -105,35 +121,43 @@ def file_lock(
         yield
     finally:
         file = _held.pop(mine, None)
-        if file is not None:  # a child forked in the body holds nothing
+        if file is not None:  # it is None in a child that was forked in the body
             _release(file)
 
 
 class HeldLock:
-    """A lock that its owner keeps until ``release``, which may be in another thread."""
+    """A lock that is held until ``release``, which another thread may call. See ``try_lock``."""
 
     def __init__(self, file: io.FileIO) -> None:
         self._file = file
 
     @property
     def is_held(self) -> bool:
-        """Whether it is still ours: not after ``release``, and not in a forked child."""
+        """Whether it is still held. ``False`` after ``release`` and in a forked child."""
         return not self._file.closed
 
     def release(self) -> None:
-        """Give the lock back. It may be called again."""
+        """Release the lock. You may call it again."""
         if self.is_held:
             _release(self._file)
 
-    __del__ = release  # of an owner that is dropped
+    __del__ = release  # for an owner that forgets the lock
 
 
 def try_lock(path: str | os.PathLike[str], *, dir_fd: int | None = None) -> HeldLock:
-    """Take the lock that protects ``path`` at once, and keep it.
+    """Get the lock of ``path`` without waiting, and keep it until ``release``.
 
-    A second call raises, in this thread too. ``dir_fd`` is that of ``file_lock``.
+    For example:
 
-    Raises ``LockTimeoutError``, naming the holder, and ``StorageError``.
+        lock = try_lock("movie.zarr")
+        ...
+        lock.release()
+
+    A second call raises, even in the same thread. ``dir_fd`` is that of ``file_lock``.
+
+    Raises:
+        LockTimeoutError: Another thread or process holds the lock. The error names it.
+        StorageError: The lock file cannot be opened.
     """
     place = lock_path(path) if dir_fd is None else lock_name(os.fspath(path))
     try:
@@ -145,15 +169,18 @@ def try_lock(path: str | os.PathLike[str], *, dir_fd: int | None = None) -> Held
 
 
 def remove_unused(name: str, *, dir_fd: int | None = None, timeout: float = 0.0) -> None:
-    """Remove a lock file once nobody else holds it.
+    """Remove a lock file when no other thread or process holds it.
 
-    Removing it under its holder would let the next caller lock a new file, and two would hold
-    "the" lock. Raises ``LockTimeoutError`` after ``timeout`` seconds.
+    If it were removed while it is held, the next caller would lock a new file, and two would hold
+    "the" lock.
+
+    Raises:
+        LockTimeoutError: It was still held after ``timeout`` seconds.
     """
     flags = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
     try:
         descriptor = os.open(name, flags | os.O_RDWR, dir_fd=dir_fd)
-    except PermissionError:  # another user's: flock needs no write permission
+    except PermissionError:  # it belongs to another user, and flock needs no write permission
         descriptor = os.open(name, flags | os.O_RDONLY, dir_fd=dir_fd)
     with io.FileIO(descriptor) as file:
         status = os.fstat(descriptor)
@@ -181,7 +208,7 @@ def _timeout_error(
         with open(place, "rb", opener=partial(os.open, dir_fd=dir_fd)) as file:
             holder = file.read(_HOLDER_BYTES).decode("utf-8", "replace").strip()
     except OSError:
-        holder = ""  # the error to report is the time-out; the holder's name is a courtesy
+        holder = ""  # report the time-out anyway: the name of the holder only helps
     return LockTimeoutError("", os.fspath(path), "lock", seconds=timeout or 0.0, holder=holder)
 
 
@@ -197,7 +224,7 @@ def _acquire(place: str, deadline: float | None, dir_fd: int | None) -> io.FileI
         except BaseException:
             _release(file)
             raise
-        _release(file)  # somebody removed the lock file while we waited: start over
+        _release(file)  # the lock file was removed while we waited: start over with the new one
 
 
 def _open(place: str, dir_fd: int | None) -> io.FileIO:
@@ -209,45 +236,45 @@ def _open(place: str, dir_fd: int | None) -> io.FileIO:
         except FileNotFoundError:
             pass
         except PermissionError:
-            # Another user made it: flock needs no write permission, so reading will do.
+            # Another user has created it. flock needs no write permission, so reading is enough.
             return io.FileIO(opens(place, flags | os.O_RDONLY))
         try:
             made = opens(place, flags | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
-        except FileExistsError:  # somebody else was faster
+        except FileExistsError:  # another process was faster
             continue
         except FileNotFoundError:
-            if dir_fd is not None:  # the directory is deleted
+            if dir_fd is not None:  # the folder was deleted, and must not be created elsewhere
                 raise
             os.makedirs(os.path.dirname(place), exist_ok=True)
             continue
         file = io.FileIO(made, "r+")
         try:
             _share(file, os.path.dirname(place) if dir_fd is None else dir_fd)
-        except FileNotFoundError:  # somebody has deleted the folder
+        except FileNotFoundError:  # another process has deleted the folder
             file.close()
             continue
         except BaseException:
             file.close()
             raise
         return file
-    # /proc, /sys and the roots of automounters say that a new file "does not exist".
+    # In /proc, /sys and the roots of automounters a new file "does not exist" each time.
     reason = "the file system does not allow new files in this directory"
     raise PermissionError(errno.EPERM, reason, place)
 
 
 def _share(file: io.FileIO, folder: str | int) -> None:
-    """Let everyone who may write into ``folder`` take the lock, for any umask and group."""
+    """Let all users who can write into ``folder`` use the lock, for any umask and group."""
     if not hasattr(os, "fchmod"):
         return
     shared, own = os.stat(folder), os.fstat(file.fileno())
     if shared.st_gid != own.st_gid:
-        with suppress(PermissionError):  # not a member: the lock is as private as our files
+        with suppress(PermissionError):  # not a member of the group: only we can use the lock
             os.fchown(file.fileno(), -1, shared.st_gid)
             own = os.fstat(file.fileno())
     theirs = 0o066 if shared.st_gid == own.st_gid else 0o006
     mode = stat.S_IMODE(own.st_mode) | (shared.st_mode & theirs)
     if mode != stat.S_IMODE(own.st_mode):
-        with suppress(PermissionError):  # file systems without modes
+        with suppress(PermissionError):  # some file systems have no modes
             os.fchmod(file.fileno(), mode)
 
 
@@ -260,7 +287,7 @@ def _still_there(file: io.FileIO, place: str, dir_fd: int | None) -> bool:
 
 
 def _write_holder(file: io.FileIO) -> None:
-    if not file.writable():  # another user's lock file
+    if not file.writable():  # the lock file of another user
         return
     host = os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
     text = f"process {os.getpid()} on {host}"
@@ -268,7 +295,10 @@ def _write_holder(file: io.FileIO) -> None:
         file.seek(0)
         file.write(text.encode()[:_HOLDER_BYTES].ljust(_HOLDER_BYTES))
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):  # full: the lock holds anyway
+        if error.errno not in (
+            errno.ENOSPC,
+            errno.EDQUOT,
+        ):  # a full disk: the lock works anyway
             raise
 
 
@@ -298,7 +328,7 @@ else:
     import fcntl
 
     def _release(file: io.FileIO) -> None:
-        # A forked child shares the open file: closing alone would leave the lock with it.
+        # A forked child has the same open file, so closing alone would leave the lock with it.
         try:
             fcntl.flock(file, fcntl.LOCK_UN)
         finally:
@@ -319,8 +349,9 @@ else:
             raise
 
     def _wait(file: io.FileIO, deadline: float | None) -> None:
-        """Block in the kernel, in a thread of its own, because ``flock`` knows no deadline."""
-        mutex = threading.Lock()  # guards abandoned, and who releases the file
+        """Block in the kernel in a separate thread, because ``flock`` has no timeout."""
+        # mutex guards abandoned, and decides which of the two threads releases the file.
+        mutex = threading.Lock()
         finished = threading.Event()
         abandoned = False
         failure: OSError | None = None
@@ -333,7 +364,7 @@ else:
                 failure = error
             with mutex:
                 finished.set()
-                if abandoned:  # granted too late: pass the lock on at once
+                if abandoned:  # the lock came too late: the next waiter gets it at once
                     _release(file)
 
         try:
@@ -341,7 +372,7 @@ else:
             finished.wait(None if deadline is None else max(deadline - time.monotonic(), 0))
             with mutex:
                 abandoned = not finished.is_set()
-        except BaseException:  # Ctrl-C: the file must still get exactly one owner
+        except BaseException:  # Ctrl-C: exactly one of the two threads must release the file
             with mutex:
                 if finished.is_set() and not abandoned:
                     _release(file)
@@ -354,7 +385,7 @@ else:
             raise failure
 
     def _forget_after_fork() -> None:
-        """In a forked child: drop the parent's locks, without unlocking them."""
+        """Drop the locks of the parent in a forked child, without unlocking them."""
         for opened in _opened.values():
             if (file := opened()) is not None:
                 file.close()

@@ -1,4 +1,4 @@
-"""Metadata documents that many workers add to at once."""
+"""``AtomicMetadataWriter``: JSON documents to which many workers add at once."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ __all__ = ["AtomicMetadataWriter"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AtomicMetadataWriter:
-    """Merge into JSON metadata documents under their lock, from any number of processes.
+    """Merge updates into JSON metadata documents, from any number of processes.
 
-    A document says which backends hold the data, as a whole and in each subdirectory::
+    Each update holds the lock of the document. A document says which backends hold the data, as a
+    whole and in each subdirectory:
 
         {
             "available_backends": {"disk": true},
             "subdirectories": {"TimePoint_1": {"available_backends": {"zarr": true}}}
         }
 
-    It may have any other key. A key that an update does not name stays as it is. The documents
-    of polystore 0.6 (``polystore_metadata.json``) have this schema, too.
+    It can have any other keys. Keys that an update does not name stay as they are. The documents of
+    polystore 0.6 (``polystore_metadata.json``) have the same schema.
     """
 
     timeout: float | None = 30.0
-    """Seconds to wait for the lock; ``None`` waits for ever."""
+    """Seconds to wait for the lock. ``None`` waits for ever."""
     durable: bool | None = True
-    """``True`` flushes every update to the device before returning; see ``atomic_write``."""
+    """Whether each update survives a power cut. See ``atomic_write``."""
 
     def merge_subdirectory_metadata(
         self,
@@ -48,24 +49,30 @@ class AtomicMetadataWriter:
         *,
         replace: Collection[str] = (),
     ) -> None:
-        """Merge ``{subdirectory: {key: value}}`` into ``"subdirectories"`` of the file.
+        """Merge ``{subdirectory: {key: value}}`` into "subdirectories" of the document.
 
-        Mappings merge key by key at every depth, so a key that was there once stays::
+        Mappings merge key by key at every depth, so that old keys stay:
 
             {"A01": {"channels": {"1": "DAPI"}}}                     # in the file
             {"A01": {"channels": {"2": "GFP"}}}                      # the update
             {"A01": {"channels": {"1": "DAPI", "2": "GFP"}}}         # merged
             {"A01": {"channels": {"2": "GFP"}}}                      # replace=["channels"]
 
-        All other values, lists too, replace the old value. ``replace`` names keys of the
-        subdirectories whose old value is replaced whole as well. Keys that ``updates`` does not
-        give a subdirectory stay as they are there. The file is created if it is missing.
+        All other values, lists too, replace the old value. If an error is raised, the file is left
+        as it is.
 
-        Raises ``UnsupportedDataError`` for an update that breaks the schema or that JSON cannot
-        hold, ``InvalidOptionError`` for a name in ``replace`` that no update has,
-        ``DamagedDataError`` for a file that is not JSON or that breaks the schema in its own
-        fields or in these subdirectories, ``LockTimeoutError`` and ``StorageError``. The file is
-        then left alone.
+        Args:
+            path: The document. It is created if it does not exist.
+            updates: New keys and values of each subdirectory.
+            replace: Keys whose old value is replaced and not merged.
+
+        Raises:
+            UnsupportedDataError: The update does not follow the schema, or JSON cannot hold it.
+            InvalidOptionError: No update has a key in ``replace``.
+            DamagedDataError: The file is not JSON, or does not follow the schema in its own fields
+                or in these subdirectories.
+            LockTimeoutError: Another process holds the lock.
+            StorageError: The file cannot be read or written.
         """
         self._merge(path, {"subdirectories": updates}, replace)
 
@@ -76,13 +83,15 @@ class AtomicMetadataWriter:
         *,
         subdirectory: str | None = None,
     ) -> None:
-        """Say which backends hold the data of the document, or of one ``subdirectory`` of it.
+        """Set which backends hold the data of the document, or of one subdirectory.
 
-        ``{"zarr": True, "disk": False}`` says that Zarr has the data, and that disk does not.
-        Other backends in the document stay as they are, so each worker can add its own. The
-        file is created if it is missing.
+        For example:
 
-        Raises as ``merge_subdirectory_metadata`` does.
+            writer.update_available_backends("meta.json", {"zarr": True, "disk": False})
+
+        Other backends in the document stay as they are, so that each worker can add its own. The
+        file is created if it does not exist. Raises the same errors as
+        ``merge_subdirectory_metadata``.
         """
         updates: Value = {"available_backends": available_backends}
         if subdirectory is not None:
@@ -119,7 +128,7 @@ class AtomicMetadataWriter:
 
 
 def _check_update(added: Value, path: str | os.PathLike[str]) -> None:
-    """Refuse an update before anybody waits for the lock."""
+    """Raise for an update that is not valid, before waiting for the lock."""
     try:
         subdirectories = added.get("subdirectories", {})
         _check_schema(added, subdirectories if isinstance(subdirectories, Mapping) else ())
@@ -129,10 +138,8 @@ def _check_update(added: Value, path: str | os.PathLike[str]) -> None:
 
 
 def _check_schema(document: Value, names: Collection[str]) -> None:
-    """Raise ``ValueError`` for a field of the document, or of its subdirectories ``names``.
-
-    Other subdirectories are not looked at: a fault of one must not stop work on another.
-    """
+    """Raise ``ValueError`` for a wrong field of the document, or of a subdirectory in ``names``."""
+    # Other subdirectories are not checked: a fault in one must not stop work on another.
     _expect_object("the document", document)
     _check_backends("available_backends", document)
     subdirectories = document.get("subdirectories", {})
@@ -163,7 +170,7 @@ def _expect_object(field: str, value: Value) -> None:
 
 
 def _step(name: str) -> str:
-    """Return how a path of fields goes on: ``.zarr``, and ``["."]`` for other names."""
+    """Return one step of a path of fields for an error: ``.zarr``, or ``["."]``."""
     return f".{name}" if re.fullmatch(r"[\w-]+", name) else f"[{json.dumps(name)}]"
 
 
@@ -178,9 +185,9 @@ def _check_replace(
 
 
 def merge_documents(base: Value, updates: Value) -> Value:
-    """Return ``base`` with ``updates`` merged in: mappings by key, everything else replaced.
+    """Return ``base`` with ``updates``: mappings are merged by key, other values are replaced.
 
-    Members of an enum and texts of NumPy become plain keys, tuples lists.
+    Keys that are members of an enum or texts of NumPy become plain text, and tuples become lists.
     """
     if not isinstance(updates, Mapping):
         return plain_json(updates)

@@ -1,4 +1,4 @@
-"""A file that replaces another when it is complete."""
+"""``PendingFile``: a file that replaces another one when it is complete."""
 
 from __future__ import annotations
 
@@ -38,32 +38,38 @@ __all__ = ["PendingFile", "Place"]
 
 _O_BINARY = getattr(os, "O_BINARY", 0)
 _TRIES = 100
-"""How often a directory that somebody deletes at the same time is made again."""
+"""How often to create a folder again that others delete at the same time."""
 # An unnamed file gets its name through /proc.
 _HAS_UNNAMED = sys.platform == "linux" and os.path.exists("/proc/self/fd")
 _NO_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.EPERM)
 
 
 class Place(NamedTuple):
-    """The place of a file: a bare name in an open directory, or a path."""
+    """Where a file is: a name in an open folder, or a path.
+
+    For example:
+
+        os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
+    """
 
     name: str
     dir_fd: int | None = None
+    """The descriptor of the folder, or ``None`` if ``name`` is a path."""
 
 
 class _TemporaryFile(io.RawIOBase):
-    """The raw file of a ``PendingFile``: opened by its first byte, and never a real file.
+    """The raw file of a ``PendingFile``. It is opened when the first byte is written.
 
-    A value that its format refuses therefore leaves nothing, not even a directory. NumPy
-    writes into real files past Python and ignores a full disk (``fclose`` unchecked); without
-    ``fileno`` it has to come through ``write``, which reports every error.
+    So a value that its format rejects leaves nothing, not even a folder. It has no ``fileno``,
+    because NumPy would write to a real file itself, and ignore a full disk (it does not check
+    ``fclose``). Now it must call ``write``, which reports every error.
     """
 
     def __init__(self, opened: Callable[[], int]) -> None:
         self._opened = opened
         self._position = 0
         self.failure: OSError | None = None
-        """What the system said when a write failed."""
+        """The error of a failed write. It tells our errors from those of a caller's code."""
 
     def readable(self) -> bool:
         return True
@@ -96,7 +102,9 @@ class _TemporaryFile(io.RawIOBase):
         return written
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if offset == 0 and whence == os.SEEK_CUR:  # buffering asks for it, before it writes too
+        if (
+            offset == 0 and whence == os.SEEK_CUR
+        ):  # the buffer asks for it before the first byte
             return self._position
         self._position = os.lseek(self._opened(), offset, whence)
         return self._position
@@ -108,7 +116,9 @@ class _TemporaryFile(io.RawIOBase):
 
     def close(self) -> None:
         super().close()
-        self._opened = _not_open  # without the circle the buffer is free at once
+        self._opened = (
+            _not_open  # breaks the reference cycle, so that the buffer is free at once
+        )
 
 
 def _not_open() -> int:
@@ -116,17 +126,29 @@ def _not_open() -> int:
 
 
 class PendingFile(Sink):
-    """New content on its way to ``path``: write ``file``, then ``seal``, then ``commit``.
+    """New content for ``path``, which keeps its old content until ``commit``.
 
-    Until ``commit``, ``path`` keeps its old content. ``discard`` leaves nothing behind and must
-    always be called. The methods raise plain ``OSError``. With ``exclusive``, ``commit`` raises
-    ``FileExistsError`` if the path exists. ``place`` finds and holds open the directory when the
-    first byte is written. The name in it is then replaced without following links.
+    For example:
 
-    ``durable`` decides what survives a power cut. ``None`` flushes the bytes of a file that
-    replaces another, so that the old version or the new one survives whole. ``True`` flushes
-    every file. With ``sync_directory`` after ``commit``, a new name survives as well.
-    ``False`` flushes nothing.
+        pending = PendingFile("a.bin")
+        try:
+            pending.file.write(content)
+            pending.seal()
+            pending.commit()
+        finally:
+            pending.discard()
+
+    ``discard`` must always be called, and leaves nothing behind. The methods raise ``OSError``.
+
+    Args:
+        path: The file to replace or create.
+        durable: Which content survives a power cut. ``None`` flushes a file that replaces another,
+            so that the old version or the new one survives whole. ``True`` flushes every file; call
+            ``sync_directory`` after ``commit``, so that a new name survives as well. ``False``
+            flushes nothing.
+        exclusive: Whether ``commit`` raises ``FileExistsError`` if the path exists.
+        place: A function that opens the folder when the first byte is written. The name in it is
+            replaced without following links.
     """
 
     def __init__(
@@ -152,8 +174,8 @@ class PendingFile(Sink):
         self._opened_files: list[int] = []
         self._flushed = False
         self.raw = _TemporaryFile(self._get_descriptor)
-        # While CPython makes a buffer it drops what `tell` raises, Ctrl-C included. No signal
-        # handler runs in a `tell` that is written in C, and int() is 0.
+        # BufferedRandom calls `tell` and drops its errors, Ctrl-C included. int() returns 0 and is
+        # written in C, so no signal handler runs in it.
         self.raw.tell = int  # type: ignore[method-assign]
         self.file = io.BufferedRandom(self.raw, 1 << 16)
         del self.raw.tell
@@ -180,8 +202,8 @@ class PendingFile(Sink):
             held.__exit__(None, None, None)
 
     def _look(self) -> None:
-        """Look for the file to replace: the one at ``path``, or the target of a link there."""
-        # If it is exclusive, ``commit`` finds out, without a gap for others.
+        """Look for the file to replace: the one at ``path``, or the target of a link."""
+        # An exclusive file needs no look: ``commit`` finds out in the same step that names it.
         is_new = self.exclusive or is_missing(self._name, dir_fd=self._dir_fd)
         self._replaced = None if is_new else self._present()
         self._directory = os.path.dirname(self._name)
@@ -205,7 +227,7 @@ class PendingFile(Sink):
 
     def _open(self) -> None:
         for _ in range(_TRIES):
-            # The new version of a private file must stay private before it is complete.
+            # The new version of a private file must be private before it is complete, too.
             mode = 0o666 if self._replaced is None else 0o600
             try:
                 return self._open_temporary(mode)
@@ -216,7 +238,7 @@ class PendingFile(Sink):
                     make_directories(self._directory, durable=self.durable)
                 else:
                     raise
-        # /proc, /sys and the roots of automounters say that a new file "does not exist".
+        # In /proc, /sys and the roots of automounters a new file "does not exist" each time.
         reason = "the file system does not allow new files in this directory"
         raise PermissionError(errno.EPERM, reason, self._name)
 
@@ -228,8 +250,8 @@ class PendingFile(Sink):
                 self._keep(self._directory or ".", flags, mode)
                 return
             except OSError as error:
-                # Old kernels and some file systems (NFS, FUSE, SMB) know no unnamed files.
-                # Some say EPERM for a directory that is deleted: a named file tells.
+                # Old kernels and some file systems (NFS, FUSE, SMB) have no unnamed files. Some
+                # report EPERM for a deleted folder, and opening a named file finds that out.
                 if error.errno not in _NO_UNNAMED:
                     raise
         self._temporary = self._new_name()
@@ -238,22 +260,22 @@ class PendingFile(Sink):
         own(self._opened_files[-1])
 
     def _keep(self, path: str, flags: int, mode: int) -> None:
-        # In one call of C: between two, Ctrl-C could lose the descriptor. One that strikes
-        # during the system call, as most do, is handled right after it.
+        # In one call of C, because between two Ctrl-C could lose the descriptor. If it strikes
+        # during the system call, its handler runs after this line.
         opened = map(partial(os.open, dir_fd=self._dir_fd), (path,), (flags,), (mode,))
         self._opened_files.extend(opened)
 
     def _new_name(self) -> str:
-        # Short and random: a name made from a 255-byte target would be too long.
+        # Random and short: with the name of the target it could exceed 255 bytes.
         return os.path.join(self._directory, f"{HIDDEN_PREFIX}{os.urandom(8).hex()}")
 
     def seal(self, *, flush: bool = True) -> None:
-        """Write the content out, and flush it to the device where ``durable`` asks for that.
+        """End the writing, and flush the content if ``durable`` needs that.
 
-        A batch seals many files with ``flush=False`` and calls ``flush`` on them together.
+        A batch seals many files with ``flush=False``, and flushes them together.
         """
         self.file.flush()
-        self._get_descriptor()  # for a value without bytes
+        self._get_descriptor()  # opens the file of a value without bytes
         self._inherit()
         if flush:
             self.flush()
@@ -264,19 +286,19 @@ class PendingFile(Sink):
 
     @property
     def wants_flush(self) -> bool:
-        """Whether ``durable`` asks for a flush that has not been made."""
+        """Whether ``durable`` needs a flush that has not been made yet."""
         wanted = self._replaced is not None if self.durable is None else self.durable
         return wanted and not self._flushed
 
     def flush(self) -> None:
-        """Flush the sealed content to the device, once, where ``durable`` asks for that."""
+        """Flush the sealed content to the device once, if ``durable`` needs that."""
         if self.wants_flush:
-            # A failed fsync is final for this file: the kernel reports it once and forgets.
+            # Never again after a failure: the kernel reports it once, and a second fsync succeeds.
             flush_to_device(self._descriptor)
             self._flushed = True
 
     def _keep_owner_and_mode(self, old: os.stat_result) -> None:
-        """Let the same people read and write the new version. Only root gives files away."""
+        """Keep who can read and write the file. Only root can change the owner of a file."""
         new = os.fstat(self._descriptor)
         keeps_owner, keeps_group = new.st_uid == old.st_uid, new.st_gid == old.st_gid
         if not keeps_owner:
@@ -297,7 +319,7 @@ class PendingFile(Sink):
             )
             raise PermissionError(errno.EPERM, reason, self._name)
         if not (keeps_owner and keeps_group):
-            mode &= 0o777  # setuid and setgid were meant for the old owner
+            mode &= 0o777  # setuid and setgid would now give rights of another user
         os.fchmod(self._descriptor, mode)
         keep_acl(self._name, self._descriptor, dir_fd=self._dir_fd)
 
@@ -305,16 +327,16 @@ class PendingFile(Sink):
         try:
             os.fchown(self._descriptor, owner, group)
         except OSError as error:
-            # EINVAL: an owner that this container has no number for.
+            # EINVAL is an owner that has no number in this container.
             if error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP):
                 raise
             return False
         return True
 
     def commit(self) -> None:
-        """Give the content its name. This is the moment at which readers see it.
+        """Give the content its name. From now on readers see it.
 
-        Makes the directory again if somebody has deleted it since the first byte was written.
+        If the folder was deleted after the first byte was written, it is created again.
         """
         for _ in range(_TRIES):
             try:
@@ -329,12 +351,12 @@ class PendingFile(Sink):
         self._close()
 
     def _start_over(self) -> None:
-        """Copy the content, which went with its directory, into a new temporary file."""
+        """Copy the content into a new temporary file, because its folder was deleted."""
         self._drop_temporary()
-        # Since a chroot there may be no /proc, and unnamed files get no name.
+        # After a chroot there may be no /proc, and then an unnamed file cannot be named.
         self._has_unnamed = self._has_unnamed and os.path.exists("/proc/self/fd")
         self._descriptor = -1
-        old = self._opened_files[-1]  # which ``_close`` closes
+        old = self._opened_files[-1]  # ``_close`` closes it later
         with open(old, "rb", buffering=0, closefd=False) as content:
             content.seek(0)
             descriptor = self._get_descriptor()
@@ -356,7 +378,7 @@ class PendingFile(Sink):
                         raise
                 else:
                     return
-            # Somebody has saved here since ``seal``: replace their file.
+            # Another writer has saved here after ``seal``: replace that file.
             self._look()
             self._inherit()
         self.flush()
@@ -373,16 +395,16 @@ class PendingFile(Sink):
         self._temporary = None
 
     def _report_full_disk(self) -> None:
-        """Close the file once, which is when network file systems report it at the latest."""
+        """Close the file once, because network file systems may report a full disk only then."""
         if sys.platform == "win32":  # an open file cannot be renamed there
             self._close()
         else:
-            # In one call of C: between two, Ctrl-C could lose the copy.
+            # In one call of C, because between two Ctrl-C could lose the copy.
             for _ in map(os.close, map(os.dup, (self._descriptor,))):
                 pass
 
     def _link_unnamed(self, name: str) -> None:
-        # Any src_dir_fd makes CPython call linkat(AT_SYMLINK_FOLLOW); link(2) gives EXDEV here.
+        # With any src_dir_fd CPython calls linkat(AT_SYMLINK_FOLLOW). link(2) would fail (EXDEV).
         os.link(
             f"/proc/self/fd/{self._descriptor}",
             name,
@@ -401,9 +423,9 @@ class PendingFile(Sink):
             ) from error
 
     def discard(self) -> None:
-        """Drop the content unless it is committed, and give the directory back."""
+        """Drop the content unless it is committed, and close the folder."""
         try:
-            self.raw.close()  # or its collection would write what is still in the buffer
+            self.raw.close()  # otherwise the collector would write the rest of the buffer
             self._close()
             self._drop_temporary()
         finally:
@@ -412,14 +434,14 @@ class PendingFile(Sink):
     def _drop_temporary(self) -> None:
         temporary, self._temporary = self._temporary, None
         if temporary is not None:
-            # Not made yet, renamed already, or not removable: what counts is told elsewhere.
+            # It may not exist yet, be renamed already, or not be removable. No error helps here.
             with suppress(OSError):
                 os.unlink(temporary, dir_fd=self._dir_fd)
 
     def _close(self) -> None:
         self._descriptor = -1
         files, self._opened_files = self._opened_files, []
-        for descriptor in files:  # no call before the first: Ctrl-C could lose it
+        for descriptor in files:  # no call before the first one, or Ctrl-C could lose it
             os.close(descriptor)
 
 
@@ -430,7 +452,7 @@ if sys.platform == "win32":  # pragma: no cover
             try:
                 return os.replace(source, target)
             except PermissionError as error:
-                if error.winerror not in (5, 32):  # a reader has it open; that will not be long
+                if error.winerror not in (5, 32):  # a reader has it open, usually for a moment
                     raise
             time.sleep(pause)
         return os.replace(source, target)

@@ -1,4 +1,4 @@
-"""Opening, renaming and flushing files: the steps from which atomic replacement is made."""
+"""Opening, renaming, removing and flushing files: the steps of an atomic replacement."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = [
     "sync_tree",
 ]
 
-# Without O_NONBLOCK, opening a named pipe would wait for its writer for ever.
+# Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
 _READ = (
     os.O_RDONLY
     | getattr(os, "O_CLOEXEC", 0)
@@ -47,11 +47,11 @@ _READ = (
     | getattr(os, "O_BINARY", 0)
 )
 _TRIES = 100
-"""How often a directory is made or emptied again that others delete or fill at the same time."""
+"""How often to create or empty a folder again that others delete or fill at the same time."""
 _FLUSHED_AT_ONCE = 8
-"""Files of a tree, if there are more: the journal takes them in one transaction."""
+"""Files of a tree to flush at once, because the journal writes them in one transaction."""
 MOST_LINKS = 40
-"""As the kernel: a longer chain of symbolic links is taken for a circle."""
+"""The longest chain of symbolic links, as in the kernel. A longer one counts as a loop."""
 
 _KINDS = {
     stat.S_IFIFO: "a named pipe",
@@ -62,7 +62,7 @@ _KINDS = {
 
 _BY_DIRECTORY = os.open in os.supports_dir_fd
 
-# What a file system says of an operation that it does not have.
+# The errors of file systems for an operation that they do not have.
 _UNKNOWN_OPERATION = (
     errno.EINVAL,
     errno.ENOSYS,
@@ -77,11 +77,9 @@ _UNKNOWN_OPERATION = (
 def open_held(
     path: str | PathLike[str], flags: int, *, mode: int = 0o777, dir_fd: int | None = None
 ) -> int:
-    """Do as ``os.open``, but Ctrl-C cannot lose the descriptor.
-
-    It can strike between two calls of C: after ``os.open``, but not between the end of this
-    function and ``try`` or ``append``.
-    """
+    """Open a file as ``os.open`` does, so that Ctrl-C cannot lose the descriptor."""
+    # Ctrl-C can strike between two calls of C, that is after a plain ``os.open``. It cannot strike
+    # between the return of this function and the ``try`` of the caller.
     held: list[int] = []
     try:
         held.extend(map(partial(os.open, dir_fd=dir_fd), (path,), (flags,), (mode,)))
@@ -95,16 +93,16 @@ def open_held(
 def open_regular(
     path: str | PathLike[str], *, dir_fd: int | None = None, follow_symlinks: bool = True
 ) -> int:
-    """Open a regular file for reading and return its descriptor, without ever waiting.
+    """Open a regular file for reading, without ever waiting. Returns its descriptor.
 
-    A named pipe waits for its writer, and a device may never end: both raise ``OSError``
-    (``EINVAL``), as a directory does (``EISDIR``).
+    Raises ``OSError`` for anything else: ``EISDIR`` for a folder, and ``EINVAL`` for a named pipe,
+    which would wait for its writer, and for a device, which may never end.
     """
     flags = _READ if follow_symlinks else _READ | os.O_NOFOLLOW
     opens = os.open if dir_fd is None else partial(os.open, dir_fd=dir_fd)
     held: list[int] = []
     try:
-        # In one call of C: between two, Ctrl-C could lose the descriptor.
+        # In one call of C, because between two Ctrl-C could lose the descriptor.
         held.extend(map(opens, (path,), (flags,)))
         found = os.fstat(held[0])
         if not stat.S_ISREG(found.st_mode):
@@ -120,17 +118,17 @@ def open_regular(
 
 
 def regular_only(path: str, _flags: int) -> int:
-    """For ``open(path, "rb", opener=regular_only)``: refuse what is not a regular file."""
+    """Open only regular files: ``open(path, "rb", opener=regular_only)``."""
     return open_regular(path)
 
 
 def describe_kind(status: os.stat_result) -> str:
-    """Name what ``status`` belongs to: "a named pipe"."""
+    """Return the kind of a special file in words, such as "a named pipe"."""
     return _KINDS.get(stat.S_IFMT(status.st_mode), "not a regular file")
 
 
 def not_regular(status: os.stat_result, path: str | PathLike[str]) -> OSError:
-    """Return the error for a path at which something other than a regular file is."""
+    """Return the error for a path that is not a regular file."""
     if stat.S_ISDIR(status.st_mode):
         return IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
     reason = f"it is {describe_kind(status)}, and only a regular file can hold a value"
@@ -141,10 +139,9 @@ _ACL = "system.posix_acl_access"
 
 
 def keep_acl(path: str, descriptor: int, *, dir_fd: int | None = None) -> None:
-    """Give an open file the access control list of the file at ``path``, if that has one.
+    """Give an open file the access control list of the file at ``path``, if it has one.
 
-    Without it the mode alone would be kept, whose group bits then mean something else: they are
-    the mask of the list.
+    The mode alone is not enough: its group bits are the mask of the list.
     """
     if not hasattr(os, "getxattr"):
         return
@@ -184,7 +181,7 @@ def _rename_with(
 def exchange(
     one: str, other: str, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
 ) -> bool:
-    """Let two files or trees change names in one step; ``False`` where the system cannot."""
+    """Exchange the names of two files or trees in one step. Returns whether the system can."""
     try:
         _rename_with(_EXCHANGE, one, other, src_dir_fd, dst_dir_fd)
     except OSError as error:
@@ -197,11 +194,11 @@ def exchange(
 def rename_new(
     source: str, target: str, *, src_dir_fd: int | None = None, dst_dir_fd: int | None = None
 ) -> None:
-    """Rename a file or a directory to a name that nobody has. Raises ``FileExistsError``.
+    """Rename a file or a folder to a new name. Raises ``FileExistsError`` if the name exists.
 
-    Where the file system has neither ``RENAME_NOREPLACE`` nor hard links (exFAT through FUSE),
-    ``file_lock(target)`` keeps out every other caller of this function. A directory can replace
-    an empty directory there.
+    Some file systems have neither ``RENAME_NOREPLACE`` nor hard links, for example exFAT through
+    FUSE. There ``file_lock(target)`` excludes other callers of this function only, and a folder
+    can replace an empty folder.
     """
     try:
         return _rename_with(_NOREPLACE, source, target, src_dir_fd, dst_dir_fd)
@@ -217,7 +214,7 @@ def rename_new(
     except OSError as error:
         if error.errno not in _UNKNOWN_OPERATION:
             raise
-    except NotImplementedError:  # no way to link a link on this system
+    except NotImplementedError:  # this system cannot link a symbolic link
         pass
     else:
         return os.unlink(source, dir_fd=src_dir_fd)
@@ -241,7 +238,7 @@ def _rename_directory(
 
 
 def path_of(name: str, dir_fd: int | None) -> str:
-    """Return a path for ``name``, which may be relative to an open directory (Linux only)."""
+    """Return a path for ``name``, which may be relative to an open folder (Linux only)."""
     return name if dir_fd is None else os.path.join(f"/proc/self/fd/{dir_fd}", name)
 
 
@@ -249,21 +246,25 @@ def path_of(name: str, dir_fd: int | None) -> str:
 
 
 def remove_tree(name: str, *, dir_fd: int | None = None, timeout: float = 30.0) -> None:
-    """Remove a file, a link, or a directory with all that it holds. Follows no link.
+    """Remove a file, a link, or a folder with everything in it. Does not follow links.
 
-    Waits up to ``timeout`` seconds for each lock in it, so that nobody who updates a file there
-    loses the lock. Raises ``LockTimeoutError`` then, with the rest of the tree in place. Removes
-    also the names that others add to a directory while it is being removed, up to 100 times.
+    It also removes names that others add to a folder at the same time, up to 100 times.
 
-    ``shutil.rmtree`` closes a descriptor twice when Ctrl-C strikes, and the caller gets EBADF
-    instead of ``KeyboardInterrupt``. Raises ``OSError``, and ``FileNotFoundError`` only for
-    ``name`` itself.
+    Args:
+        name: A path, or a name in ``dir_fd``.
+        dir_fd: An open folder.
+        timeout: Seconds to wait for each lock in the tree, so that no writer loses its lock.
+
+    Raises:
+        LockTimeoutError: A lock is still held. The rest of the tree is in place.
+        OSError: Something cannot be removed. ``FileNotFoundError`` is about ``name`` itself only.
     """
+    # Not shutil.rmtree: it closes a descriptor twice after Ctrl-C, and raises EBADF.
     if not _BY_DIRECTORY:  # pragma: no cover - Windows
         return (shutil.rmtree if os.path.isdir(name) else os.unlink)(name)
     if not stat.S_ISDIR(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode):
         return os.unlink(name, dir_fd=dir_fd)
-    levels: list[_Level] = []  # no recursion: folders may be deep
+    levels: list[_Level] = []  # not by recursion, because folders may be deep
     try:
         levels.append(_Level(name, dir_fd))
         while levels:
@@ -274,7 +275,7 @@ def remove_tree(name: str, *, dir_fd: int | None = None, timeout: float = 30.0) 
                     levels.append(_Level(inner, level.descriptor))
                 elif level.remove():
                     os.close(levels.pop().descriptor)
-            except FileNotFoundError:  # somebody else was faster
+            except FileNotFoundError:  # another process was faster
                 if inner is not None:
                     continue
                 os.close(levels.pop().descriptor)
@@ -286,7 +287,7 @@ def remove_tree(name: str, *, dir_fd: int | None = None, timeout: float = 30.0) 
 
 
 class _Level:
-    """A directory that is being removed, open by its bare name in its open parent."""
+    """A folder that is being removed, opened by its name in its open parent."""
 
     def __init__(self, name: str, dir_fd: int | None) -> None:
         self._name, self._dir_fd = name, dir_fd
@@ -297,14 +298,14 @@ class _Level:
         self._list()
 
     def _list(self) -> None:
-        # Locks first: a lock whose file is deleted already keeps nobody out.
+        # Locks are at the end, so they are popped first: without its file a lock protects nothing.
         self._waiting = sorted(os.listdir(self.descriptor), key=is_lock)
 
     def empty(self, timeout: float) -> str | None:
-        """Remove entries up to the first directory. Return its name, or ``None``."""
+        """Remove entries up to the first folder. Return its name, or ``None``."""
         while self._waiting:
             entry = self._waiting.pop()
-            with suppress(FileNotFoundError):  # somebody else was faster
+            with suppress(FileNotFoundError):  # another process was faster
                 if is_lock(entry):
                     remove_unused(entry, dir_fd=self.descriptor, timeout=timeout)
                 elif _is_directory(entry, self.descriptor):
@@ -314,7 +315,7 @@ class _Level:
         return None
 
     def remove(self) -> bool:
-        """Remove the directory. Return ``False`` if others have added names to it."""
+        """Remove the folder. Return ``False`` if others have added names to it."""
         try:
             os.rmdir(self._name, dir_fd=self._dir_fd)
         except OSError as error:
@@ -337,8 +338,8 @@ def _is_directory(name: str, dir_fd: int) -> bool:
 
 
 def flush_to_device(descriptor: int) -> None:
-    """Flush a file's bytes through every cache, the drive's included."""
-    if sys.platform == "darwin":  # fsync there stops at the drive's cache
+    """Flush the bytes of a file through all caches, including that of the drive."""
+    if sys.platform == "darwin":  # there fsync stops at the cache of the drive
         import fcntl
 
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
@@ -347,7 +348,7 @@ def flush_to_device(descriptor: int) -> None:
 
 
 def sync_directory(directory: str | PathLike[str], *, dir_fd: int | None = None) -> None:
-    """Flush the names in ``directory`` to the device (nothing to do on Windows)."""
+    """Flush the names in ``directory`` to the device. Windows does not need it."""
     if sys.platform == "win32":
         return
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -355,21 +356,19 @@ def sync_directory(directory: str | PathLike[str], *, dir_fd: int | None = None)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some FUSE and SMB mounts
+        # Some FUSE and SMB mounts cannot flush a folder. There is nothing else to try.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:
         os.close(descriptor)
 
 
 def sync_tree(name: str, *, dir_fd: int | None = None) -> None:
-    """Flush every file and directory of a tree to the device. Follows no link.
-
-    ``syncfs`` would be faster on an idle disk, but it also writes all that other processes have
-    not flushed yet.
-    """
+    """Flush every file and folder of a tree to the device. Does not follow links."""
+    # Not syncfs: it also waits for the unflushed data of all other processes.
     folders = [name]
     files: list[str] = []
-    for folder in folders:  # the list grows while it is read
+    for folder in folders:  # the list grows during the loop
         with _scan(folder, dir_fd) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
@@ -414,17 +413,17 @@ def _flush_file(path: str, *, dir_fd: int | None) -> None:
 # ── finding ──────────────────────────────────────────────────────────────────────────────
 
 
-# Try it: some sandboxes do not know faccessat2, and deny every name.
+# Tried once, because some sandboxes do not know faccessat2 and deny every name.
 _ANSWERS = {os.access} <= os.supports_follow_symlinks & os.supports_effective_ids and (
     os.access("/", os.F_OK, effective_ids=True, follow_symlinks=False)
 )
 
 
 def is_missing(path: str, *, dir_fd: int | None = None) -> bool:
-    """Whether nothing is at ``path``, not even a link. ``False`` if the system cannot tell.
+    """Return whether ``path`` does not exist, not even as a link.
 
-    It takes half the time of ``os.stat``, which raises an error. It is only a hint: it is also
-    ``True`` if the directory cannot be searched.
+    It takes half the time of ``os.stat``, which raises an error. It is only a hint: ``False`` if
+    the system cannot tell, and ``True`` if the folder cannot be searched.
     """
     return _ANSWERS and not os.access(
         path, os.F_OK, dir_fd=dir_fd, effective_ids=True, follow_symlinks=False
@@ -432,15 +431,18 @@ def is_missing(path: str, *, dir_fd: int | None = None) -> bool:
 
 
 def follow_links(path: str) -> str:
-    """Return where the symbolic link ``path`` leads in the end, existing or not.
+    """Return the final target of a symbolic link, which may not exist.
 
-    Raises ``OSError``, which ``os.path.realpath`` passes over: it would name the link itself.
+    Raises ``OSError``. ``os.path.realpath`` ignores errors and would return the link itself.
     """
     for _ in range(MOST_LINKS):
         try:
             target = os.readlink(path)
         except OSError as error:
-            if error.errno in (errno.EINVAL, errno.ENOENT):  # no link, or nothing at all
+            if error.errno in (
+                errno.EINVAL,
+                errno.ENOENT,
+            ):  # it is not a link, or does not exist
                 return path
             raise
         path = os.path.join(os.path.dirname(path), target)
@@ -448,7 +450,7 @@ def follow_links(path: str) -> str:
 
 
 def make_directories(directory: str, *, durable: bool | None = False) -> None:
-    """Create ``directory`` and its missing parents; ``durable`` makes their names last."""
+    """Create a folder and its missing parents. ``durable`` makes them survive a power cut."""
     missing = []
     current = os.path.abspath(directory)
     while durable and not os.path.isdir(current):
@@ -467,13 +469,14 @@ def _is_missing_or_directory(path: str) -> bool:
 
 
 def _make(directory: str) -> None:
-    """Make a directory and its missing parents. ``os.makedirs`` calls itself for each of them."""
+    """Create a folder and its missing parents."""
+    # Not os.makedirs, which calls itself for each of them: a path may be deep.
     missing = [directory]
-    for _ in range(_TRIES + 2 * len(directory)):  # up to what exists, and down again
+    for _ in range(_TRIES + 2 * len(directory)):  # up to an existing parent, and down again
         current = missing[-1]
         try:
             os.mkdir(current)
-        except FileNotFoundError:  # make its parent first, which somebody may have deleted
+        except FileNotFoundError:  # create its parent first, which others may have deleted
             parent = os.path.dirname(current.rstrip("/"))
             if not parent or parent == current:
                 break
@@ -484,11 +487,11 @@ def _make(directory: str) -> None:
                 if not isinstance(error, FileExistsError):
                     raise
                 if _is_missing_or_directory(current):
-                    continue  # deleted, and perhaps made again, by others
-                code = errno.ENOTDIR  # a file: if_exists= does not help
+                    continue  # others have deleted it, and perhaps created it again
+                code = errno.ENOTDIR  # it is a file, so if_exists= does not help
                 raise NotADirectoryError(code, os.strerror(code), directory) from error
         missing.pop()
         if not missing:
             return
-    # /proc, /sys and the roots of automounters say that a new directory "does not exist".
+    # In /proc, /sys and the roots of automounters a new folder "does not exist" each time.
     raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), directory)

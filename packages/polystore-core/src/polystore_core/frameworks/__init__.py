@@ -1,6 +1,6 @@
-"""Array frameworks: one module for each, and the table that finds them.
+"""Array frameworks: one module for each, and a table that finds them.
 
-They are plugins like those of others, declared by the distribution polystore-core itself.
+They are plugins like those of others. The distribution polystore-core declares them.
 """
 
 from .table import framework, framework_name, framework_names

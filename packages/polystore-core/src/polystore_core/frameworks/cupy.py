@@ -16,6 +16,8 @@ __all__ = ["CuPy"]
 
 
 class CuPy(Framework):
+    """Arrays of CuPy. They are always on a GPU, so NumPy gets a copy."""
+
     name: ClassVar[str] = "cupy"
 
     def to_numpy(self, value: Value, /, *, copy: Copy) -> Pixels:

@@ -1,4 +1,4 @@
-"""Element types that NumPy lacks, bfloat16 and float8, as ml_dtypes adds them."""
+"""bfloat16 and float8, the dtypes that ml_dtypes adds to NumPy."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ __all__ = ["as_dtype", "bits_of", "dtype_name", "extended_dtype", "is_extended",
 
 
 def is_extended(name: str) -> bool:
-    """Return whether ``name`` is that of such a type, such as "bfloat16" or "float8_e5m2"."""
+    """Return whether ``name`` is bfloat16 or a float8 type, such as "float8_e5m2"."""
     return name == "bfloat16" or name.startswith("float8_")
 
 
 def as_dtype(dtype: DTypeLike) -> np.dtype[Value]:
     """Return ``np.dtype(dtype)``, also for "bfloat16" and "float8_e5m2".
 
-    Raises ``TypeError``, and ``MissingDependencyError`` where ml_dtypes is not installed.
+    Raises:
+        TypeError: There is no such dtype.
+        MissingDependencyError: The dtype needs ml_dtypes, which is not installed.
     """
     if isinstance(dtype, str) and is_extended(dtype):
         return extended_dtype(dtype)
@@ -33,15 +35,12 @@ def as_dtype(dtype: DTypeLike) -> np.dtype[Value]:
 
 
 def dtype_name(dtype: np.dtype[Value]) -> str:
-    """Return the text of a type in ``Info.dtype``: "<u2", and "bfloat16" for an added type."""
+    """Return the text of a dtype for ``Info.dtype``, such as "<u2" or "bfloat16"."""
     return dtype.name if dtype.isbuiltin == 2 else dtype.str
 
 
 def extended_dtype(name: str) -> np.dtype[np.void]:
-    """Return the type of a name.
-
-    Raises ``TypeError``, and ``MissingDependencyError`` where ml_dtypes is not installed.
-    """
+    """Return the dtype of ml_dtypes with this name. Raises as ``as_dtype`` does."""
     try:
         dtype: np.dtype[np.void] = np.dtype(getattr(importlib.import_module("ml_dtypes"), name))
     except AttributeError as error:
@@ -54,10 +53,10 @@ def extended_dtype(name: str) -> np.dtype[np.void]:
 
 
 def with_type(bits: Pixels, name: str) -> Pixels:
-    """Return unsigned integers as the numbers that they are the bits of."""
+    """Return an array of the dtype ``name`` from its bits, an array of unsigned integers."""
     return bits.view(extended_dtype(name))
 
 
 def bits_of(array: Pixels) -> Pixels:
-    """Return the bits of an array of such a type, as unsigned integers."""
+    """Return the bits of an array as unsigned integers."""
     return array.view(f"u{array.itemsize}")

@@ -1,4 +1,4 @@
-"""JAX. Its arrays are immutable."""
+"""JAX, whose arrays are immutable."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ __all__ = ["Jax"]
 
 
 _WIDE = frozenset({"int64", "uint64", "float64", "complex128"})
-"""Types that JAX narrows without x64."""
+"""The dtypes that JAX narrows if x64 is not enabled."""
 
 
 class Jax(Framework):
+    """Arrays of JAX."""
+
     name: ClassVar[str] = "jax"
     is_immutable: ClassVar[bool] = True
 
@@ -60,7 +62,7 @@ class Jax(Framework):
             self._refuse_narrowing(array.dtype.name)
         array, shares = self.given(array, copy, donate=donate)
         try:
-            # JAX arrays are immutable: memory that NumPy can still write is shared on demand only.
+            # Shared only if the caller gave the memory up: NumPy could change it otherwise.
             result = jax.dlpack.from_dlpack(array) if shares else jax.numpy.array(array)
         except (TypeError, BufferError) as error:
             raise self.no_such_dtype(array) from error
@@ -73,7 +75,7 @@ class Jax(Framework):
 
     def from_device(self, value: Value, /, *, device: str | None, copy: Copy) -> Value | None:
         jax = self.module
-        # The name of torch.float64 is in its text alone.
+        # torch.float64 has no name attribute, so it is taken from its text.
         self._refuse_narrowing(getattr(value.dtype, "name", str(value.dtype)[6:]))
         result = value if isinstance(value, jax.Array) else jax.dlpack.from_dlpack(value)
         if device is not None and (place := self._place(device)) not in result.devices():

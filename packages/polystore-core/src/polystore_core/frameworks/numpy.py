@@ -1,4 +1,4 @@
-"""NumPy: what everything passes through."""
+"""NumPy, through which arrays in host memory are converted."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ __all__ = ["NumPy"]
 
 
 class NumPy(Framework):
+    """Arrays of NumPy."""
+
     name: ClassVar[str] = "numpy"
 
     def to_numpy(self, value: Value, /, *, copy: Copy) -> Pixels:
@@ -22,7 +24,7 @@ class NumPy(Framework):
         return array
 
     def copy(self, value: Value, /, *, always: bool) -> Value:
-        import numpy as np  # manifests are imported without it
+        import numpy as np  # not at the top, because manifests must not import it
 
         if isinstance(value, np.ndarray) and not value.dtype.hasobject:
             return value.copy("K")

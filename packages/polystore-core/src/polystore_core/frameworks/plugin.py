@@ -1,9 +1,9 @@
-"""Manifest: which class converts the arrays of which framework."""
+"""The manifest of the frameworks of polystore-core."""
 
 from ..plugins.hooks import hookimpl
 from ..plugins.specs import FrameworkSpec
 
-# name: (class, summary, what installs it)
+# name: (class, summary)
 _FRAMEWORKS = {
     "torch": ("Torch", "PyTorch tensors"),
     "jax": ("Jax", "JAX arrays"),
@@ -14,6 +14,7 @@ _FRAMEWORKS = {
 
 @hookimpl
 def polystore_framework(name: str) -> FrameworkSpec | None:
+    """Describe the framework ``name``."""
     if name not in _FRAMEWORKS:
         return None
     cls, summary = _FRAMEWORKS[name]

@@ -1,7 +1,7 @@
-"""Arrays on their way to a GPU: one is sent while others are read.
+"""Sending arrays to a GPU while others are read.
 
 A GPU reads page-locked ("pinned") host memory at full speed, and without the processor. Locking
-pages is slow, so a few buffers take turns.
+pages is slow, so a few buffers are used again and again.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["CuPyStage", "Ring", "TorchStage"]
 
 _MOST_SENT = 4
-"""Buffers that wait for their transfer, before the next reader waits with them."""
+"""Buffers in transfer. If there are more, the next reader waits for the oldest one."""
 
 
 def _address(array: Pixels) -> int:
@@ -34,21 +34,21 @@ def _address(array: Pixels) -> int:
 class Ring:
     """Buffers that are lent, sent, and lent again when their transfer is done.
 
-    A reader waits only for buffers that are sent already. So one that fails, and never sends its
-    buffer, delays nobody: its buffer is freed with the ring.
+    A reader waits only for buffers that are being sent. So a reader that fails, and never sends its
+    buffer, does not delay others. Its buffer is freed with the ring.
     """
 
-    # Locks: _lock guards _lent and _sent. Nobody waits for a transfer while holding it.
+    # Locks: _lock guards _lent and _sent. No thread waits for a transfer while it holds it.
 
     def __init__(self, allocate: Callable[[int], Pixels]) -> None:
-        """``allocate`` returns so many bytes, as uint8."""
+        """``allocate(n)`` returns a uint8 array of n bytes of pinned memory."""
         self._allocate = allocate
         self._lock = threading.Lock()
         self._lent: dict[int, Pixels] = {}
         self._sent: deque[tuple[Pixels, Callable[[], object]]] = deque()
 
     def lend(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Pixels:
-        """Return an array to fill and to send. It waits where too many are on their way."""
+        """Return an array to fill and send. Waits if too many buffers are being sent."""
         nbytes = math.prod(shape) * dtype.itemsize
         buffer = None
         with self._lock:
@@ -64,7 +64,7 @@ class Ring:
         return array
 
     def stage(self, array: Pixels) -> Pixels:
-        """Return ``array`` if it was lent, else a copy of it in a buffer."""
+        """Return ``array`` if it was lent, or else a copy of it in a buffer."""
         with self._lock:
             is_lent = _address(array) in self._lent
         if is_lent:
@@ -74,7 +74,7 @@ class Ring:
         return copy
 
     def take_back(self, array: Pixels, wait: Callable[[], object]) -> None:
-        """Take a lent array back. ``wait`` returns when its transfer is done."""
+        """Accept a lent array for its next use. ``wait`` returns when its transfer is done."""
         with self._lock:
             self._sent.append((self._lent.pop(_address(array)), wait))
 
@@ -92,8 +92,10 @@ class _Staged(Stage):
 
 
 class TorchStage(_Staged):
+    """Sends arrays to a GPU with a stream of PyTorch."""
+
     def __init__(self, torch: Any, place: Any, to_tensor: Callable[[Pixels], Any]) -> None:
-        """``to_tensor`` gives a tensor over the memory of an array."""
+        """``to_tensor`` returns a tensor that shares the memory of an array."""
         self._torch, self._place, self._to_tensor = torch, place, to_tensor
         self._stream = torch.cuda.Stream(place)
         self._ring = Ring(
@@ -106,8 +108,8 @@ class TorchStage(_Staged):
         torch = self._torch
         kind = self._to_tensor(np.empty(0, dtype)).dtype
         target = torch.empty(shape, dtype=kind, device=self._place)
-        # The allocator may give memory that earlier work on the caller's stream still uses, and
-        # take it back while the transfer is at work.
+        # The allocator may return memory that earlier work on the caller's stream still uses, and
+        # may give it away again during the transfer.
         self._stream.wait_stream(torch.cuda.current_stream(self._place))
         target.record_stream(self._stream)
         return target
@@ -127,6 +129,8 @@ class TorchStage(_Staged):
 
 
 class CuPyStage(_Staged):
+    """Sends arrays to a GPU with a stream of CuPy."""
+
     def __init__(self, cupy: Any, index: int | None) -> None:
         import numpy as np
 

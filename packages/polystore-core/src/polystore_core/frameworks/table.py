@@ -1,4 +1,4 @@
-"""Frameworks by name, and the framework of a type. None is imported to find that out."""
+"""The framework of a name, and of a type. Finding it imports no library."""
 
 from __future__ import annotations
 
@@ -16,23 +16,25 @@ if TYPE_CHECKING:
 
 __all__ = ["framework", "framework_name", "framework_names"]
 
+# Caches without a lock: two threads that look at once store equal values.
 _NUMPY = NumPy()
 _rows: dict[str, Framework] = {}
 _types: dict[type[Any], str] = {}
 _scanned: Mapping[Any, Any] | None = None
-"""What ``_rows`` and ``_types`` were found in."""
+"""The scan of plugins on which the caches depend. They are cleared after another scan."""
 
 
 def framework_names() -> list[str]:
-    """Return the names that ``framework=`` takes, installed or not."""
+    """Return the valid names for ``framework=``, installed or not."""
     return ["numpy", *names("framework")]
 
 
 def framework(name: str) -> Framework:
     """Return the framework of a name.
 
-    Raises ``InvalidOptionError`` for an unknown name, ``MissingDependencyError`` for a library
-    that is not installed.
+    Raises:
+        InvalidOptionError: The name is unknown.
+        MissingDependencyError: The library is not installed.
     """
     if name == "numpy":
         return _NUMPY
@@ -59,7 +61,7 @@ def framework_name(kind: type[Any]) -> str:
     if found is None:
         declared = set(names("framework"))
         found = "numpy"
-        for cls in kind.__mro__:  # a subclass is defined in a module of the caller's
+        for cls in kind.__mro__:  # a subclass may be defined in any other module
             package = cls.__module__.partition(".")[0].replace("jaxlib", "jax")
             if package in declared:
                 found = package

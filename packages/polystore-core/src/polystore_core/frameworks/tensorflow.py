@@ -1,4 +1,4 @@
-"""TensorFlow. Its tensors are immutable, its variables are not."""
+"""TensorFlow, whose tensors are immutable, and whose variables are not."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ _CPU = 1
 
 
 class TensorFlow(Framework):
+    """Tensors and variables of TensorFlow."""
+
     name: ClassVar[str] = "tensorflow"
     is_immutable: ClassVar[bool] = True
 
@@ -35,7 +37,7 @@ class TensorFlow(Framework):
                 "tensor.numpy().astype('S')"
             )
         if not is_extended(dtype.name) and (dtype.kind not in "biufc" or dtype.isbuiltin == 2):
-            # Quantised, or text: DLPack of such types aborts the process.
+            # DLPack of quantised types and of text aborts the process.
             raise UnsupportedDataError(
                 f"NumPy does not have {value.dtype.name}: convert the tensor, for example with "
                 "tensorflow.cast(tensor, 'float32')"
@@ -55,14 +57,14 @@ class TensorFlow(Framework):
     ) -> Value:
         tensorflow = self.module
         if device is not None:
-            # TensorFlow would take another device in silence.
+            # For an unknown device TensorFlow would silently use another one.
             device = self._place(device)
             if copy == "never" and "CPU" not in device:
                 raise CopyRequiredError(f"the tensor would move to {device}")
         on_host = device is None or "CPU" in device
         array, shares = self.given(array, copy, donate=donate and on_host)
         try:
-            if shares:  # TensorFlow tensors are immutable: shared on demand only
+            if shares:  # otherwise copied, because NumPy could change an immutable tensor
                 return tensorflow.experimental.dlpack.from_dlpack(array.__dlpack__())
             with tensorflow.device(device):
                 return tensorflow.convert_to_tensor(array)
@@ -71,7 +73,7 @@ class TensorFlow(Framework):
 
     def from_device(self, value: Value, /, *, device: str | None, copy: Copy) -> Value | None:
         on_host = device is None or "CPU" in self._place(device)
-        # TensorFlow does not wait for the stream of a GPU that fills the memory.
+        # Not from a GPU: TensorFlow does not wait for the stream that fills its memory.
         if copy == "always" or not on_host or value.__dlpack_device__()[0] != _CPU:
             return None
         return self.module.experimental.dlpack.from_dlpack(value.__dlpack__())

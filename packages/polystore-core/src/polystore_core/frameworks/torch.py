@@ -17,6 +17,8 @@ __all__ = ["Torch"]
 
 
 class Torch(Framework):
+    """Tensors of PyTorch."""
+
     name: ClassVar[str] = "torch"
 
     def to_numpy(self, value: Value, /, *, copy: Copy) -> Pixels:
@@ -107,7 +109,7 @@ class Torch(Framework):
             place = self.module.empty(0, device=device).device
         except (AssertionError, ImportError, RuntimeError) as error:
             raise self.no_such_device(device) from error
-        if place.type == "meta":  # it would drop the values
+        if place.type == "meta":  # a tensor without data
             raise self.no_such_device(device)
         return place
 
@@ -130,7 +132,8 @@ class Torch(Framework):
     def copy(self, value: Value, /, *, always: bool) -> Value:
         if type(value) is not self.module.Tensor and value.is_leaf:
             return super().copy(value, always=always)  # a Parameter keeps its class
-        # deepcopy refuses what is computed from parameters, and copies all of a view's storage.
+        # Not deepcopy: it fails for a tensor computed from parameters, and copies the whole storage
+        # of a view.
         own = value.detach().clone()
         return own.requires_grad_() if value.is_leaf and value.requires_grad else own
 

@@ -1,4 +1,4 @@
-"""What an image says of itself, in one vocabulary for every format, store and viewer."""
+"""Images and their metadata, the same for every format, backend and viewer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metadata as a JSON object, for the words that a format has no place of its own for."""
+"""Metadata of an image as a JSON document, for fields that a format does not have itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ _BITS = range(1, 65)
 
 
 def metadata_document(metadata: ImageMetadata) -> Document:
-    """Return what ``metadata`` says, without what is unknown: keys as in :class:`ImageMetadata`."""
+    """Return the known fields of ``metadata`` as a JSON document.
+
+    Its keys are those of :class:`ImageMetadata`. For example:
+
+        header = json.dumps(metadata_document(image.metadata))
+    """
     found: Document = {
         "axes": [{"name": axis.name, **_list_fields(axis)} for axis in metadata.axes]
     }
@@ -40,7 +45,7 @@ def metadata_document(metadata: ImageMetadata) -> Document:
 
 
 def _list_fields(value: Axis | Channel | Position) -> Document:
-    """Return the fields with another value than the default, but for the type of an axis."""
+    """Return the fields that differ from their default, without the type of an axis."""
     return {
         f.name: list(held) if isinstance(held := getattr(value, f.name), tuple) else held
         for f in fields(value)
@@ -54,12 +59,17 @@ _DEFAULT = {f.name: f.default for f in fields(ImageMetadata)}
 def with_document(
     metadata: ImageMetadata, document: object, shape: Sequence[int] | None = None
 ) -> ImageMetadata:
-    """Return ``metadata`` with the words of a document that it does not have itself.
+    """Add the fields of a document to ``metadata``, if it does not have them itself.
 
     A stranger may have written the document, and another program may have changed the image
-    since: a part that is malformed, or does not fit the axes, the channels or ``shape``, is left
-    out. Give the ``shape`` of the array, which ``metadata`` fits, if it is known. Without it, the
-    result may have channels or coords that the array does not have.
+    afterwards. A part that is malformed, or does not fit the axes, the channels or ``shape``, is
+    left out.
+
+    Args:
+        metadata: The metadata that is known without the document.
+        document: The value of :func:`metadata_document`, or anything else.
+        shape: The shape of the array. Without it, the result may have channels or coords that the
+            array does not have.
     """
     if not isinstance(document, Mapping):
         return metadata
@@ -106,10 +116,8 @@ def _axis(axis: Axis, entry: object, length: int | None) -> Axis:
 
 
 def _agree(coords: tuple[float, ...], axis: Axis, length: int | None) -> bool:
-    """Whether ``axis`` has as many places, with this mean step and first place if it has any.
-
-    Places that another program has changed since are right, and ``coords`` are not.
-    """
+    """Return whether ``coords`` agree with the length, the scale and the origin of ``axis``."""
+    # If another program has changed the axis after the document was written, the axis is right.
     if not coords or len(coords) != (length or len(coords)):
         return False
     step = (coords[-1] - coords[0]) / max(len(coords) - 1, 1)

@@ -1,4 +1,4 @@
-"""An image: an array, and what it says of itself."""
+"""``Image``: an array with its axes, pixel size, units and channels."""
 
 from __future__ import annotations
 
@@ -24,16 +24,23 @@ __all__ = ["Image", "array_and_words", "no_words"]
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Image:
-    """An array with its words, as ``load(…, as_="image")`` returns it and ``save`` takes it.
+    """An array with its metadata. ``load(…, as_="image")`` returns one, and ``save`` accepts it.
 
-    ``data`` is a NumPy array, another framework's, a Dask array or a lazy handle. Indexing,
-    ``sel`` and ``transpose`` keep the words right. What is computed from ``data`` is an image
-    again by ``image.with_data(result)``.
+    For example:
 
-    Raises ``InvalidOptionError`` where ``metadata`` does not fit the shape of ``data``.
+        image = Image.of(array, axes="cyx", scale=(0.5, 0.5), units="um", channels=["DAPI", "GFP"])
+        gfp = image.sel(c="GFP")
+        smooth = gfp.with_data(gaussian(gfp.data))
+
+    Indexing, ``sel`` and ``transpose`` change the metadata together with the array. For the result
+    of a computation, use ``with_data``.
+
+    Raises:
+        InvalidOptionError: ``metadata`` does not fit the shape of ``data``.
     """
 
     data: Any
+    """An array of NumPy or another framework, a Dask array or a lazy handle."""
     metadata: ImageMetadata
 
     def __post_init__(self) -> None:
@@ -53,10 +60,21 @@ class Image:
         label: bool = False,
         like: Image | ImageMetadata | None = None,
     ) -> Self:
-        """Return an array with the words of a caller: see :func:`image_metadata`.
+        """Create an image from an array and its metadata.
 
-        ``data`` may be an ``Image`` or ``DataArray`` with words of its own, which the caller's
-        replace.
+        Args:
+            data: An array. An ``Image`` or ``DataArray`` keeps its metadata where you give none.
+            axes: As for :func:`image_metadata`.
+            scale: As for :func:`image_metadata`.
+            units: As for :func:`image_metadata`.
+            channels: As for :func:`image_metadata`.
+            name: As for :func:`image_metadata`.
+            label: As for :func:`image_metadata`.
+            like: An image, or the metadata of one, for everything that you do not give.
+
+        Raises:
+            InvalidOptionError: The metadata is not valid, or does not fit the array.
+            UnsupportedDataError: ``data`` is not an array, or cannot be an image.
         """
         array, words = array_and_words(data)
         if like is not None and words is not None:
@@ -85,19 +103,22 @@ class Image:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes, in pixels."""
         return tuple(self.data.shape)
 
     @property
     def dtype(self) -> Any:
+        """The element type of the array."""
         return self.data.dtype
 
     @property
     def ndim(self) -> int:
+        """The number of axes."""
         return len(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the array in memory, also where it is lazy."""
+        """The bytes that the array takes in memory, also if it is lazy now."""
         return math.prod(self.shape) * int(self.dtype.itemsize)
 
     def __len__(self) -> int:
@@ -115,7 +136,7 @@ class Image:
             return array.astype(dtype)
         return array.copy() if copy and array is self.data else array
 
-    # ── its words ────────────────────────────────────────────────────────────────────────
+    # ── metadata ─────────────────────────────────────────────────────────────────────────
 
     @property
     def axes(self) -> tuple[str, ...]:
@@ -124,16 +145,17 @@ class Image:
 
     @property
     def scale(self) -> tuple[float | None, ...]:
-        """The extent of a pixel along each axis, in its unit; ``None`` is unknown."""
+        """The size of a pixel along each axis, in the unit of the axis, or ``None``."""
         return self.metadata.scale
 
     @property
     def units(self) -> tuple[str | None, ...]:
-        """The unit of each axis: UDUNITS-2 names; ``None`` is unknown."""
+        """The unit of each axis, such as "micrometer", or ``None``."""
         return self.metadata.units
 
     @property
     def channels(self) -> tuple[Channel, ...]:
+        """The channels, in the order of axis c. Empty if nothing is known about them."""
         return self.metadata.channels
 
     @property
@@ -143,11 +165,13 @@ class Image:
     # ── derived ──────────────────────────────────────────────────────────────────────────
 
     def with_data(self, data: Value) -> Image:
-        """Return an image of ``data``, an array of the same shape, with the words of this one.
+        """Return an image with the same metadata and other data of the same shape.
 
-        Another element type has other intensities, so limits, data_range and bits are left out.
+        If the dtype is different, the limits, data_range and bits are left out, because the
+        intensities are different, too.
 
-        Raises ``InvalidOptionError`` for another shape.
+        Raises:
+            InvalidOptionError: The data has another shape.
         """
         _check_array(data)
         shape = tuple(data.shape)
@@ -165,15 +189,20 @@ class Image:
         return Image(data, metadata)
 
     def __getitem__(self, region: Region) -> Image:
-        """Return a part, by integers, slices and ``...``; a lazy handle reads it."""
+        """Return a part, selected by integers, slices and ``...``. A lazy handle reads it."""
         metadata = self.metadata.select(region, self.shape)
         return Image(self.data[region], metadata)
 
     def sel(self, **regions: RegionItem | str) -> Image:
-        """Return a part by the names of axes: ``image.sel(c="GFP", z=slice(2, 5))``.
+        """Return a part, selected by the names of axes.
 
-        ``c`` may be the name of a channel. Raises ``InvalidOptionError`` for an unknown axis or
-        channel, and for a name that several channels have.
+        For example:
+
+            image.sel(c="GFP", z=slice(2, 5))
+
+        Raises:
+            InvalidOptionError: The image has no such axis or channel, or several channels have this
+                name.
         """
         found: list[Any] = [slice(None)] * self.ndim
         for name, item in regions.items():
@@ -195,7 +224,7 @@ class Image:
     def transpose(self, order: Sequence[str] | str) -> Image:
         """Return the image with its axes in another order, such as "cyx".
 
-        Nothing is copied: an array gives a view, and lazy data stays lazy.
+        The result is a view, and lazy data stays lazy.
         """
         metadata = self.metadata.transpose(order)
         numbers = [self.axes.index(name) for name in metadata.names]
@@ -225,13 +254,23 @@ class Image:
 
 
 def array_and_words(value: Value, order: str = "") -> tuple[Value, ImageMetadata | None]:
-    """Return the array in ``value`` and what it says of itself: of an Image or a DataArray.
+    """Split a value into its array and its metadata.
 
-    Any other value is returned as it is, with ``None``. Code that writes images calls this first,
-    and passes the words to :func:`image_metadata` as ``like``. A place whose axes have an
-    ``order``, such as "tczyxs", gets them in it. An image with other axes keeps its own order.
+    Use it if you write images:
 
-    Raises ``InvalidOptionError`` for a DataArray with coords that no image has.
+        array, words = array_and_words(value, order="tczyxs")
+        metadata = image_metadata(array.shape, array.dtype, like=words, axes=axes)
+
+    Args:
+        value: Any value.
+        order: The order of axes that your format needs. An image is transposed to it, unless it has
+            other axes.
+
+    Returns:
+        The array and the metadata of an ``Image`` or ``DataArray``. Any other value with ``None``.
+
+    Raises:
+        InvalidOptionError: A DataArray has coords that an image cannot have.
     """
     if type(value) is np.ndarray:
         return value, None
@@ -248,7 +287,7 @@ def array_and_words(value: Value, order: str = "") -> tuple[Value, ImageMetadata
 
 
 def no_words(format_name: str = "") -> UnsupportedDataError:
-    """Return the error for an array that says nothing of its axes."""
+    """Return the error for an array that does not name its axes."""
     reason = (
         "it does not name its axes: load it without as_=, and name them with "
         "Image.of(array, axes=…)"
@@ -265,5 +304,5 @@ def _check_array(data: Value) -> None:
 
 
 def _dtype_name(dtype: Any) -> str:
-    """Return NumPy's name for the element type of an array of any framework."""
+    """Return NumPy's name for the dtype of an array of any framework."""
     return getattr(dtype, "name", None) or str(dtype).rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""The values in which an image says what it is. Unknown is ``None``, and never a guess."""
+"""The metadata of images: axes, channels and positions. ``None`` always means unknown."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ AXIS_TYPES = {
     "x": "space",
     "s": "sample",
 }
-"""The type of each axis of images, in the order that arrays have them."""
+"""The type of each axis of images, in the order of axes in an array."""
 
 ImageKind: TypeAlias = Literal["intensity", "labels"]
 
 
 def _show_known(words: Axis | Channel | Position | ImageMetadata) -> str:
-    """Show the words that are known, as the call that makes them again."""
+    """Return the call that creates the value again, with its known fields only."""
     shown = [(f.name, f.default, getattr(words, f.name)) for f in fields(words) if f.repr]
     known = [f"{name}={value!r}" for name, unknown, value in shown if value != unknown]
     return f"{type(words).__name__}({', '.join(known)})"
@@ -43,23 +43,23 @@ class Axis:
     """One dimension of an array."""
 
     name: str
-    """"t", "c", "z", "y", "x", "s" (the samples of RGB), or another in files of others."""
+    """"t", "c", "z", "y", "x" or "s" (the samples of RGB). Files of others may have more."""
     type: str | None = None
-    """"time", "channel", "space", "sample", or another; ``None`` is unknown."""
+    """"time", "channel", "space", "sample" or another. ``None`` is unknown."""
     unit: str | None = None
     """UDUNITS-2 name, such as "micrometer"."""
     scale: float | None = None
-    """Distance between two elements, in ``unit``; ``None`` is unknown."""
+    """Distance between two elements, in ``unit``. ``None`` is unknown."""
     origin: float | None = None
-    """Position of the centre of element 0, in ``unit``; ``None`` is unknown, and shown as 0."""
+    """Position of the centre of element 0, in ``unit``. ``None`` is unknown, and viewers use 0."""
     coords: tuple[float, ...] | None = None
-    """Position of each element, in ``unit``, where they are irregular."""
+    """Position of each element, in ``unit``, if the distances are not equal."""
 
     __repr__ = _show_known
 
     @property
     def is_known(self) -> bool:
-        """Whether it says more than its name."""
+        """Whether its unit, scale, origin or coords are known."""
         return (self.unit, self.scale, self.origin, self.coords) != (None,) * 4
 
     def _pick(self, chosen: range, descends: bool) -> Axis:
@@ -69,7 +69,7 @@ class Axis:
             coords = coords[::-1]
         scale = None if self.scale is None else self.scale * chosen.step
         origin = self.origin
-        # A turned axis has its first element where the last one was, and no size below 0.
+        # A scale is never negative, so a reversed axis cannot say where its first element is.
         if descends or not chosen:
             origin = None
         elif origin is not None and chosen.start:
@@ -79,19 +79,25 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Channel:
-    """One channel, and how viewers show it."""
+    """One channel, and how viewers show it.
+
+    For example:
+
+        Channel(name="DAPI", color="0000FF", limits=(100, 4000), emission_nm=461)
+    """
 
     name: str = ""
     color: str | None = None
     """RRGGBB in hexadecimal."""
     limits: tuple[float, float] | None = None
-    """The intensities shown as black and in full colour."""
+    """The display range: the intensities shown as black and in full colour."""
     data_range: tuple[float, float] | None = None
-    """The least and the greatest intensity that can occur."""
+    """The lowest and the highest intensity that can occur."""
     visible: bool = True
-    """Whether it is shown at first."""
+    """Whether a viewer shows it at first."""
     gamma: float = 1.0
     inverted: bool = False
+    """Whether a viewer shows high intensities dark."""
     excitation_nm: float | None = None
     """Wavelength in nanometres."""
     emission_nm: float | None = None
@@ -103,17 +109,21 @@ class Channel:
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class Position:
-    """The place of the field of view: on the stage, and in a plate."""
+    """The position of the field of view on the stage and in a plate."""
 
     name: str = ""
     x: float | None = None
+    """Position on the stage, in ``unit``, like ``y`` and ``z``."""
     y: float | None = None
     z: float | None = None
     unit: str | None = None
     """UDUNITS-2 name of the unit of ``x``, ``y`` and ``z``."""
     row: str | None = None
+    """The row of the well, such as "B"."""
     column: str | None = None
+    """The column of the well, such as "03"."""
     field: str | None = None
+    """The field in the well."""
 
     __repr__ = _show_known
 
@@ -124,24 +134,27 @@ _NOWHERE = Position()
 
 @dataclass(frozen=True, slots=True, kw_only=True, repr=False)
 class ImageMetadata:
-    """What an image says of itself. :func:`image_metadata` makes one from a caller's words.
+    """The metadata of an image. :func:`image_metadata` creates it from your arguments.
 
-    ``sliced``, ``moved`` and ``level`` keep it in step with the array.
+    ``select``, ``transpose`` and ``level`` return the metadata of a changed array.
     """
 
     axes: tuple[Axis, ...]
+    """One axis for each dimension of the array."""
     channels: tuple[Channel, ...] = ()
-    """None, or as many as axis c is long; one where the image has no axis c."""
+    """As many as axis c is long, or one if there is no axis c. Empty if they are unknown."""
     name: str = ""
     kind: ImageKind = "intensity"
+    """"intensity", or "labels" for a label image."""
     bits: int | None = None
-    """Significant bits of each number, such as 12 of a 12-bit camera."""
+    """Significant bits of each number, for example 12 for a 12-bit camera."""
     position: Position | None = None
     acquired: datetime | None = None
+    """The time of the acquisition."""
     guessed: frozenset[str] = field(default=frozenset(), compare=False)
-    """Which words were not in the file: "axes", "scale", "limits"."""
+    """The fields that were not in the file: "axes", "scale", "limits"."""
     source: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
-    """The words as the file has them, by "ome-xml", "imagej" or "ngff"."""
+    """The metadata as text of the file, by "ome-xml", "imagej" or "ngff"."""
 
     __repr__ = _show_known
 
@@ -171,10 +184,10 @@ class ImageMetadata:
     # ── derived ──────────────────────────────────────────────────────────────────────────
 
     def select(self, region: Region, shape: Sequence[int]) -> ImageMetadata:
-        """Return the words of ``array[region]``, for an array of ``shape``.
+        """Return the metadata of ``array[region]``, for an array of ``shape``.
 
-        An integer takes the axis away; one of axis c leaves its channel. An axis that is turned
-        round (a negative step) keeps its scale and loses its origin.
+        An integer removes its axis. An integer for axis c keeps the channel. A negative step keeps
+        the scale of the axis, but not its origin.
         """
         self.check(shape)
         found = select(region, tuple(shape))
@@ -190,7 +203,7 @@ class ImageMetadata:
         return replace(self, axes=tuple(axes), channels=channels)
 
     def transpose(self, order: Sequence[int] | Sequence[str] | str) -> ImageMetadata:
-        """Return the words of ``array.transpose(order)``; axes are names or numbers."""
+        """Return the metadata of ``array.transpose(order)``. Axes are names or numbers."""
         names = self.names
         chosen = [
             names[a] if isinstance(a, int) and a in range(len(names)) else a for a in order
@@ -200,10 +213,10 @@ class ImageMetadata:
         return replace(self, axes=tuple(self.axes[names.index(str(a))] for a in chosen))
 
     def level(self, factors: Sequence[float]) -> ImageMetadata:
-        """Return the words of a level of a pyramid.
+        """Return the metadata of a smaller level of a pyramid.
 
-        One of its pixels spans ``factors`` pixels of this image, along each axis, and has its
-        centre in the middle of these.
+        Along each axis one of its pixels covers ``factors`` pixels of this image. The centre of the
+        pixel is in the middle of these.
         """
         axes = [
             axis
@@ -223,7 +236,7 @@ class ImageMetadata:
     # ── checks ───────────────────────────────────────────────────────────────────────────
 
     def check(self, shape: Sequence[int]) -> None:
-        """Raise ``InvalidOptionError`` where these cannot be the words of an array of ``shape``."""
+        """Raise ``InvalidOptionError`` if this cannot be the metadata of an array of ``shape``."""
         names, shape = self.names, tuple(shape)
         if len(names) != len(shape):
             expected = f"{len(shape)} axes for shape {shape}"
@@ -236,10 +249,10 @@ class ImageMetadata:
         if self.channels and len(self.channels) != count:
             raise channel_count_error(self.channels, len(self.channels), count, "c" in names)
 
-    # ── what it says ─────────────────────────────────────────────────────────────────────
+    # ── known fields ─────────────────────────────────────────────────────────────────────
 
     def words(self) -> frozenset[str]:
-        """Return which words it has besides axes: "scale", "name", "channels.color", …"""
+        """Return the names of the known fields, without axes: "scale", "channels.color", …"""
         found = {
             name
             for axis in self.axes
@@ -256,7 +269,7 @@ class ImageMetadata:
         return frozenset(found)
 
     def without(self, words: frozenset[str] | set[str]) -> ImageMetadata:
-        """Return the same without ``words``, which :meth:`words` names."""
+        """Return the same metadata without some fields, named as in :meth:`words`."""
         of_axes: dict[str, Any] = {
             name: None for name in ("unit", "scale", "origin", "coords") if name in words
         }
@@ -281,7 +294,7 @@ _OF_IMAGE = tuple(
 def channel_count_error(
     channels: object, found: int, count: int, has_axis: bool
 ) -> InvalidOptionError:
-    """Return the error for channels that are more or fewer than the image has."""
+    """Return the error for too many or too few channels."""
     entries = f"{found} {'entry' if found == 1 else 'entries'}"
     why = f"axis c has length {count}" if has_axis else "the image has no axis c"
     fault = f"channels has {entries}, but {why}" if found >= 0 else ""

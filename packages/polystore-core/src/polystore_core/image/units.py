@@ -1,4 +1,4 @@
-"""Units of axes: UDUNITS-2 names, and the abbreviations that people write."""
+"""Units of axes: UDUNITS-2 names, and common abbreviations for them."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ SPACE_UNITS = (
     "parsec",
     "yard",
 )
-"""UDUNITS-2 names of lengths: those that OME-NGFF lists."""
+"""UDUNITS-2 names of lengths, as in the list of OME-NGFF."""
 TIME_UNITS = (*(f"{prefix}second" for prefix in _PREFIXES), "day", "hour", "minute")
-"""UDUNITS-2 names of durations, likewise."""
+"""UDUNITS-2 names of durations, as in the list of OME-NGFF."""
 _ABBREVIATIONS = {
     "pm": "picometer",
     "nm": "nanometer",
@@ -59,15 +59,20 @@ _KNOWN = {"space": SPACE_UNITS, "time": TIME_UNITS}
 
 
 def spell_out(unit: str, kind: str | None) -> str:
-    """Return the UDUNITS-2 name of an abbreviated unit, and any other unit as it is."""
+    """Return the UDUNITS-2 name of an abbreviated unit. Other units are returned as they are.
+
+    For example:
+
+        spell_out("um", "space")  # "micrometer"
+    """
     name = _ABBREVIATIONS.get(unit, unit)
     return name if name in _KNOWN.get(kind or "", ()) else unit
 
 
 def unit_name(unit: Value, axis: str, kind: str | None) -> str:
-    """Return the UDUNITS-2 name of a unit of an axis of type ``kind``.
+    """Return the UDUNITS-2 name of a unit. Raises ``InvalidOptionError`` if it is not valid.
 
-    An axis that is neither space nor time has any unit. Raises ``InvalidOptionError``.
+    ``kind`` is the type of the axis. If it is not "space" or "time", any unit is valid.
     """
     known = _KNOWN.get(kind or "")
     example = "second" if kind == "time" else "micrometer"

@@ -1,4 +1,4 @@
-"""From the words of a caller to metadata: checked, and completed by those of an image."""
+"""``image_metadata``: creates and checks metadata from the arguments of a caller."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _COLORS = {
 }
 _PALETTE = ("magenta", "green", "cyan", "yellow", "red", "blue")
 _OF_NGFF = {"label": "name", "active": "visible"}
-"""The names that NGFF has for words of a channel."""
+"""The names of NGFF for fields of a channel."""
 
 
 def image_metadata(
@@ -59,31 +59,41 @@ def image_metadata(
     like: ImageMetadata | None = None,
     any_axes: bool = False,
 ) -> ImageMetadata:
-    """Check what is said of an array of ``shape`` and ``dtype``.
+    """Create the metadata of an array, and check it.
 
-    ``axes`` are some of t, c, z, y, x, s in this order and any case: y and x are there, and s
-    (3 or 4 samples of RGB or RGBA, unsigned integers or floats) is the last. By default two axes
-    are yx, three zyx, four czyx and five tczyx. Three are cyx where as many channels are given
-    as the first axis is long, and yxs for uint8 with a last axis of 3 or 4.
+    For example:
 
-    ``scale`` is the extent of a pixel along each axis, or names axes; ``None``, and 1 without a
-    unit, are unknown. ``units`` is one unit for z, y and x, or names axes; common abbreviations
-    such as "um" are written out. ``channels`` are names, or mappings with some of the words of
-    :class:`Channel`: name, color (RRGGBB or a common name), limits, data_range, visible, and
-    the others. The keys label, active and window (min, max, start, end) of NGFF are read too.
+        image_metadata((2, 512, 512), "uint16", axes="cyx", scale={"y": 0.5, "x": 0.5}, units="um")
 
-    ``like`` has the words that the caller does not give. With ``any_axes`` the axes are any
-    number of different names, in any order.
+    Args:
+        shape: Shape of the array.
+        dtype: Element type of the array.
+        axes: Some of t, c, z, y, x and s, in this order and in any case. y and x are required. s is
+            the last: 3 or 4 samples of RGB or RGBA, as unsigned integers or floats. By default two
+            axes are yx, three zyx, four czyx and five tczyx. Three are cyx if there are as many
+            channels as the first axis is long, and yxs for uint8 with a last axis of 3 or 4.
+        scale: The size of a pixel along each axis, or a mapping from axes to sizes. ``None``, and 1
+            without a unit, mean unknown.
+        units: One unit for z, y and x, or a mapping from axes to units. Common abbreviations such
+            as "um" are spelled out.
+        channels: Names, or mappings with some fields of :class:`Channel`. ``color`` is RRGGBB or a
+            common name. The keys label, active and window (min, max, start, end) of NGFF work, too.
+        name: Name of the image.
+        label: Whether it is a label image.
+        like: Metadata for everything that you do not give.
+        any_axes: Whether axes can have any different names, in any order and number.
 
     Raises:
-        UnsupportedDataError: fewer than 2 or more than 5 axes besides s, or a label image
-            (``label``) of anything but integers.
-        InvalidOptionError: anything else that is not as above.
+        UnsupportedDataError: There are fewer than 2 or more than 5 axes, not counting s, or a label
+            image does not have integers.
+        InvalidOptionError: Another argument is not valid.
     """
     shape, dtype = tuple(shape), np.dtype(dtype)
     is_bare = axes is None and scale is None and units is None and channels is None
     if is_bare and like is None and not (name or any_axes):
-        return _bare(shape, dtype, label)  # a plate has thousands of equal ones
+        return _bare(
+            shape, dtype, label
+        )  # cached, because a plate has thousands of equal images
     names = _axis_names(shape, dtype, axes, channels, like, any_axes)
     if label and dtype.kind not in "ui":
         raise UnsupportedDataError(f"a label image needs integers, got {dtype}")
@@ -107,7 +117,7 @@ def image_metadata(
     if channels is None and of_channels and len(of_channels) != _count(shape, names):
         if axes is None:
             base.check(shape)  # raises
-        of_channels = None  # other axes, so other channels
+        of_channels = None  # the axes were replaced, so the old channels do not fit
     found = replace(
         base,
         axes=tuple(
@@ -127,7 +137,7 @@ def image_metadata(
 
 @lru_cache(maxsize=256)
 def _bare(shape: tuple[int, ...], dtype: np.dtype[Value], label: bool) -> ImageMetadata:
-    """Return the words of an array of which nothing is said."""
+    """Return the metadata of an array for which the caller gives none."""
     names = _axis_names(shape, dtype, None, None, None, False)
     return image_metadata(shape, dtype, axes=names, label=label)
 
@@ -153,7 +163,7 @@ def _axis(
 
 
 def _check_axis(axis: Axis) -> Axis:
-    """Return an axis that a caller may have made, with its numbers as floats."""
+    """Return an axis of a caller with its numbers as floats."""
     scale, origin = _positive(axis.scale), _number(axis.origin)
     places = [_number(place) for place in axis.coords or ()]
     coords = tuple(place for place in places if place is not None)
@@ -192,7 +202,7 @@ def _axis_names(
             raise InvalidOptionError("axes", axes, expected)
         return names
     others = [str(name) for name in names if name not in AXIS_TYPES]
-    if axes is names and others:  # of the value itself, a DataArray
+    if axes is names and others:  # these are axes of the value itself, a DataArray
         fault = (
             f"images have no axis {', '.join(others)}, only t, c, z, y, x and s: select one "
             f"element of it first, such as array.sel({others[0]}=…), and save one image for each"
@@ -244,7 +254,7 @@ def _count(shape: tuple[int, ...], names: tuple[str, ...]) -> int:
 
 
 def _check_scale(scale: Value, names: tuple[str, ...]) -> dict[str, float | None]:
-    """Return the sizes that are given: for some of the axes, or for all."""
+    """Return the size of a pixel for each axis that has one."""
     if isinstance(scale, Mapping):
         _check_known("scale", scale, names)
         given = dict(scale)
@@ -264,9 +274,14 @@ def _check_scale(scale: Value, names: tuple[str, ...]) -> dict[str, float | None
 
 
 def by_axis(scale: Value, names: Sequence[str]) -> Value:
-    """Return sizes with the names of their axes, for an image that will be transposed.
+    """Return a list of sizes as a mapping, so that it stays right if the image is transposed.
 
-    Anything but a size for each of the axes ``names``, or for all but s, is returned as it is.
+    For example:
+
+        by_axis((2, 0.5, 0.5), "zyx")  # {"z": 2, "y": 0.5, "x": 0.5}
+
+    Other values are returned as they are: mappings, and lists that do not have a size for each of
+    the axes ``names`` or for each of them without s.
     """
     planes = [name for name in names if name != "s"]
     if not isinstance(scale, Sequence | np.ndarray) or isinstance(scale, str):
@@ -310,10 +325,10 @@ def _check_units(units: Value, names: tuple[str, ...]) -> dict[str, str]:
 
 
 def channel_colors(channels: Sequence[Channel]) -> list[str]:
-    """Return the colour of each channel, RRGGBB: its own, or one that viewers usually choose.
+    """Return the colour of each channel as RRGGBB: its own, or a usual one.
 
-    One channel is white. Several go through magenta, green, cyan, yellow, red and blue, so that a
-    channel keeps its colour when more come.
+    A single channel is white. Several are magenta, green, cyan, yellow, red and blue, so that a
+    channel keeps its colour if more channels are added.
     """
     usual = ("white",) if len(channels) == 1 else _PALETTE
     return [
@@ -405,7 +420,7 @@ def _pair(value: Value, word: str) -> tuple[float, float] | None:
 
 
 def _of_window(window: Value, dtype: np.dtype[Value]) -> dict[str, tuple[float, float]]:
-    """Return the words of a window of NGFF: limits, data_range, or both."""
+    """Return the fields of a window of NGFF: limits, data_range, or both."""
     if window is None:
         return {}
     keys = ("min", "max", "start", "end")

@@ -1,4 +1,4 @@
-"""``xarray.DataArray``, both ways, without importing xarray before it is asked for."""
+"""Conversions from and to ``xarray.DataArray``. xarray is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -20,27 +20,28 @@ if TYPE_CHECKING:
 __all__ = ["is_dataarray", "of_dataarray", "to_xarray"]
 
 _KEY = re.compile("-[0-9a-f]{32}$")
-"""How the name of an array of Dask ends."""
+"""The end of the name of a Dask array."""
 _CLOSE = 1e-6
-"""How far a coordinate may be from its place, in steps."""
+"""The largest distance of a coordinate from its regular position, in steps."""
 _LONG = {"channel": "c", "time": "t"}
-"""Dims that mean axes of images."""
+"""Dims with another name than the axis of an image."""
 
 
 def is_dataarray(value: object) -> bool:
-    """Whether ``value`` is an ``xarray.DataArray``."""
+    """Return whether ``value`` is an ``xarray.DataArray``."""
     return is_instance(value, "xarray", "DataArray")
 
 
 def of_dataarray(value: Value) -> ImageMetadata:
-    """Return the words of a DataArray: its dims, regular coords, units, channels and name.
+    """Return the metadata of a DataArray: its dims, coords, units, channels and name.
 
-    ``attrs`` of the whole array, and coords of no dim, are none of them. A scalar coord "c" or
-    "channel" is the name of the only channel. Where all dims are axes of images, "time" is t,
-    "channel" is c, and case does not matter.
+    Its ``attrs``, and coords that are not of a dim, are ignored. A scalar coord "c" or "channel" is
+    the name of the only channel. If all dims are axes of images, "time" is t, "channel" is c, and
+    case does not matter.
 
-    Raises ``InvalidOptionError`` for coords of y or x that are irregular or descend, of c that
-    are neither names nor integers, and of other dims that are not numbers.
+    Raises:
+        InvalidOptionError: Coords of y or x do not ascend in equal steps, coords of c are neither
+            names nor integers, or coords of another dim are not numbers.
     """
     names = [str(dim) for dim in value.dims]
     short = [_LONG.get(name.lower(), name.lower()) for name in names]
@@ -61,10 +62,8 @@ def of_dataarray(value: Value) -> ImageMetadata:
 
 
 def _name(value: Value) -> str:
-    """Return the name of a DataArray, or "" for the key of a graph of Dask.
-
-    xarray calls an array after its Dask array, and parts and results of it keep that name.
-    """
+    """Return the name of a DataArray, or "" if it is only a key of a Dask graph."""
+    # xarray takes the name of the Dask array, and parts and results keep it.
     name = "" if value.name is None else str(value.name)
     return "" if _KEY.search(name) else name
 
@@ -72,9 +71,9 @@ def _name(value: Value) -> str:
 def _channels(values: Value) -> tuple[Channel, ...]:
     if values.dtype.kind in "OUT" and all(isinstance(name, str) for name in values.tolist()):
         return tuple(Channel(name=name) for name in values.tolist())
-    if np.array_equal(values, np.arange(len(values))):  # the numbers of channels say nothing
+    if np.array_equal(values, np.arange(len(values))):  # indices are not names
         return ()
-    if values.dtype.kind in "iu":  # files that call their channels 1 and 2
+    if values.dtype.kind in "iu":  # in some files the names of channels are 1 and 2
         return tuple(Channel(name=str(number)) for number in values.tolist())
     raise InvalidOptionError("coords", values.tolist(), "names of channels for axis c")
 
@@ -86,7 +85,7 @@ def _axis(name: str, coord: Value) -> Axis:
     unit = coord.attrs.get("units")
     unit = None if unit in (None, "", "pixel") else unit_name(unit, name, kind)
     values = np.asarray(coord.values)
-    if values.dtype.kind == "m":  # timedelta64: its unit is part of the type
+    if values.dtype.kind == "m":  # timedelta64, whose unit is part of the type
         values, unit = values / np.timedelta64(1, "s"), "second"
     if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
         expected = f"finite numbers for axis {name}"
@@ -96,12 +95,15 @@ def _axis(name: str, coord: Value) -> Axis:
         )
         fault = "" if kind else lost
         raise InvalidOptionError("coords", values.tolist(), expected, fault)
-    origin = float(str(values[0])) if len(values) else None  # 0.1 in 32 bits is meant as 0.1
+    # By its text, because 0.1 in 32 bits stands for 0.1 and not for 0.10000000149.
+    origin = float(str(values[0])) if len(values) else None
     if origin is None or len(values) == 1:
         return Axis(name, kind, unit, None, origin)
     step = _step(values, origin)
     if step is not None:
-        if unit is None and step == 1 and origin == 0:  # the numbers of pixels say nothing
+        if (
+            unit is None and step == 1 and origin == 0
+        ):  # the indices of pixels are not positions
             return Axis(name, kind)
         return Axis(name, kind, unit, step, origin)
     if name in "yx":
@@ -111,9 +113,9 @@ def _axis(name: str, coord: Value) -> Axis:
 
 
 def _step(values: Value, origin: float) -> float | None:
-    """Return the step from ``origin`` that makes ``values``, if they ascend regularly.
+    """Return the step from ``origin`` with which ``values`` ascend, or ``None``.
 
-    Of several, the one that makes them most exactly, and of these the shortest.
+    Of several steps it is the most exact one, and of these the one with the fewest digits.
     """
     mean = (float(values[-1]) - origin) / (len(values) - 1)
     if not mean > 0:
@@ -132,12 +134,13 @@ def _step(values: Value, origin: float) -> float | None:
 
 
 def to_xarray(image: Image) -> Value:
-    """Return the image as a DataArray; lazily, through Dask, where its data is a lazy handle.
+    """Return an image as a DataArray. A lazy handle becomes a Dask array.
 
-    Coords are the centres of pixels, ``origin + k * scale``, for axes with a scale, with
-    ``units`` among their attrs, and the names of channels for c.
+    The coords of an axis with a scale are the centres of its pixels, ``origin + k * scale``, with
+    ``units`` in their attrs. The coords of c are the names of the channels.
 
-    Raises ``MissingDependencyError`` where xarray, or Dask for a lazy handle, is not installed.
+    Raises:
+        MissingDependencyError: xarray is not installed, or Dask for a lazy handle.
     """
     xarray = _module("xarray")
     coords: dict[str, Any] = {}
@@ -154,7 +157,7 @@ def to_xarray(image: Image) -> Value:
         chunks = data.chunks or "auto"
         data = _module("dask.array").from_array(data, chunks=chunks, asarray=False)
     array = xarray.DataArray(data, coords, image.axes)
-    array.name = image.name or None  # else that of a Dask array
+    array.name = image.name or None  # otherwise xarray uses the name of the Dask array
     return array
 
 

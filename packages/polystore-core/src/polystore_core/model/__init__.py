@@ -1,1 +1,1 @@
-"""Values that say what data mean: arrays, images, names, regions."""
+"""Arrays of any framework, conversions, comparisons, and the names of files."""

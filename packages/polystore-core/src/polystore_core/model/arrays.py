@@ -1,8 +1,8 @@
-"""Arrays of any framework, without importing a framework that the caller has not asked for.
+"""Arrays of any framework. A framework is imported only if the caller uses it.
 
-A value is an array if it speaks ``__dlpack__`` or ``__array_interface__``. Backends call
-:func:`to_numpy` once, at their boundary, and :func:`to_framework` hands a loaded array to another
-framework. What is in host memory passes through NumPy.
+A value is an array if it has ``__dlpack__`` or ``__array_interface__``. Backends call
+:func:`to_numpy` once for a value to save. :func:`to_framework` converts a loaded array. Arrays in
+host memory are converted through NumPy.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ __all__ = ["copy_array", "framework_of", "is_array", "to_framework", "to_numpy"]
 
 
 def is_array(value: object) -> bool:
-    """Return whether ``value`` is an array of NumPy or of a framework.
+    """Return whether ``value`` is an array of NumPy or of another framework.
 
-    It speaks ``__dlpack__`` or ``__array_interface__``, or its framework says so, as TensorFlow
-    says of its variables.
+    It is one if it has ``__dlpack__`` or ``__array_interface__``, or if its framework says so, as
+    for variables of TensorFlow.
     """
-    if isinstance(value, type):
+    if isinstance(value, type):  # np.float32, for example, has both attributes as a class
         return False
     if hasattr(value, "__dlpack__") or hasattr(value, "__array_interface__"):
         return True
@@ -58,32 +58,39 @@ def _row_of(value: object) -> Framework | None:
 
 
 def framework_of(value: object) -> str | None:
-    """Return the framework that ``value`` is an array of, "numpy" included, or ``None``."""
+    """Return the name of the framework of an array, such as "numpy". ``None`` if it is no array."""
     if type(value) is np.ndarray:
         return "numpy"
     return framework_name(type(value)) if is_array(value) else None
 
 
 def to_numpy(value: Value, *, copy: Copy = "auto", extended: bool = False) -> Pixels:
-    """Return ``value`` as a NumPy array of the same shape and element type.
+    """Return an array of any framework as a NumPy array of the same shape and dtype.
 
-    ``copy="auto"`` shares memory where that is possible (the result may be read-only),
-    ``"always"`` gives memory of its own, ``"never"`` raises ``CopyRequiredError`` instead of
-    copying, as for a tensor on a GPU.
+    For example, in ``save`` of a format:
 
-    ``extended=True`` also gives bfloat16 and float8, as element types of ml_dtypes. Pass it only
-    where they are stored under their names: NumPy calls them "<V2" and "|V1".
+        array = to_numpy(value)
+        file.write(array.tobytes())
 
-    Raises ``UnsupportedDataError`` for anything but arrays, for arrays that carry more than
-    their numbers (a mask, a unit), and for element types that NumPy lacks (bfloat16) or that
-    only pickle could store (object).
+    Args:
+        value: An array, a Dask array or a lazy handle.
+        copy: "auto" shares memory if possible, so the result may be read-only. "always" copies.
+            "never" raises instead of copying, for example a tensor on a GPU.
+        extended: Whether to accept bfloat16 and float8, as dtypes of ml_dtypes. Pass it only if you
+            store the names of dtypes: NumPy calls these two "<V2" and "|V1".
+
+    Raises:
+        UnsupportedDataError: It is not an array, it has more than numbers (a mask or a unit), or
+            NumPy does not have its dtype.
+        UnsupportedMetadataError: It is an image with metadata.
+        CopyRequiredError: It needs a copy, and ``copy="never"``.
     """
     check_copy(copy)
     if type(value) is np.ndarray:
         array = value
     elif isinstance(value, np.ndarray):
         _refuse_more_than_numbers(value)
-        array = value.view(np.ndarray)  # memmap, matrix, recarray: behaviour, and the same data
+        array = value.view(np.ndarray)  # memmap, matrix and recarray differ in behaviour only
     elif not is_array(value):
         array = _without_protocol(value, copy)
     else:
@@ -93,7 +100,7 @@ def to_numpy(value: Value, *, copy: Copy = "auto", extended: bool = False) -> Pi
 
 
 def _without_protocol(value: Value, copy: Copy) -> Pixels:
-    """Read an image, a DataArray, a Dask array or a lazy handle whole."""
+    """Return a DataArray, a Dask array or a lazy handle as an array in memory."""
     from ..image import Image, is_dataarray, of_dataarray
 
     if isinstance(value, Image):
@@ -122,11 +129,9 @@ def _metadata_error(words: ImageMetadata, plain: str) -> UnsupportedMetadataErro
 
 
 def _refuse_more_than_numbers(value: Value) -> None:
-    """Refuse an array that carries something without which its numbers mean something else.
-
-    Subclasses of ``ndarray`` keep it in attributes of their own (astropy, unyt). Other objects
-    replace NumPy's arithmetic, and hand on the ``__dlpack__`` of an array inside them (pint).
-    """
+    """Raise for an array whose numbers mean something else without a mask or a unit."""
+    # Subclasses of ndarray have it in their own attributes (astropy, unyt). Other objects replace
+    # the arithmetic of NumPy, and return the __dlpack__ of an array inside them (pint).
     if is_instance(value, "numpy.ma", "MaskedArray"):
         raise UnsupportedDataError(
             "a masked array would lose its mask: save value.filled(…), or data and mask separately"
@@ -166,7 +171,7 @@ def _foreign_to_numpy(value: Value, copy: Copy) -> Pixels:
 
 
 def _is_shared(array: Pixels, value: Value) -> bool:
-    """Return whether ``array`` is over the memory of ``value``: a scalar or picture has none."""
+    """Return whether ``array`` has the memory of ``value``. Scalars and pictures have none."""
     data = value.__array_interface__.get("data")
     address = array.__array_interface__["data"][0]
     return not isinstance(value, np.generic) and isinstance(data, tuple) and data[0] == address
@@ -182,27 +187,38 @@ def to_framework(
     casting: Casting = "exact",
     donate: bool = False,
 ) -> Value:
-    """Return the array ``value`` as an array of ``framework``, on ``device``.
+    """Return an array of any framework as an array of another one.
 
-    ``dtype`` converts on the way (NumPy's names), and ``casting`` says how: see
-    :func:`convert`. Nothing else changes an element type: JAX would narrow
-    64-bit numbers without x64, and that is refused. The result never aliases memory that one
-    side believes to be read-only.
+    For example:
 
-    ``donate=True`` gives the value up: nobody else uses its memory, so an immutable array of JAX
-    or TensorFlow may take it over. Without a copy that needs C order, and an address that is a
-    multiple of 64 bytes.
+        tensor = to_framework(array, "torch", device="cuda:0", dtype="float32")
 
-    Raises ``MissingDependencyError`` where the framework is not installed,
-    ``UnsupportedDataError`` where it has no such element type or ``dtype`` cannot hold an
-    element, ``CopyRequiredError`` for ``copy="never"`` where memory cannot be shared.
+    Only ``dtype`` changes the element type. JAX without x64, which would narrow 64-bit numbers,
+    raises an error. The result never shares memory that one side may change and the other takes for
+    constant.
+
+    Args:
+        value: An array.
+        framework: "numpy", "torch", "jax", "tensorflow", "cupy", or an installed plugin.
+        device: Where to put it, such as "cuda:0".
+        dtype: The element type to convert to, with NumPy's names.
+        copy: As for ``FileManager.load``.
+        casting: The conversions that ``dtype`` may make. See :func:`convert`.
+        donate: Whether you give up the memory of ``value``. An immutable array of JAX or TensorFlow
+            can then keep it, if it has C order and an address that is a multiple of 64 bytes.
+
+    Raises:
+        MissingDependencyError: The framework is not installed.
+        UnsupportedDataError: The framework does not have this dtype, or ``dtype`` cannot hold an
+            element.
+        CopyRequiredError: Memory cannot be shared, and ``copy="never"``.
     """
     check_copy(copy)
     check_casting(casting)
     row = framework_row(framework)
     as_it_is = dtype is None and device is None and copy != "always"
     own = framework_of(value)
-    # What only speaks to NumPy (a masked array, a DLPack object) still becomes an ndarray below.
+    # Not for "numpy": a masked array or an object with __dlpack__ must be checked and converted.
     if as_it_is and framework != "numpy" and own == framework:
         return value
     if dtype is None and own not in (None, "numpy") and framework != "numpy":
@@ -225,9 +241,9 @@ def _through_dlpack(
     copy: Copy,
     donate: bool,
 ) -> Value | None:
-    """Return ``value`` as an array of ``row`` without NumPy, or ``None`` if it must help.
+    """Return ``value`` as an array of ``row`` through DLPack, or ``None`` if NumPy is needed.
 
-    GPUs talk to each other, and immutable frameworks share what NumPy would have to copy.
+    It keeps arrays on a GPU, and immutable frameworks share memory that NumPy would copy.
     """
     if source.device_of(value) == "cpu":
         if not (source.is_immutable and row.is_immutable) or copy == "always":
@@ -248,10 +264,11 @@ def _through_dlpack(
 
 
 def copy_array(value: Value, *, copy: Copy = "auto") -> Value:
-    """Return an array of any framework in memory of its own: same class, dtype and device.
+    """Return a copy of an array of any framework with the same class, dtype and device.
 
-    ``copy="auto"`` may return an immutable array itself, and ``"never"`` returns any array
-    itself. Values that are computed from PyTorch's parameters are copied without their history.
+    Args:
+        value: An array. A tensor that was computed from parameters is copied without its history.
+        copy: "auto" may return an immutable array itself. "never" returns any array itself.
     """
     check_copy(copy)
     if copy == "never":
@@ -270,16 +287,17 @@ def _check_dtype(dtype: np.dtype[Value], extended: bool) -> None:
             "polystore does not pickle, so it cannot store an array of Python objects: "
             "convert it to another dtype, or save its elements separately"
         )
-    # Added to NumPy by another library. Those of 4 bits, of ml_dtypes, have no storage anywhere.
+    # isbuiltin 2 is a type that another library adds to NumPy. No format stores those of 4 bits.
     if dtype.isbuiltin == 2 and not (extended and is_extended(dtype.name)):
         raise _no_numpy_dtype(dtype.name)
 
 
 def numpy_dtype(dtype: DTypeLike) -> np.dtype[Value]:
+    """Return the dtype of an option ``dtype=``. Raises ``InvalidOptionError``."""
     try:
         return as_dtype(dtype)
     except (TypeError, ValueError) as error:
-        # A type of a framework, such as torch.float16 or tf.float16, has NumPy's name at its end.
+        # The text of torch.float16 or tf.float16 ends with the name of NumPy's type.
         name = str(getattr(dtype, "name", dtype)).rpartition(".")[2]
         known = name in np.sctypeDict or is_extended(name)
         expected = f"a NumPy dtype{f', such as {name!r}' if known else ''}"

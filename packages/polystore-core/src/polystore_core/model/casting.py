@@ -1,4 +1,4 @@
-"""Convert arrays to other element types without changing a value."""
+"""Converting arrays to other dtypes without changing a value."""
 
 from __future__ import annotations
 
@@ -20,17 +20,26 @@ Casting: TypeAlias = Literal["exact", "same_kind", "unsafe"]
 CASTING: tuple[Casting, ...] = ("exact", "same_kind", "unsafe")
 
 _AT_ONCE = 1 << 16
-"""Elements that are compared at once: the copies of so few stay in the processor's cache."""
+"""Elements to compare at once, so few that their copies stay in the cache of the processor."""
 
 
 def convert(array: Pixels, dtype: np.dtype[Value], casting: Casting = "exact") -> Pixels:
-    """Return a copy of ``array`` whose elements have the type ``dtype``.
+    """Return a copy of ``array`` with the element type ``dtype``.
 
-    ``casting="exact"`` changes no value: 3.0 becomes the integer 3, and 3.5 is an error.
-    ``"same_kind"`` also rounds to a floating-point type, but a finite number never becomes
-    infinite. ``"unsafe"`` is NumPy's ``astype``: 300 becomes 44 in uint8.
+    For example:
 
-    Raises ``UnsupportedDataError`` with the first element that does not fit.
+        convert(np.array([3.0]), np.dtype("uint8"))  # array([3], dtype=uint8)
+        convert(np.array([3.5]), np.dtype("uint8"))  # UnsupportedDataError
+
+    Args:
+        array: A NumPy array.
+        dtype: The new element type.
+        casting: "exact" changes no value. "same_kind" also rounds to a floating-point type, but a
+            finite number never becomes infinite. "unsafe" is NumPy's ``astype``: 300 becomes 44 in
+            uint8.
+
+    Raises:
+        UnsupportedDataError: An element does not fit. The error has the first one.
     """
     check_casting(casting)
     given = array.dtype
@@ -39,7 +48,7 @@ def convert(array: Pixels, dtype: np.dtype[Value], casting: Casting = "exact") -
             f"{given} does not convert to {dtype} exactly: pass casting='unsafe' to convert anyway"
         )
     is_complex = given.kind == "c" and dtype.kind in "iuf"
-    with np.errstate(all="ignore"):  # the check finds all that NumPy would warn of
+    with np.errstate(all="ignore"):  # no warnings, because the check below finds every change
         try:
             found = (array.real if is_complex else array).astype(dtype)
         except (TypeError, ValueError, OverflowError) as error:
@@ -52,6 +61,7 @@ def convert(array: Pixels, dtype: np.dtype[Value], casting: Casting = "exact") -
 
 
 def check_casting(casting: Casting) -> None:
+    """Raise ``InvalidOptionError`` for anything but "exact", "same_kind" and "unsafe"."""
     if casting not in CASTING:
         raise InvalidOptionError("casting", casting, f"one of {', '.join(CASTING)}")
 
@@ -64,11 +74,11 @@ def _is_checkable(given: np.dtype[Value], wanted: np.dtype[Value]) -> bool:
 
 
 def _is_always_exact(given: np.dtype[Value], wanted: np.dtype[Value]) -> bool:
-    if given.kind in "Mm":  # NumPy takes days to nanoseconds for safe, although they overflow
+    if given.kind in "Mm":  # NumPy calls days to nanoseconds safe, although they can overflow
         return False
     if given.kind in "iu" and wanted.isbuiltin == 2:
         return False
-    if given.kind in "iu" and wanted.kind in "fc":  # and int64 to float64, which rounds
+    if given.kind in "iu" and wanted.kind in "fc":  # NumPy also calls int64 to float64 safe
         return 8 * given.itemsize <= np.finfo(wanted).nmant + 1
     return np.can_cast(given, wanted)
 
@@ -98,10 +108,8 @@ def _refuse_changes(given: Pixels, found: Pixels, casting: Casting) -> None:
 
 
 def _find_changes(given: Pixels, found: Pixels, *, rounds: bool) -> NDArray[np.bool_]:
-    """Mark the elements of ``given`` that ``found`` does not equal.
-
-    Converting back alone does not tell: -1 is 2**64 - 1 as uint64, and comes back as -1.
-    """
+    """Return a mask of the elements that have changed."""
+    # Converting back is not enough: -1 becomes 2**64 - 1 in uint64, and is -1 again afterwards.
     kinds = _kind(given.dtype), _kind(found.dtype)
     if "c" in kinds:
         imaginary = (
@@ -131,10 +139,10 @@ def _find_changes(given: Pixels, found: Pixels, *, rounds: bool) -> NDArray[np.b
 
 
 def _kind(dtype: np.dtype[Value]) -> str:
-    """Return NumPy's letter of a kind. For bfloat16 and float8 NumPy has "V" or "f"."""
+    """Return NumPy's letter for a kind of dtypes, and "f" for bfloat16 and float8."""
     return "f" if dtype.isbuiltin == 2 and is_extended(dtype.name) else dtype.kind
 
 
 def _end(dtype: np.dtype[Value]) -> np.float64:
-    """Return the first whole number above an integer type, which a float holds exactly."""
+    """Return the smallest integer above the range of an integer type, as an exact float."""
     return np.float64(2.0 ** (8 * dtype.itemsize - (dtype.kind == "i")))

@@ -1,4 +1,4 @@
-"""Whether two values are the same, bit by bit, however large they are."""
+"""Comparing two values bit by bit, part by part if they are large."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ if TYPE_CHECKING:
 __all__ = ["difference"]
 
 _BLOCK = 1 << 24
-"""Bytes of each array that are compared at once."""
+"""Bytes of each array to compare at once."""
 
 
 def difference(found: Value, expected: Value) -> str:
-    """Say how ``found`` differs from ``expected``, or return an empty string.
+    """Describe how ``found`` differs from ``expected``, or return an empty string.
 
-    Arrays are equal if shape, element type and every bit agree. Byte order does not count, and
-    NaN equals itself. Lazy handles are read part by part. The words of images are not compared,
-    except that they tell where each axis is: an image may be stored with its samples of RGB as
-    channels.
+    Arrays are equal if their shape, dtype and all bits are equal. Byte order does not matter, and
+    NaN equals itself. Lazy handles are read part by part. The metadata of images is not compared.
+    It only says where each axis is, because a format may store samples of RGB as channels.
     """
     one, words = array_and_words(found)
     other, own = array_and_words(expected)
@@ -80,7 +79,7 @@ def _of_arrays(found: Value, expected: Value, order: Sequence[int]) -> str:
 
 
 def _grid(array: Value, order: Sequence[int] | None = None) -> tuple[int, ...]:
-    """Return the shape of the pieces in which ``array`` is read."""
+    """Return the shape of the parts in which ``array`` is read."""
     chunks = getattr(array, "chunks", None)
     if not isinstance(array, LazyArray) or chunks is None:
         return (1,) * len(array.shape)
@@ -90,7 +89,7 @@ def _grid(array: Value, order: Sequence[int] | None = None) -> tuple[int, ...]:
 def _blocks(
     shape: tuple[int, ...], itemsize: int, *grids: tuple[int, ...]
 ) -> Iterator[tuple[slice, ...]]:
-    """Yield regions that cover ``shape``, of about ``_BLOCK`` bytes and whole pieces."""
+    """Yield regions of whole parts that cover ``shape``, each about ``_BLOCK`` bytes."""
     steps = list(shape)
     for axis, length in enumerate(shape):
         inner = max(itemsize * math.prod(steps[axis + 1 :] + steps[:axis]), 1)
@@ -125,7 +124,7 @@ def _first_difference(found: Pixels, expected: Pixels) -> tuple[int, ...] | None
 
 
 def _is_same(one: Value, other: Value) -> bool:
-    """Compare values of JSON, tables and lists of others."""
+    """Compare values that are not arrays: JSON, tables, and lists of any values."""
     if _has_pixels(one) and _has_pixels(other):
         return not difference(one, other)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
@@ -134,6 +133,6 @@ def _is_same(one: Value, other: Value) -> bool:
         return len(one) == len(other) and all(map(_is_same, one, other))
     if type(one) is not type(other):
         return False
-    if hasattr(one, "equals"):  # a table of pandas, whose == is one answer for each cell
+    if hasattr(one, "equals"):  # a table of pandas, where == compares cell by cell
         return bool(one.equals(other))
     return bool(one == other or (one != one and other != other))

@@ -1,12 +1,12 @@
-"""What a file's name says: well, site, channel, plane, as instruments write them.
+"""``NameTemplate``: reads the well, site, channel and plane in the names of files.
 
 >>> NameTemplate("*_{well}f{field}d{channel}.tif").parse("AS_0904_O01f00d2.TIF")
 {'well': 'O01', 'field': '00', 'channel': '2'}
 
-A template is cut at what may be of any length (``*`` and the fields of free text). What stands
-between two cuts has at most one end for each start, and a later start never ends earlier. So
-the first place that fits is the right one, and no cut is ever moved, however long the name:
-each stretch is an atomic group of one regular expression.
+A template is cut at each part of any length: ``*`` and the fields of free text. A stretch between
+two cuts has at most one end for each start, and a later start never ends earlier. So the first
+match of each stretch is the right one, and a long name takes no more time than its length. Each
+stretch is an atomic group of one regular expression.
 """
 
 from __future__ import annotations
@@ -32,27 +32,28 @@ _TOKEN = re.compile(r"\{(?P<field>[^{}]*)\}|(?P<star>\*)|(?P<text>[^{}*]+)|[{}]"
 
 
 class _Shape(NamedTuple):
-    """How the values of a field look. Runs are possessive: no value ends inside a number."""
+    """The form of the values of a field. Runs are possessive, so no value ends in a number."""
 
     means: str
     regex: str
     after_gap: str
-    """``regex`` that does not start inside a run either."""
+    """``regex``, which also must not start inside a run."""
     first: str
-    """Classes of its first and of its last character: "a" for letters, "0" for digits."""
+    """The class of its first character: "a" for letters, "0" for digits."""
     last: str
+    """The class of its last character."""
 
 
 _GUID = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![0-9A-Za-z])"
 _RUN = f"(?:[0-9]+?(?={_GUID})|[0-9]++)"
-"""All the digits that are there, but for those that begin a GUID."""
+"""All digits in a row, except those that begin a GUID."""
 _DIGITS = _Shape("digits", _RUN, f"(?<![0-9]){_RUN}", "0", "0")
 _SHAPES = dict.fromkeys(("column", "field", "site", "t", "time", "w", "z"), _DIGITS) | {
     "row": _Shape(
         "letters or digits",
         "(?:[A-Za-z]++|[0-9]++)",
         "(?:(?<![A-Za-z])[A-Za-z]++|(?<![0-9])[0-9]++)",
-        "a",  # digits too, but beside another field only letters can be told apart
+        "a",  # digits too, but next to another field only letters are unambiguous
         "a",
     ),
     "well": _Shape(
@@ -79,23 +80,24 @@ class _Stretch:
     """The pieces between two cuts."""
 
     gap: str
-    """What stands before: "*", the name of a field of free text, or "" at the start."""
+    """The cut before it: "*", the name of a field of free text, or "" at the start."""
     pieces: tuple[_Piece, ...]
     is_last: bool
 
     @property
     def regex(self) -> str:
-        """The stretch after its gap. The group is atomic: no cut is moved later."""
+        """The regular expression of its gap and pieces, an atomic group."""
         gap = "[^/]*?" if self.gap == "*" else f"(?P<{self.gap}>[^/]+?)" if self.gap else ""
         return f"(?>{gap}{self._join(len(self.pieces))}{_END if self.is_last else ''})"
 
     @property
     def fields(self) -> tuple[str, ...]:
+        """The names of its fields."""
         names = (self.gap, *(piece.field for piece in self.pieces))
         return tuple(name for name in names if name not in ("", "*"))
 
     def find(self, name: str, at: int) -> re.Match[str] | None:
-        """Return the first place in ``name[at:]``, or at its start where there is no gap."""
+        """Return the first match in ``name[at:]``. Without a gap it must be at the start."""
         end = _END if self.is_last else ""
         return self._search(self._join(len(self.pieces)) + end, name, at)
 
@@ -106,11 +108,11 @@ class _Stretch:
         pattern = re.compile(regex)
         if not self.gap:
             return pattern.match(name, at)
-        start = at + (self.gap != "*")  # a value has one character at least
+        start = at + (self.gap != "*")  # a value has at least one character
         return pattern.search(name, start) if start <= len(name) else None
 
     def misfit(self, name: str, at: int) -> str:
-        """Say how far ``name`` fits, and what is expected there."""
+        """Describe how far ``name`` fits, and what is expected there."""
         for count in range(len(self.pieces), 0, -1):
             found = self._search(self._join(count), name, at)
             if found:
@@ -134,32 +136,37 @@ def _misfit(name: str, at: int, wanted: str, *, anywhere: bool = False) -> str:
 
 @dataclass(frozen=True, slots=True)
 class NameTemplate:
-    """How the files of an experiment are named.
+    """A template for the names of the files of an experiment.
 
-    The language:
+    For example:
 
-    - ``{name}`` is a field; its name is a Python identifier, and stands once.
-    - ``*`` is anything, nothing too, but never "/"; the shortest that lets the rest fit.
-    - All else stands for itself. Case counts, except in the suffix (from the first dot of the
-      fixed text at the end): ``.tif`` also fits ``.TIF``.
-    - A template without "/" is held against the file's name alone, one with "/" against as
-      many of the last parts of the path as it has.
+        names = NameTemplate("{well}_f{field}_w{channel}.tif")
+        names.parse("plate/B03_f2_w1.tif")  # {"well": "B03", "field": "2", "channel": "1"}
+
+    The rules of a template:
+
+    - ``{name}`` is a field. Its name is a Python identifier, and occurs once.
+    - ``*`` is any text without "/", or none. It is as short as the rest of the name allows.
+    - All other text must be in the name as it is. Case matters, except in the suffix: ``.tif`` also
+      fits ``.TIF``. The suffix starts at the first dot of the fixed text at the end.
+    - A template without "/" is compared with the name of the file only. A template with "/" is
+      compared with as many of the last parts of the path as it has itself.
     - Files of file browsers, such as "._a.tif", never fit (``is_litter``).
 
-    The values of a field, by its name:
+    The values of a field depend on its name:
 
-    - ``well``: one or two letters and one to three digits, such as "B3", "O01", "AA12";
-    - ``row``: letters, or digits; ``column``, ``field``, ``site``, ``z``, ``t``, ``time``,
-      ``w``: digits. They take all the letters or digits in a row: a number is never cut.
-      MetaXpress writes a GUID right after the last number: the GUID begins where its first
-      eight digits do, so ``w11619fbbe-5bcd-…`` is w1;
-    - any other, ``channel`` too: the shortest text, not empty, that lets the rest fit.
+    - ``well``: one or two letters and one to three digits, such as "B3", "O01" or "AA12".
+    - ``row``: letters or digits. ``column``, ``field``, ``site``, ``z``, ``t``, ``time`` and ``w``:
+      digits. They include all letters or digits in a row, so that a number is never cut.
+      MetaXpress writes a GUID directly after the last number. The first eight digits of the GUID
+      do not belong to the number, so ``w11619fbbe-5bcd-…`` is w1.
+    - All other fields, also ``channel``: the shortest text, not empty, with which the rest fits.
 
-    Fields may touch where it is clear at which character one ends: ``{row}{column}``, but
-    neither two of free text nor two of digits.
+    Two fields may touch if it is clear where the first one ends. ``{row}{column}`` is clear, but
+    two fields of free text, or two of digits, are not.
 
     Raises:
-        InvalidOptionError: the template breaks one of these rules.
+        InvalidOptionError: The template breaks one of these rules.
     """
 
     template: str
@@ -187,21 +194,20 @@ class NameTemplate:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Names of the fields, in the order of the template."""
+        """The names of the fields, in the order of the template."""
         return tuple(self._pattern.groupindex)
 
     def parse(self, path: str | os.PathLike[str]) -> dict[str, str]:
-        """Return the value of each field in the name at ``path``, as it is written there.
+        """Return the value of each field in a name, as text.
 
-        Nothing is opened: ``path`` need not exist. Sort values with
-        :func:`natural_order`.
+        The file is not opened, and need not exist. Sort values with :func:`natural_order`.
 
         Raises:
-            InvalidOptionError: the name does not fit; tells how far it does.
+            InvalidOptionError: The name does not fit. The error says how far it fits.
         """
         parts = _parts_of(path)
         if parts and is_litter(parts[-1]):
-            self._reject(path, "a file browser made this file")
+            self._reject(path, "it is a file that a file browser has created")
         if len(parts) < len(self._parts):
             self._reject(path, f"expected at least {len(self._parts)} parts, got {len(parts)}")
         names = parts[-len(self._parts) :]
@@ -212,7 +218,7 @@ class NameTemplate:
         return values
 
     def matches(self, path: str | os.PathLike[str]) -> bool:
-        """Return whether :meth:`parse` takes ``path``."""
+        """Return whether the name fits, so that :meth:`parse` returns its values."""
         parts = _parts_of(path)[-len(self._parts) :]
         if len(parts) != len(self._parts) or is_litter(parts[-1]):
             return False
@@ -227,7 +233,11 @@ class NameTemplate:
 
 
 def split_well(well: str) -> tuple[str, str]:
-    """Return row and column of a well as they are written: ``"O01"`` → ``("O", "01")``.
+    """Return the row and the column of a well as text.
+
+    For example:
+
+        split_well("O01")  # ("O", "01")
 
     Raises:
         InvalidOptionError: ``well`` is not one or two letters and one to three digits.
@@ -286,7 +296,7 @@ def _escape(text: str, has_suffix: bool) -> str:
 
 
 def _check(token: re.Match[str], before: re.Match[str] | None, refuse: _Refuse) -> None:
-    """Refuse a token that is none, or that cannot be told from the one before it."""
+    """Raise for a token that is not valid, or whose start is unclear after the one before."""
     if token[0] in ("{", "}"):
         refuse(f"braces in pairs, but {token[0]!r} at position {token.start()} is alone")
     name = token["field"]

@@ -1,1 +1,1 @@
-"""What is installed: manifests, specs, registries, and their faults."""
+"""Plugins: manifests, specs, registries, and checks of them."""

@@ -1,16 +1,16 @@
-"""What plugins need of this machine, and what is missing: ``polystore doctor``.
+"""Checks of what plugins need on this machine, for ``polystore doctor``.
 
-A plugin that needs more than Python packages (a program, a screen) names a function in its
-manifest, as ``check="package.module:function"``. It takes nothing and returns an iterable of
-:class:`Finding`; it looks, and starts or changes nothing that outlives it::
+If your plugin needs more than Python packages, for example a program or a screen, name a function
+in its manifest: ``check="package.module:function"``. It has no arguments, returns an iterable of
+:class:`Finding`, and starts or changes nothing that lasts:
 
     def findings():
         java = shutil.which("java")
         state, remedy = ("ok", "") if java else ("missing", "apt-get install default-jre")
         return [Finding(what="Java", state=state, found=java or "none", remedy=remedy)]
 
-No other module of the plugin is imported to ask it. Then the plugin's class is imported and
-checked.
+It is called before any other module of the plugin is imported. Afterwards the class of the plugin
+is imported and checked.
 """
 
 from __future__ import annotations
@@ -36,24 +36,30 @@ FindingState: TypeAlias = Literal["ok", "note", "missing"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """One thing that a plugin looked for."""
+    """The result of one check of a plugin.
+
+    For example:
+
+        Finding(what="Java", state="missing", remedy="apt-get install default-jre")
+    """
 
     what: str
-    """"Java", "screen"."""
+    """The thing that was checked, such as "Java" or "screen"."""
     state: FindingState
     """"missing" if the plugin does not work without it, "note" if it is worth knowing."""
     found: str = ""
-    """What is there: a version, a path, or what is wrong."""
+    """The result: a version, a path or a problem."""
     remedy: str = ""
-    """What helps: a command."""
+    """A command that solves the problem."""
 
 
 def findings(prefer: Mapping[str, str] | None = None) -> Iterator[tuple[PluginState, Finding]]:
-    """Yield what each plugin that is not switched off has found, asked one after the other.
+    """Check every plugin that is not switched off, and yield the findings of each.
 
-    Imports and checks every class. A backend without a check gives its version, and a plugin that
-    cannot be used gives the reason. A format whose library is missing gives a note, and so does a
-    plugin whose name belongs to another distribution. Other formats give nothing.
+    The class of each plugin is imported and checked. A backend without a check of its own has its
+    version as a finding. A plugin that cannot be used has the reason. A format whose library is
+    missing has a note, and so has a plugin whose name belongs to another distribution. Other
+    formats have no finding.
     """
     for plugin in survey(prefer):
         if plugin.state != "disabled":
@@ -92,7 +98,7 @@ def _run_check(plugin: PluginState, check: str) -> Iterable[Finding]:
         answers: list[Any] = list(getattr(importlib.import_module(module), attribute)())
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # a stranger's check hides no other plugin's
+    except BaseException as error:  # even SystemExit, so that the other plugins are checked
         place = place_of_error(error, module.partition(".")[0])
         reason = f"failed: {describe_error(error)}" + (f" ({place})" if place else "")
     else:

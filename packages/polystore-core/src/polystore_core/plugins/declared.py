@@ -1,7 +1,7 @@
-"""Who declares a name, and which of them answers for it.
+"""The declarations of plugins, and the policy: which distribution provides a name.
 
-A name in ``catalogue.json`` is answered by our distribution, unless the user prefers another.
-Two strangers that declare one name are a conflict. Nothing is imported to decide it.
+A name in ``catalogue.json`` belongs to our distribution, unless the user prefers another one. Two
+distributions of others that declare one name are a conflict. Nothing is imported to decide this.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ KINDS: tuple[PluginKind, ...] = ("backend", "format", "framework")
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """One entry point, or one class of this process: somebody provides a name."""
+    """One entry point, or one class of this process, that provides a name."""
 
     kind: PluginKind
     name: str
@@ -62,29 +62,30 @@ class Declaration:
     core: str = ""
     """The versions of polystore-core that the distribution needs: "<2,>=1.0"."""
     fault: str = ""
-    """Why the entry point itself is wrong."""
+    """The mistake in the entry point itself, or ""."""
     local: type[Any] | None = None
-    """The class of this process."""
+    """The class, if this process defines it."""
 
     @property
     def full_name(self) -> str:
+        """The distribution and the name, such as "acme-raw:raw"."""
         return f"{self.distribution}:{self.name}"
 
 
-# ── who declares what ────────────────────────────────────────────────────────────────────
+# ── declarations ─────────────────────────────────────────────────────────────────────────
 
 
 @functools.cache
 def scan() -> Mapping[tuple[PluginKind, str], tuple[Declaration, ...]]:
-    """Return what every installed distribution declares, by kind and name."""
-    # As slow to import as all of polystore: not before it is used.
+    """Return the declarations of all installed distributions, by kind and name."""
+    # Not at the top, because it takes as long to import as all of polystore.
     from importlib import metadata
 
     found: dict[tuple[PluginKind, str], dict[str, Declaration]] = {}
     for distribution in metadata.distributions():
         for declaration in _read_declarations(distribution):
             same = found.setdefault((declaration.kind, declaration.name), {})
-            # A checkout on the path and its installed copy list one entry twice.
+            # A checkout on the path and its installed copy both have the same entry.
             same.setdefault(declaration.distribution, declaration)
     return {key: tuple(same[d] for d in sorted(same)) for key, same in sorted(found.items())}
 
@@ -97,13 +98,13 @@ def _read_declarations(distribution: Distribution) -> list[Declaration]:
             for kind in KINDS
             if entry.group == f"polystore.{kind}s"
         )
-        if not entries:  # parsing the metadata of every distribution would take as long again
+        if not entries:  # parsing the metadata of all distributions would double the time
             return []
-        record = distribution.metadata  # parsed at each access
+        record = distribution.metadata  # in a variable, because each access parses it again
         name, version = _normal(record["Name"]), record["Version"]
         core = find_core_requirement(record.get_all("Requires-Dist") or ())
     except Exception:
-        return []  # a damaged record (pip was interrupted) declares nothing, and hides nobody
+        return []  # a damaged record (pip was interrupted) must not hide other distributions
     times = Counter((kind, entry.name) for kind, entry in entries)
     return [
         Declaration(
@@ -129,14 +130,14 @@ def _entry_fault(kind: PluginKind, entry: EntryPoint, times: int) -> str:
 
 
 def rescan() -> None:
-    """Look again for installed distributions (after a ``pip install`` in a running process)."""
+    """Look again for installed distributions, after a ``pip install`` in a running process."""
     importlib.invalidate_caches()
     scan.cache_clear()
 
 
 @functools.cache
 def _catalogue() -> Mapping[str, Mapping[str, str]]:
-    """Names that this project provides, and the distribution of each."""
+    """Return the names that this project provides, with the distribution of each."""
     with open(os.path.join(os.path.dirname(__file__), "catalogue.json"), "rb") as file:
         catalogue: dict[str, dict[str, str]] = json.load(file)
     return catalogue
@@ -147,7 +148,7 @@ def _normal(distribution: str) -> str:
 
 
 def names(kind: PluginKind, prefer: Mapping[str, str] | None = None) -> list[str]:
-    """Return the declared names that can be asked for, without importing anything."""
+    """Return the declared names that can be used, without importing anything."""
     return [name for k, name in scan() if k == kind and is_declared(kind, name, prefer)]
 
 
@@ -160,7 +161,12 @@ def is_declared(kind: PluginKind, name: str, prefer: Mapping[str, str] | None = 
 
 
 def owner(kind: PluginKind, name: str) -> str | None:
-    """Return a distribution that this name belongs to, installed or not."""
+    """Return the distribution of a name, installed or not, or ``None``.
+
+    For example:
+
+        owner("format", "tif")  # "polystore-formats"
+    """
     declared = scan().get((kind, name), ())
     return _catalogue()[kind].get(name) or (declared[0].distribution if declared else None)
 
@@ -169,10 +175,7 @@ def owner(kind: PluginKind, name: str) -> str | None:
 
 
 def check_prefer(prefer: object) -> dict[str, str]:
-    """Return a copy of ``prefer=``.
-
-    Raises ``InvalidOptionError`` unless it maps str to str.
-    """
+    """Return a copy of ``prefer=``. Raises ``InvalidOptionError`` unless it maps str to str."""
     if prefer is None:
         return {}
     if not isinstance(prefer, Mapping) or not all(
@@ -187,7 +190,8 @@ def find_switch(declaration: Declaration) -> str | None:
     """Return the environment variable that switches a plugin off, if one does."""
     if declaration.local is not None:
         return None
-    is_core = declaration.distribution == CORE  # not a plugin that an allow-list would name
+    # An allow-list names plugins. The frameworks of core are not meant by it.
+    is_core = declaration.distribution == CORE
     mine = {declaration.name, declaration.distribution, declaration.full_name}
     allowed = os.environ.get(ALLOW)
     if allowed is not None and not is_core and not mine & _read_list(allowed):
@@ -210,10 +214,10 @@ def _choice(
     declared: Sequence[Declaration],
     prefer: Mapping[str, str] | None,
 ) -> str:
-    """Return the distribution that answers for a name: preferred, first-party, or any ("").
+    """Return the distribution to use for a name: preferred, first-party, or any ("").
 
-    One ``prefer`` is for plugins of every kind. A distribution that declares the name only as
-    another kind has no say about this one.
+    One ``prefer`` is for plugins of all kinds. It is ignored for this kind if the distribution
+    declares the name only as another kind.
     """
     wanted = (prefer or {}).get(name, "")
     if wanted and not _claims(declared, wanted):
@@ -233,13 +237,22 @@ def resolve(
     prefer: Mapping[str, str] | None = None,
     local: Iterable[Declaration] = (),
 ) -> Declaration:
-    """Choose the one distribution that provides ``name``, or say why there is none.
+    """Return the declaration to use for ``name``.
 
-    ``name`` may be ``distribution:name``; ``prefer`` maps names to distributions; ``local`` are
-    the classes of this process. First-party names are never taken over in silence.
+    A first-party name is never replaced silently.
 
-    ``UnknownPluginError`` lists only who else declares the name. A caller that shows it adds
-    :func:`names`: a format is looked for once for each dot of a path.
+    Args:
+        kind: The kind of plugin.
+        name: A name, or "distribution:name".
+        prefer: A mapping from names to distributions.
+        local: The classes of this process.
+
+    Raises:
+        UnknownPluginError: No plugin declares the name. It does not list all names, because a
+            format is looked up once for each dot in a path. Callers add :func:`names`.
+        PluginNotInstalledError: The name belongs to a distribution that is not installed.
+        PluginDisabledError: An environment variable switches it off.
+        PluginConflictError: Several distributions declare it.
     """
     wanted, _, plain = name.rpartition(":")
     declared = (*scan().get((kind, plain), ()), *local)

@@ -1,20 +1,21 @@
-"""From a name to the class that provides it: entry points, pluggy, and the policy.
+"""Finding the class of a name: entry points, manifests and checks.
 
 A distribution declares its names in ``pyproject.toml``, in the group ``polystore.backends``,
-``polystore.formats`` or ``polystore.frameworks``; the entry's name is the backend's name (for a
-format the suffix, for an array framework its package) and its value a manifest module that
-imports nothing but polystore::
+``polystore.formats`` or ``polystore.frameworks``. The name of an entry is the name of the backend,
+the suffix of the format, or the package of the array framework. Its value is a manifest, a module
+that imports polystore only:
 
     [project.entry-points."polystore.backends"]
     sqlite = "polystore_sqlite.plugin"
 
-The manifest answers the hook with a spec, whose ``target`` is imported when the name is used::
+The manifest returns a spec from its hook. The ``target`` of the spec is imported when the name is
+used:
 
     @polystore.hookimpl
     def polystore_backend(name):
         return BackendSpec(name="sqlite", target="polystore_sqlite.backend:SqliteBackend", api=1)
 
-Names are known without importing anything, and one plugin's fault never disturbs another name.
+Names are known without importing anything, and a mistake in one plugin never affects another name.
 """
 
 from __future__ import annotations
@@ -90,15 +91,15 @@ __all__ = [
 ]
 
 PLUGIN_API = 1
-"""The version of the contract that specs carry in ``api``; another number is refused."""
+"""The version of the plugin API, which each spec has in ``api``. Another number is an error."""
 
 
-# ── from the declaration to the class ────────────────────────────────────────────────────
+# ── manifests and classes ────────────────────────────────────────────────────────────────
 
 
 @functools.cache
 def load_spec(declaration: Declaration) -> Spec:
-    """Import the manifest, and nothing else, and ask it about the name."""
+    """Import the manifest, and nothing else, and return its spec for the name."""
     if declaration.fault:
         raise broken_error(declaration, Fault(declaration.fault))
     kind, name, distribution = declaration.kind, declaration.name, declaration.distribution
@@ -124,7 +125,7 @@ def _missing(modules: Iterable[str]) -> tuple[str, ...]:
 
 
 def _check_core(declaration: Declaration) -> None:
-    """Refuse a distribution before its code fails at something that core lacks."""
+    """Raise for a distribution that needs another version of core, before its code fails."""
     if not declaration.core:
         return
     side = compare_core(declaration.core, core_version())
@@ -148,7 +149,7 @@ def _unfit(
 
 
 def _ask(declaration: Declaration) -> Spec:
-    """Return what the manifest answers, once every field of it has the right type."""
+    """Return the spec of the manifest, after a check of the types of its fields."""
     from .hooks import manager as plugin_manager
 
     hook_name = f"polystore_{declaration.kind}"
@@ -183,7 +184,7 @@ def _answer_fault(answer: Value, declaration: Declaration) -> str:
 
 
 def load_target(declaration: Declaration) -> type[Value]:
-    """Import the class that provides the declared name, and check that it can."""
+    """Import the class of a declaration, and check that it implements what it must."""
     if declaration.local is not None:
         target: Any = declaration.local
         name = declaration.distribution
@@ -204,14 +205,16 @@ def load_target(declaration: Declaration) -> type[Value]:
 def guard(
     declaration: Declaration, *passed: type[Exception], place: str = ""
 ) -> Iterator[None]:
-    """Turn everything that a plugin's code raises into ``BrokenPluginError``.
+    """Turn every error of the code of a plugin into ``BrokenPluginError``.
 
-    ``KeyboardInterrupt`` is the user's and passes, and so does ``passed``. ``place`` is where
-    the fault is if the traceback does not tell.
+    Args:
+        declaration: The plugin.
+        *passed: Errors to raise unchanged. ``KeyboardInterrupt`` always is.
+        place: The file and line to report if the traceback has none of the plugin.
     """
     try:
         yield
-    except BaseException as error:  # SystemExit, pytest.skip: they break this name only
+    except BaseException as error:  # SystemExit and pytest.skip, too: only this name is broken
         if isinstance(error, (KeyboardInterrupt, *passed)):
             error.add_note(f"from {declaration.full_name} {declaration.version}".rstrip())
             raise
@@ -221,7 +224,7 @@ def guard(
 
 
 def broken_error(declaration: Declaration, fault: Fault) -> BrokenPluginError:
-    """Return the error that names the distribution, its version, and the place of the fault."""
+    """Return the error with the distribution, its version and the place of the mistake."""
     return BrokenPluginError(
         declaration.kind,
         declaration.name,
@@ -232,7 +235,7 @@ def broken_error(declaration: Declaration, fault: Fault) -> BrokenPluginError:
     )
 
 
-# ── for people ───────────────────────────────────────────────────────────────────────────
+# ── for polystore plugins ────────────────────────────────────────────────────────────────
 
 State: TypeAlias = Literal[
     "ok", "unconfigured", "missing", "ignored", "broken", "disabled", "conflicting"
@@ -248,15 +251,18 @@ class PluginState:
     distribution: str
     version: str
     state: State
-    """"unconfigured" needs options, "missing" a library; "ignored" leaves the name to another."""
+    """"unconfigured" needs options, and "missing" needs a library. "ignored" is not used, because
+    another distribution provides the name."""
     why: str = ""
+    """The reason for the state, as text of an error."""
     summary: str = ""
+    """One line from the manifest."""
 
 
 def survey(prefer: Mapping[str, str] | None = None) -> Iterator[PluginState]:
     """Yield the state of every declared plugin.
 
-    Imports manifests but not the plugins' own code: classes are checked in their source.
+    Only manifests are imported. Classes are checked in their source.
     """
     from .sources import Sources
 
@@ -304,9 +310,9 @@ def _state(
 
 
 def _why_ignored(declaration: Declaration, prefer: Mapping[str, str] | None) -> str:
-    """Return who answers for the name instead, or an empty string."""
+    """Return why another distribution provides the name, or an empty string."""
     if declaration.fault:
-        return ""  # nobody can ask for it
+        return ""  # the name cannot be used at all
     kind, name = declaration.kind, declaration.name
     try:
         chosen = resolve(kind, name, prefer)

@@ -1,7 +1,4 @@
-"""The pluggy side of plugins: the hooks that a manifest module answers.
-
-Hooks only resolve names. Data never travels through them: that is what methods are for.
-"""
+"""The hooks of pluggy that a manifest implements. They only resolve names, never move data."""
 
 from __future__ import annotations
 
@@ -19,23 +16,23 @@ hookimpl = pluggy.HookimplMarker("polystore")
 
 
 class Hooks:
-    """What a manifest module can answer."""
+    """The hooks that a manifest can implement."""
 
     @hookspec(firstresult=True)
     def polystore_backend(self, name: str) -> BackendSpec | None:
-        """Describe the backend ``name``, or return ``None`` for a name that is not yours."""
+        """Return the spec of the backend ``name``, or ``None`` if the name is not yours."""
 
     @hookspec(firstresult=True)
     def polystore_format(self, name: str) -> FormatSpec | None:
-        """Describe the format of the suffix ``name``, or return ``None``."""
+        """Return the spec of the format with the suffix ``name``, or ``None``."""
 
     @hookspec(firstresult=True)
     def polystore_framework(self, name: str) -> FrameworkSpec | None:
-        """Describe the array framework whose package is ``name``, or return ``None``."""
+        """Return the spec of the array framework whose package is ``name``, or ``None``."""
 
 
 def manager() -> pluggy.PluginManager:
-    """Return a plugin manager for one manifest: no manifest hears the names of another."""
+    """Return a new plugin manager. Each manifest gets its own, and is asked for its names only."""
     made = pluggy.PluginManager("polystore")
     made.add_hookspecs(Hooks)
     return made

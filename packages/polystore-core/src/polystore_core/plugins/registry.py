@@ -1,4 +1,4 @@
-"""Names to instances: backends by the name a call gives, formats by a path's suffix."""
+"""``BackendRegistry`` and ``FormatRegistry``: backends by name, formats by suffix."""
 
 from __future__ import annotations
 
@@ -45,37 +45,47 @@ __all__ = ["BackendRegistry", "FormatRegistry", "formats"]
 
 Backend = DataSource | DataSink
 _Configured: TypeAlias = "tuple[str, dict[str, Any], str]"
-"""The name of a backend, its options, and the folder in which their relative paths start."""
+"""The name of a backend, its options, and the folder where their relative paths start."""
 _PLAIN = (str, int, float, NoneType)
 
 
 class BackendRegistry:
-    """Backends by name, each made once, when it is first used.
+    """Backends by name. Each is created once, when you use it first.
 
-    Names come from installed distributions, from ``StorageBackend`` subclasses of this process
-    with ``_backend_type``, and from ``add``. When such a class is defined again, its instance is
-    closed, and the next call makes one of the new class. A registry pickles as its
-    configuration: another process makes backends of its own.
+    For example:
 
-    Each backend gets its name, this registry and its formats as a ``Context``.
+        registry = BackendRegistry()
+        registry.add("raw", "disk", root="/mnt/raw")
+        fm = FileManager(registry)
+        image = fm.load("a.tif", "raw")
+
+    Names are those of installed plugins, of subclasses of ``StorageBackend`` in this process that
+    have ``_backend_type``, and of ``add``. If you define such a class again, its old instance is
+    closed, and the next call uses the new class. A registry is pickled as its configuration, and
+    another process creates its own backends.
+
+    Args:
+        prefer: The distribution to use for a name that several declare, such as
+            ``{"raw": "acme-raw"}``. For a class of this process it is the full name of the class,
+            such as ``{"shelf": "__main__.Shelf"}``.
     """
+
+    # Locks: there are none. _instances and _given change in single steps of a dict. Two threads may
+    # both create a backend, and setdefault keeps the first. _calls is only a cache.
 
     prefer: Mapping[str, str]
-    """Which distribution provides a backend, or a format, that several declare.
-
-    For a class of this process, give its full name: ``{"shelf": "__main__.Shelf"}``.
-    """
+    """The distribution to use for a name that several declare."""
     formats: FormatRegistry
-    """The formats of the backends that this registry makes, chosen by ``prefer``."""
+    """The formats of the backends of this registry."""
 
     def __init__(self, *, prefer: Mapping[str, str] | None = None) -> None:
         self.prefer = check_prefer(prefer)
         self.formats = _formats_for(self.prefer)
         self._configured: dict[str, _Configured] = {}
         self._instances: dict[str, Backend] = {}
-        """Made here, and closed here."""
+        """Backends that were created here, and are closed here."""
         self._given: dict[str, Backend] = {}
-        """Made by users, who close them."""
+        """Backends that users have created, and close themselves."""
         self._calls: dict[tuple[str, str], Callable[..., Any]] = {}
         self._restored = False
         self._token = os.urandom(16).hex()
@@ -83,9 +93,9 @@ class BackendRegistry:
 
     @classmethod
     def from_file(cls, path: str | os.PathLike[str]) -> BackendRegistry:
-        """Return the registry that a TOML file describes.
+        """Create a registry from a TOML file.
 
-        A table of ``backends`` has the options of ``add``, and ``prefer`` is that of the class::
+        For example:
 
             [backends.raw]            # registry.add("raw", "disk", root="/mnt/raw")
             backend = "disk"
@@ -93,6 +103,11 @@ class BackendRegistry:
 
             [prefer]                  # BackendRegistry(prefer={"disk": "acme-disk"})
             disk = "acme-disk"
+
+        Raises:
+            DamagedDataError: The file is not TOML.
+            UnknownOptionError: It has another table than ``backends`` and ``prefer``.
+            InvalidOptionError: A table has a value of the wrong type.
         """
         import tomllib
 
@@ -119,14 +134,24 @@ class BackendRegistry:
         return registry
 
     def add(self, name: str, backend: str | Backend, /, **options: Option) -> None:
-        """Call ``backend`` with ``options`` (``root=…``) by a ``name`` of your own.
+        """Add a backend under a name of your choice.
 
-        ``backend`` is a name, or an instance that you made, without ``options``. Only you close
-        such an instance. If a registry with instances is pickled, it pickles them. A relative
-        path among ``options`` means the working directory of this call, in other processes too.
+        For example:
 
-        Raises ``InvalidOptionError`` for a name that is taken, ``PluginError`` for an unusable
-        backend or a missing option, and ``UnknownOptionError`` for one that it does not have.
+            registry.add("raw", "disk", root="/mnt/raw")
+            registry.add("shelf", ShelfBackend(path="a.shelf"))
+
+        Args:
+            name: A new name.
+            backend: The name of a backend, or an instance that you have created. You must close
+                such an instance yourself. It is pickled with the registry.
+            **options: Options of the backend, if it is a name. A relative path starts at the
+                working folder of this call, also in other processes.
+
+        Raises:
+            InvalidOptionError: The name is used already, or an instance was given options.
+            PluginError: The backend cannot be used, or needs another option.
+            UnknownOptionError: The backend does not have an option.
         """
         name = self._check_name("registry.add", name)
         if name in self:
@@ -146,7 +171,7 @@ class BackendRegistry:
         self._configured[name] = (backend, options, working_folder())
 
     def _adopt(self, name: str, backend: Backend) -> None:
-        """Take an instance. One that is in another registry keeps the context of that."""
+        """Add an instance. If it is in another registry already, it keeps its context."""
         if backend.context.owner() is None:
             backend.context = self._context(backend.name or name)
         self._given[name] = backend
@@ -155,18 +180,18 @@ class BackendRegistry:
         return Context(name, self.formats, self._restored, ref(self))
 
     def __getitem__(self, name: str) -> Backend:
-        """Return the backend ``name``, made on first use."""
+        """Return the backend ``name``. It is created when it is used first."""
         name = self._check_name("registry.__getitem__", name)
         found = self._instances.get(name)
         if found is None:
             found = self._given.get(name)
         if found is None:
-            # Two threads may both make one: setdefault keeps the first for everybody.
+            # Two threads may both create one. setdefault keeps the first for both.
             found = self._instances.setdefault(name, self._make(name))
         return found
 
     def _check_name(self, operation: str, name: object, place: str = "") -> str:
-        """Return ``name`` as a plain ``str``. ``place`` says where a call may give it."""
+        """Return ``name`` as a plain ``str``. ``place`` is for the error: where to give a name."""
         if isinstance(name, str) and name:
             return plain_name(name)
         got = "" if name is None else show_value(name)
@@ -177,13 +202,14 @@ class BackendRegistry:
         declaration = self._declaration(target)
         cls = discovery.load_target(declaration)
         _check_required(declaration, cls, options)
-        passed: type[Exception] = Exception if options else OSError  # the options may be wrong
+        # An error of a backend with options may be about an option, and no mistake of its author.
+        passed: type[Exception] = Exception if options else OSError
         with discovery.guard(declaration, PolystoreError, passed), relative_to(folder):
             backend: Backend = cls.with_context(self._context(name), **options)
         return backend
 
     def _declaration(self, name: str) -> Declaration:
-        """Choose the distribution, or the class of this process, that provides ``name``."""
+        """Return the distribution, or the class of this process, that provides ``name``."""
         plain = name.rpartition(":")[2]
         mine = [
             Declaration(
@@ -202,12 +228,12 @@ class BackendRegistry:
         return chosen
 
     def source(self, name: str, path: Path, options: Mapping[str, Option]) -> Source | None:
-        """Return how another process opens what ``open`` opens here; ``None`` if none can.
+        """Return the call with which another process opens a stored array, or ``None``.
 
-        That is a file of this machine, in a backend that is installed, under its own options.
-        The other process only reads, so ``mode`` is not among them.
+        It must be a file of this machine, and the backend must be installed. The option ``mode`` is
+        left out, because the other process only reads.
         """
-        from ..files.local import LocalStore  # programs without files do without it
+        from ..files.local import LocalStore  # not at the top: many programs do not need it
 
         store = getattr(self[name], "store", None)
         target, *_ = self._configured.get(name, (name, {}, ""))
@@ -222,7 +248,7 @@ class BackendRegistry:
         return Source(backend=target, path=full, options=reading)
 
     def _forget_versions_of(self, cls: type[Value]) -> None:
-        """Close the instances of a class that was defined before and is defined again now."""
+        """Close the instances of older versions of a class that was defined again."""
         with ExitStack() as closing:
             for name, made in list(self._instances.items()):
                 made_from: Any = type(made)
@@ -239,7 +265,7 @@ class BackendRegistry:
         return cls
 
     def names(self) -> list[str]:
-        """Return every name that can be asked for, without importing anything."""
+        """Return the names of all backends that can be used, without importing them."""
         installed = discovery.names("backend", self.prefer)
         return sorted({*self._configured, *self._given, *installed, *local.names()})
 
@@ -258,9 +284,9 @@ class BackendRegistry:
         return iter(self.names())
 
     def close(self) -> None:
-        """Close every backend that was made here; a later use of its name makes a new one."""
+        """Close every backend that was created here. Using its name again creates a new one."""
         self._calls.clear()
-        with ExitStack() as closing:  # one that fails must not keep the others open
+        with ExitStack() as closing:  # closes the others if one fails
             while self._instances:
                 closing.callback(self._instances.popitem()[1].close)
 
@@ -292,7 +318,7 @@ def _restore(
     configured: dict[str, _Configured],
     given: dict[str, Backend],
 ) -> BackendRegistry:
-    """Unpickle: the same registry in the process that made it, its like in another one."""
+    """Unpickle a registry: the same one in the process that created it, else an equal one."""
     registry = _registries.get(token)
     if registry is None:
         registry = BackendRegistry(prefer=prefer)
@@ -305,7 +331,7 @@ def _restore(
 
 
 def _check_pickles(name: str, backend: Backend) -> None:
-    """Raise ``UnsupportedOperationError`` for an instance that cannot go to another process."""
+    """Raise ``UnsupportedOperationError`` for an instance that cannot be pickled."""
     import pickle
 
     try:
@@ -345,7 +371,7 @@ def _check_no_options(name: str, options: Mapping[str, Option]) -> None:
 
 
 def _log_ignored(ignored: Declaration, chosen: Declaration) -> None:
-    """Tell a notebook why its class is not used. An error would take the name away."""
+    """Log that a class of a notebook is not used. An error would make the name useless."""
     import logging
 
     logging.getLogger("polystore").warning(
@@ -358,17 +384,27 @@ def _log_ignored(ignored: Declaration, chosen: Declaration) -> None:
 
 
 class FormatRegistry:
-    """Formats by suffix, each imported when its suffix is first asked for."""
+    """Formats by suffix. Each is imported when its suffix is used first.
+
+    For example:
+
+        FormatRegistry().of("cells.ome.tif").name  # "tiff"
+    """
 
     def __init__(self, *, prefer: Mapping[str, str] | None = None) -> None:
         self.prefer = check_prefer(prefer)
         self._by_suffix: dict[str, Format] = {}
 
     def of(self, path: str | os.PathLike[str], *, backend: str = "") -> Format:
-        """Return the format of the longest suffix of ``path`` that is known; case is ignored.
+        """Return the format of the longest known suffix of ``path``. Case is ignored.
 
-        Raises ``UnsupportedFormatError`` for no suffix or an unknown one, ``PluginError`` for
-        a format that is installed but not usable.
+        Args:
+            path: A path. The file need not exist.
+            backend: Name of the backend, for the error.
+
+        Raises:
+            UnsupportedFormatError: The path has no suffix, or an unknown one.
+            PluginError: The format is installed, but it cannot be used.
         """
         name = os.fspath(path).rpartition("/")[2]
         suffix = name.partition(".")[2]
@@ -406,13 +442,15 @@ class FormatRegistry:
 
 @functools.cache
 def formats() -> FormatRegistry:
-    """Return the formats of this process, without a preference.
+    """Return the formats of this process.
 
-    A backend uses those of its registry: ``self.context.formats or formats()``.
+    In a backend use those of its registry, which follow its ``prefer``:
+
+        format = (self.context.formats or formats()).of(path)
     """
     return FormatRegistry()
 
 
 def _formats_for(prefer: Mapping[str, str]) -> FormatRegistry:
-    """Return formats that are shared wherever nobody prefers one: they keep no state."""
+    """Return the shared formats, or formats of their own for a registry with ``prefer``."""
     return FormatRegistry(prefer=prefer) if prefer else formats()

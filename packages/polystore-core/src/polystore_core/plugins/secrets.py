@@ -1,7 +1,7 @@
-"""References to secrets: a name for a password travels, the password does not.
+"""References to secrets, so that options have the name of a password and not the password.
 
-No message here shows a text that may be a secret, and none is raised inside ``except``, because
-the caught error could carry one (``UnicodeDecodeError`` carries all bytes of the file).
+No error shows a text that may be a secret. No error is raised inside ``except`` either, because the
+caught error could contain the secret: ``UnicodeDecodeError`` has all bytes of the file.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _FORMS = "'env:NAME', 'file:/path' or 'keyring:service/user'"
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Secret:
-    """A reference to a secret, such as ``env:LAKE_KEY``; see :func:`secret`.
+    """A reference to a secret, such as ``env:LAKE_KEY``. See :func:`secret`.
 
-    It has no value, so no ``repr``, pickle or error of it has one.
+    It does not hold the value, so its ``repr``, pickles and errors never show it.
     """
 
     reference: str
@@ -34,8 +34,9 @@ class Secret:
     def reveal(self) -> str:
         """Return the value. Call it where you use the value, and do not keep the result.
 
-        Raises ``SecretNotFoundError``, and ``MissingDependencyError`` for ``keyring:`` without
-        the library keyring.
+        Raises:
+            SecretNotFoundError: The secret does not exist or is empty.
+            MissingDependencyError: ``keyring:`` needs the library keyring.
         """
         kind, _, place = self.reference.partition(":")
         value, reason, advice = _LOOKUPS[kind](place)
@@ -50,11 +51,21 @@ class Secret:
 def secret(reference: str | Secret) -> Secret:
     """Return a reference to a secret, for an option of a backend.
 
-    ``env:NAME`` is an environment variable. ``file:/path`` is a text file, without the line
-    break at its end. ``keyring:service/user`` is a password in the keyring of the system, with
-    ``pip install 'polystore-core[keyring]'``. ``Secret.reveal`` looks it up, at each use.
+    For example:
 
-    Raises ``InvalidOptionError`` for anything else, such as the secret itself.
+        def __init__(self, *, key: str = "env:LAKE_KEY") -> None:
+            self._key = secret(key)
+
+        def _connect(self):
+            return connect(self._key.reveal())
+
+    Args:
+        reference: ``env:NAME`` is an environment variable. ``file:/path`` is a text file, without
+            the line break at its end. ``keyring:service/user`` is a password in the keyring of the
+            system, and needs ``pip install 'polystore-core[keyring]'``.
+
+    Raises:
+        InvalidOptionError: It is anything else, such as the secret itself.
     """
     return reference if isinstance(reference, Secret) else Secret(reference)
 
@@ -64,7 +75,7 @@ def _fault(reference: object) -> str:
     if kind not in _LOOKUPS or not isinstance(reference, str):
         return (
             f"not a reference to a secret: expected {_FORMS}. The text is not shown, because it "
-            "may be the secret. Put the secret there, and refer to it"
+            "may be the secret itself. Store the secret in one of these places"
         )
     if not place or not place.isprintable():
         return f"the reference to a secret ends after {kind}: expected {_FORMS}"
@@ -77,7 +88,7 @@ def _fault(reference: object) -> str:
     return ""
 
 
-# ── places: each returns the value, or why there is none and what to do ──────────────────
+# ── places: each returns the value, the reason if it is empty, and advice ────────────────
 
 
 def _environment(name: str) -> tuple[str, str, str]:
@@ -87,7 +98,7 @@ def _environment(name: str) -> tuple[str, str, str]:
 
 
 def _file(path: str) -> tuple[str, str, str]:
-    advice = f"Write the secret into {path!r}, and let only its readers read it"
+    advice = f"Write the secret into {path!r}, and let only its users read the file"
     reason = "the file is empty"
     try:
         with open(path, encoding="utf-8", opener=regular_only) as file:
@@ -109,7 +120,7 @@ def _keyring(place: str) -> tuple[str, str, str]:
     reason = "the keyring has no such password"
     try:
         return keyring.get_password(service, user) or "", reason, _store(service, user)
-    except Exception as error:  # of a keyring of somebody else: its text may tell the password
+    except Exception as error:  # any keyring: the text of its error may contain the password
         reason = f"the keyring raised {type(error).__name__}"
     return "", reason, f"{_store(service, user)}, or find out more: keyring diagnose"
 

@@ -1,10 +1,10 @@
-"""Check a class in its source, without importing it.
+"""Checks of a class in its source, without importing it.
 
-``polystore plugins`` says which plugins work. Importing them all would take seconds, and run
-code that nobody asked for. Their source shows the common mistakes: a class that is not there, a
-method that is missing, an ``__init__`` that nothing can call. Where the source alone does not
-tell (a decorator, a metaclass, a base class of another package), nothing is reported. The class
-itself is checked when it is used, and by ``polystore doctor``.
+``polystore plugins`` shows which plugins work. Importing all of them would take seconds, and run
+their code. The source shows the common mistakes: a missing class, a missing method, an ``__init__``
+with parameters that have no value. If the source alone is not enough (a decorator, a metaclass, a
+base class of another package), nothing is reported. The class itself is checked when it is used,
+and by ``polystore doctor``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Sources", "module_exists"]
 
 Verdict: TypeAlias = tuple["Fault | None", list[str]]
-"""What is wrong, and the options that a backend cannot be made without."""
+"""The mistake, and the options that a backend needs."""
 
 UNKNOWN: Verdict = (None, [])
 
@@ -39,24 +39,24 @@ CONTRACTS: dict[str, tuple[PluginKind, tuple[str, ...]]] = {
     "Format": ("format", ("load", "name", "save")),
     "Framework": ("framework", ("from_numpy", "name", "to_numpy")),
 }
-"""The classes of polystore, and what their subclasses must define."""
+"""The classes of polystore, each with the names that a subclass must define."""
 
 DYNAMIC = {"exec", "globals", "locals", "setattr", "vars", "modules", "__getattr__"}
-"""A module that uses one of these can make names."""
+"""A module that uses one of these may have names that its source does not show."""
 
 
 def module_exists(module: str) -> bool:
-    """Whether a module is there. Of what it is in, packages are imported only if need be."""
+    """Return whether a module exists. Its packages are imported only if that is necessary."""
     try:
         return _find(module) is not None or importlib.util.find_spec(module) is not None
     except KeyboardInterrupt:
         raise
-    except BaseException:  # a stranger's package fails: SystemExit, pytest.skip, anything
+    except BaseException:  # a package may raise anything when it is imported, even SystemExit
         return False
 
 
 def _find(module: str) -> ModuleSpec | None:
-    """Find a module along the folders of its packages, without importing these."""
+    """Find a module in the folders of its packages, without importing the packages."""
     if module in sys.modules:
         return sys.modules[module].__spec__
     name, *inner = module.split(".")
@@ -70,7 +70,7 @@ def _find(module: str) -> ModuleSpec | None:
 
 
 class _UnknownError(Exception):
-    """The source does not tell."""
+    """The source alone is not enough for a verdict."""
 
 
 @dataclass
@@ -82,27 +82,28 @@ class _Module:
     bound: dict[str, list[ast.AST]] = field(default_factory=dict)
 
     def is_dynamic(self) -> bool:
-        """Whether the module can have names that its source does not show."""
+        """Return whether the module may have names that its source does not show."""
         return "*" in self.bound or not DYNAMIC.isdisjoint(_names_in(self.tree))
 
 
 @dataclass
 class _Class:
-    """A class with what its bases of the same package define."""
+    """A class with the members of its bases in the same package."""
 
     contracts: set[str]
+    """The classes of polystore that it inherits."""
     members: dict[str, tuple[ast.AST, str]]
-    """Each name that the body of a class defines, and its file."""
+    """Each name that it defines, with the node and the file."""
 
 
 class Sources:
-    """The modules that were read: formats share theirs."""
+    """The modules that were read, because many formats are in one package."""
 
     def __init__(self) -> None:
         self._modules: dict[str, _Module] = {}
 
     def check(self, kind: PluginKind, target: str) -> Verdict:
-        """Return the mistakes in the class ``target`` ("package.module:Class") of a plugin."""
+        """Return the first mistake in the class ``target`` ("package.module:Class")."""
         module, _, name = target.partition(":")
         if not module_exists(module):
             return Fault(f"{target}: module {module} does not exist"), []
@@ -165,7 +166,7 @@ class Sources:
         return self._read_class(home, node)
 
     def _lookup(self, module: str, name: str) -> tuple[_Module, ast.AST | None]:
-        """Return what ``name`` is bound to, and where, following imports within a package."""
+        """Return the module and the node that define ``name``, following imports in a package."""
         home = self._read(module)
         nodes = home.bound.get(name, [])
         if len(nodes) > 1 or (not nodes and home.is_dynamic()):
@@ -192,11 +193,11 @@ class Sources:
         return self._modules[module]
 
 
-# ── what a body binds ────────────────────────────────────────────────────────────────────
+# ── names in a body ──────────────────────────────────────────────────────────────────────
 
 
 def _bind(body: Iterable[ast.AST], bound: dict[str, list[ast.AST]]) -> None:
-    """Add each name that statements bind; those of ``if``, ``try`` and ``with`` as well."""
+    """Add each name that statements bind, also inside ``if``, ``try`` and ``with``."""
     for node in body:
         for name in _bound_by(node):
             bound.setdefault(name, []).append(node)
@@ -239,7 +240,7 @@ def _names_in(tree: ast.AST) -> Iterator[str]:
 
 
 def _origin(module: _Module, node: ast.AST, name: str) -> str:
-    """Return the full name of what an import binds to ``name``; the name itself otherwise."""
+    """Return the full name of an imported name, or of a name of the module itself."""
     if isinstance(node, ast.Import):
         names = {alias.asname: alias.name for alias in node.names}
         return names.get(name, name)
@@ -254,7 +255,7 @@ def _origin(module: _Module, node: ast.AST, name: str) -> str:
     return f"{node.module}.{attribute}"
 
 
-# ── what a class must have ───────────────────────────────────────────────────────────────
+# ── checks ───────────────────────────────────────────────────────────────────────────────
 
 
 def _contract_fault(kind: PluginKind, found: _Class) -> str:

@@ -1,7 +1,7 @@
-"""What a manifest says about a name, and what the class behind the name must have.
+"""The specs of manifests, and the checks of specs and classes of plugins.
 
-A plugin is written by somebody else. Each check here returns a :class:`Fault` instead of
-raising, so that the caller can add which distribution it is about.
+Each check returns a :class:`Fault` and does not raise, so that the caller can add the distribution
+to the error.
 """
 
 from __future__ import annotations
@@ -35,47 +35,53 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spec:
-    """What a manifest says about one name."""
+    """The description of one name in a manifest.
+
+    For example:
+
+        BackendSpec(name="sqlite", target="polystore_sqlite.backend:SqliteBackend", api=1)
+    """
 
     name: str
+    """The name of the backend, the suffix of the format, or the package of the framework."""
     target: str
-    """The class, as "package.module:Class"; imported at first use."""
+    """The class, as "package.module:Class". It is imported when it is used first."""
     api: int
-    """The plugin API that it is made for: 1."""
+    """The version of the plugin API that the class implements: 1."""
     summary: str = ""
     """One line for ``polystore plugins``."""
     requires: tuple[str, ...] = ()
     """Top-level modules that must be installed, such as ("tifffile",)."""
     install: str = ""
-    """What installs them: "polystore-formats[tiff]"."""
+    """The argument of ``pip install`` that installs them: "polystore-formats[tiff]"."""
     check: str = ""
-    """For ``polystore doctor``, what tells which programs it needs: see :class:`Finding`."""
+    """A function for ``polystore doctor``, as "package.module:function". See :class:`Finding`."""
 
 
 class BackendSpec(Spec):
-    """A backend: ``target`` is a ``DataSource``, ``DataSink`` or ``StorageBackend``."""
+    """The spec of a backend. ``target`` is a ``DataSource``, ``DataSink`` or ``StorageBackend``."""
 
     __slots__ = ()
 
 
 class FormatSpec(Spec):
-    """A format: ``name`` is its suffix without the dot, ``target`` a ``Format``."""
+    """The spec of a format. ``name`` is its suffix without the dot, and ``target`` a ``Format``."""
 
     __slots__ = ()
 
 
 class FrameworkSpec(Spec):
-    """An array framework: ``name`` is its top-level package, ``target`` a ``Framework``."""
+    """The spec of an array framework. ``name`` is its package, and ``target`` a ``Framework``."""
 
     __slots__ = ()
 
 
 class Fault(NamedTuple):
-    """An author's mistake."""
+    """A mistake in a plugin."""
 
     reason: str
     place: str = ""
-    """File and line, as "plugin.py:7"; empty if Python does not know them."""
+    """The file and line, such as "plugin.py:7". Empty if Python does not know them."""
 
 
 # ── names and specs ──────────────────────────────────────────────────────────────────────
@@ -86,7 +92,7 @@ _DOTTED = r"\w+(\.\w+)*"
 
 
 def spec_fault(spec: Spec) -> str:
-    """Return which field of ``spec`` has the wrong type or form, or an empty string."""
+    """Return the first wrong field of ``spec`` in words, or an empty string."""
     for field in _TEXTS:
         if not isinstance(getattr(spec, field), str):
             return f"{field}={show_value(getattr(spec, field))}: expected a str"
@@ -107,7 +113,12 @@ def spec_fault(spec: Spec) -> str:
 
 
 def class_fault(kind: PluginKind, target: Value, name: str) -> Fault | None:
-    """Return why ``target``, which its spec calls ``name``, cannot serve, or ``None``."""
+    """Return why a class cannot be used, or ``None``. ``name`` is the target in its spec.
+
+    For example:
+
+        class_fault("backend", SqliteBackend, "polystore_sqlite.backend:SqliteBackend")
+    """
     if not isinstance(target, type):
         return Fault(f"{name} is {show_value(target)}, not a class", place_of_function(target))
     reason = _contract_fault(kind, target)
@@ -122,7 +133,7 @@ def class_fault(kind: PluginKind, target: Value, name: str) -> Fault | None:
 
 
 def advise_arguments(kind: PluginKind, needed: list[str]) -> str:
-    """Say what to do about parameters of ``__init__`` that nothing can fill."""
+    """Return advice for parameters of ``__init__`` that have no value."""
     remedy = "a default"
     if kind == "backend":
         remedy += ", or make it a keyword-only option, which registry.add() can set"
@@ -160,7 +171,7 @@ def _contract_fault(kind: PluginKind, target: type[Value]) -> str:
 
 
 def find_required_options(target: type[Value]) -> list[str]:
-    """Return the keyword-only parameters without a default that a class is made with."""
+    """Return the keyword-only parameters of a class that have no default."""
     return [p.name for p in _find_required(target) if p.kind is p.KEYWORD_ONLY]
 
 
@@ -185,7 +196,7 @@ def _parameters(target: type[Value]) -> list[Parameter]:
 
 
 def place_of_error(error: BaseException, package: str) -> str:
-    """Return the last line of ``package`` that an error went through."""
+    """Return the last line of ``package`` in the traceback of an error, or ""."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     place, trace = "", error.__traceback__
@@ -198,7 +209,7 @@ def place_of_error(error: BaseException, package: str) -> str:
 
 
 def place_of_function(function: Value) -> str:
-    """Return where a function begins, if it is written in Python."""
+    """Return the file and line of a function of Python, or ""."""
     code: CodeType | None = getattr(function, "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code is not None else ""
 
@@ -208,5 +219,5 @@ def _place_of_class(target: type[Value]) -> str:
 
     try:
         return f"{inspect.getsourcefile(target)}:{inspect.findsource(target)[1] + 1}"
-    except (OSError, TypeError):  # made without a file, by exec or in C
+    except (OSError, TypeError):  # it has no file: it was defined by exec or in C
         return ""

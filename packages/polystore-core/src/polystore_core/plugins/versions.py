@@ -1,6 +1,6 @@
-"""Whether a distribution of plugins and polystore-core fit, as their metadata says.
+"""Checks that the installed polystore-core fits the requirement of a plugin.
 
-pip keeps them fitting, unless it was interrupted or ``--no-deps`` was used.
+pip ensures that, unless it was interrupted or ``--no-deps`` was used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Side: TypeAlias = Literal["fits", "too old", "too new"]
 
 @functools.cache
 def core_version() -> str:
-    """Return the version of the installed polystore-core, or "" if nobody installed it."""
+    """Return the version of the installed polystore-core, or "" if it is not installed."""
     from importlib import metadata
 
     try:
@@ -42,10 +42,9 @@ def find_core_requirement(requirements: Iterable[str]) -> str:
 
 
 def compare_core(needed: str, version: str) -> Side:
-    """Tell whether core fits a requirement, or is too old or too new for it.
-
-    A clause or a version of another form is taken to fit. pip knows them all.
-    """
+    """Return whether core fits a requirement, or is too old or too new for it."""
+    # Clauses of other forms count as fitting. pip has checked them, and this code is only for
+    # the case that it has not.
     for operator, bound in re.findall(r"(?:^|,)(>=|<=|==|<|>)([\d.]+)(?=,|$)", needed):
         order = _order(version, bound)
         if order < 0 and operator in (">=", "==", ">"):

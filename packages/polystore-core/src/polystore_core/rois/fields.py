@@ -1,4 +1,4 @@
-"""What may stand in a field of a shape or an ROI."""
+"""Checks of the fields of shapes and ROIs."""
 
 from __future__ import annotations
 
@@ -40,17 +40,26 @@ __all__ = [
 ]
 
 LIMIT = 1e12
-"""Largest coordinate, length or angle: float64 still resolves 0.0001 pixel there."""
+"""The largest coordinate, length or angle. float64 still resolves 0.0001 pixels there."""
 _SURROGATES = re.compile("[\ud800-\udfff]")
-"""Halves of characters, which UTF-8 cannot hold."""
+"""Halves of characters, which UTF-8 cannot encode."""
 
 
 def check_number(
     name: str, value: Value, expected: str, least: float = -LIMIT, kind: Value = Real
 ) -> Value:
+    """Return a number of a field as int or float. Raises ``InvalidOptionError``.
+
+    Args:
+        name: The name of the field, for the error.
+        value: The number.
+        expected: A description of a valid number, for the error.
+        least: The smallest valid number.
+        kind: ``Real``, or ``Integral`` for an int.
+    """
     if isinstance(value, np.generic):
-        value = value.item()  # a float16 would overflow beside LIMIT
-    # Compared before it is converted: NaN fails, and an int may be too large for a float.
+        value = value.item()  # a float16 would overflow in the comparison with LIMIT
+    # Compared before the conversion, because an int may be too large for a float. NaN fails, too.
     if not isinstance(value, kind) or isinstance(value, bool) or not least <= value <= LIMIT:
         raise InvalidOptionError(name, value, f"{expected} (at most {LIMIT:g})")
     return int(value) if kind is Integral else float(value) + 0.0
@@ -59,6 +68,7 @@ def check_number(
 def check_pair(
     name: str, value: Value, expected: str, least: float = -LIMIT, kind: Value = Real
 ) -> tuple[Value, Value]:
+    """Return the two numbers of a field, as ``check_number`` does for one."""
     try:
         y, x = value
     except (TypeError, ValueError):
@@ -69,10 +79,12 @@ def check_pair(
 
 
 def check_step(dy: float, dx: float) -> Pair:
+    """Return the two numbers of a translation. Raises ``InvalidOptionError``."""
     return check_pair("dy, dx", (dy, dx), "a distance in pixels")
 
 
 def check_array(name: str, value: ArrayLike) -> Pixels:
+    """Return the array of a field. Raises ``UnsupportedDataError`` with the name of the field."""
     try:
         return to_numpy(value) if is_array(value) else np.asarray(value)
     except UnsupportedDataError as error:
@@ -82,11 +94,15 @@ def check_array(name: str, value: ArrayLike) -> Pixels:
 
 
 def seal(array: Pixels) -> Pixels:
-    """Return a copy that cannot be made writable: its memory is that of ``bytes``."""
+    """Return a copy that cannot be made writable, because its memory belongs to ``bytes``."""
     return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
 
 
 def check_coordinates(value: ArrayLike, least: int, most: float) -> NDArray[np.float64]:
+    """Return vertices as a sealed array of shape (n, 2), with ``least`` to ``most`` vertices.
+
+    Raises ``UnsupportedDataError``.
+    """
     given = check_array("coordinates", value)
     if given.dtype.kind not in "iuf" or given.ndim != 2 or given.shape[1] != 2:
         raise UnsupportedDataError(
@@ -98,7 +114,7 @@ def check_coordinates(value: ArrayLike, least: int, most: float) -> NDArray[np.f
         raise UnsupportedDataError(f"coordinates has {len(given)} vertices: expected {count}")
     with np.errstate(over="ignore"):
         array = given.astype(np.float64) + 0.0
-    fits = (np.abs(array) <= LIMIT).all(axis=1)  # NaN does not
+    fits = (np.abs(array) <= LIMIT).all(axis=1)  # false for NaN
     if not fits.all():
         at = int(np.argmin(fits))
         raise UnsupportedDataError(
@@ -108,11 +124,12 @@ def check_coordinates(value: ArrayLike, least: int, most: float) -> NDArray[np.f
 
 
 def is_text(value: object) -> bool:
+    """Return whether ``value`` is text that UTF-8 can encode."""
     return isinstance(value, str) and not _SURROGATES.search(value)
 
 
 def freeze(value: Value, where: str, depth: int = 32) -> Value:
-    """Return an immutable copy of what JSON can hold; ``where`` names it in errors."""
+    """Return an immutable copy of a JSON value. ``where`` is its name in errors."""
     if isinstance(value, np.generic):
         value = value.item()
     if value is None or isinstance(value, bool) or is_text(value):
@@ -133,8 +150,8 @@ def freeze(value: Value, where: str, depth: int = 32) -> Value:
 
 
 def plain_json(value: Value) -> Value:
-    """Return what JSON knows for what stands in a field."""
-    value = getattr(value, "coordinates", value)  # a part of a composite
+    """Return the value of a field as lists, dicts and scalars for JSON."""
+    value = getattr(value, "coordinates", value)  # if it is a part of a composite
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):
@@ -143,7 +160,7 @@ def plain_json(value: Value) -> Value:
 
 
 def pick_fields(content: Mapping[str, Value], names: Sequence[str]) -> Document:
-    """Return the values of ``names``. Raises for one that is missing, ignores all others."""
+    """Return the values of ``names``, without other keys. Raises if a key is missing."""
     found = {name: content[name] for name in names if name in content}
     for name in names:
         if name not in found:

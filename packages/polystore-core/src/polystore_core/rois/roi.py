@@ -1,4 +1,4 @@
-"""A shape with its name, its position in a stack, and its properties."""
+"""``ROI``: a shape with a name, a position in a stack, and properties."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 __all__ = ["ROI", "VERSION", "Position"]
 
 VERSION = 1
-"""Of the form that :meth:`ROI.to_dict` writes."""
+"""The version of the documents of :meth:`ROI.to_dict`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The plane that a ROI belongs to, counted from 0; ``None``: every plane of that axis.
+    """The plane of a ROI, as indices from 0. ``None`` means all planes along an axis.
 
     ImageJ counts from 1, and its 0 is ``None`` here.
     """
@@ -49,19 +49,26 @@ _EVERYWHERE = Position()
 
 @dataclass(frozen=True, slots=True)
 class ROI:
-    """A region of interest: a shape, and what is known about it.
+    """A region of interest: a shape with a name, a position and properties.
+
+    For example:
+
+        ROI(Rectangle(centre=(20, 30), size=(10, 8)), name="cell 1", position=Position(z=3))
 
     Raises:
-        InvalidOptionError: a field that cannot be.
-        UnsupportedDataError: coordinates, pixels or properties that cannot be.
+        InvalidOptionError: A field is not valid.
+        UnsupportedDataError: Coordinates, pixels or properties are not valid.
     """
 
     shape: Shape
     name: str = ""
     position: Position = _EVERYWHERE
+    """The plane of the ROI. By default it belongs to all planes."""
     properties: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Whatever JSON can hold, such as colours, the class of a cell or what only one viewer
-    knows; frozen: lists become tuples, objects read-only mappings."""
+    """JSON values, such as colours or the class of a cell.
+
+    They are made immutable: lists become tuples, and objects become read-only mappings.
+    """
 
     def __post_init__(self) -> None:
         if not isinstance(self.shape, Shape):
@@ -79,10 +86,11 @@ class ROI:
         return type(self), (self.shape, self.name, self.position, plain_json(self.properties))
 
     def to_dict(self) -> Document:
-        """Return the ROI as JSON has it: "type" and "version", the shape's fields, the rest.
+        """Return the ROI as a JSON document: "type", "version", and all fields.
 
-        A mask's pixels are its "shape" and "bits": row by row, eight to a byte, the first the
-        highest (``numpy.packbits``), in base64. A composite's "parts" are lists of vertices.
+        The pixels of a mask are its "shape" and "bits": row by row, eight pixels in a byte, the
+        first in the highest bit (``numpy.packbits``), in base64. The "parts" of a composite are
+        lists of vertices.
         """
         return {
             "type": type(self.shape).__name__.lower(),
@@ -95,7 +103,7 @@ class ROI:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Value], /) -> Self:
-        """Return the ROI that :meth:`to_dict` wrote.
+        """Return the ROI of a document of :meth:`to_dict`.
 
         Unknown keys are ignored.
 

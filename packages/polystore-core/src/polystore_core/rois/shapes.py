@@ -1,4 +1,4 @@
-"""The shapes of regions, and which pixels they contain."""
+"""The shapes of regions, and the pixels inside them."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shape(ABC):
-    """Where a ROI is."""
+    """The shape of a ROI: points, a line or an area."""
 
     @property
     @abstractmethod
     def bounds(self) -> Bounds:
-        """The upright box around the shape: y0, x0, y1, x1."""
+        """The box around the shape, parallel to the axes: y0, x0, y1, x1 in pixels."""
 
     @abstractmethod
     def translate(self, dy: float, dx: float) -> Self:
@@ -88,7 +88,7 @@ class Shape(ABC):
         return cls(**pick_fields(content, [field.name for field in fields(cls)]))
 
     def _key(self) -> tuple[object, ...]:
-        # No coordinate is NaN or -0.0: the same numbers are the same bytes.
+        # Bytes can be compared, because no coordinate is NaN or -0.0.
         return tuple(
             (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
             for value in self._values()
@@ -101,23 +101,28 @@ class Shape(ABC):
         return hash((type(self), self._key()))
 
     def __reduce__(self) -> tuple[type[Self], tuple[Value, ...]]:
-        return type(self), self._values()  # an array that pickle restores could be written
+        return type(self), self._values()  # calls __init__, or the array would be writable
 
 
 class Area(Shape):
-    """A shape that has an inside."""
+    """A shape with an inside, such as a polygon."""
 
     __slots__ = ()
 
     @property
     @abstractmethod
     def area(self) -> float:
-        """In square pixels."""
+        """The area in square pixels."""
 
     def to_mask(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
-        """Return which pixels of an image of ``shape`` (height, width) have their centre inside.
+        """Return a mask of the pixels whose centre is inside.
 
-        What lies outside of the image is cut off.
+        For example:
+
+            mean = image[roi.shape.to_mask(image.shape)].mean()
+
+        Args:
+            shape: Height and width of the image. The part of the shape outside is cut off.
         """
         height, width = check_pair(
             "shape", shape, "a height and a width in pixels", 0, Integral
@@ -130,13 +135,13 @@ class Area(Shape):
 
     @abstractmethod
     def _inside(self, rows: slice, columns: slice) -> NDArray[np.bool_]:
-        """Rasterise a window that lies within the bounds; it may be empty."""
+        """Return the mask of a window within the bounds, which may be empty."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
 class _Path(Shape):
     coordinates: NDArray[np.float64]
-    """(y, x) of each vertex: shape (n, 2), read-only."""
+    """(y, x) of each vertex, in a read-only array of the shape (n, 2)."""
     _least: ClassVar[int] = 1
     _most: ClassVar[float] = math.inf
 
@@ -152,7 +157,7 @@ class _Path(Shape):
 
 
 class Points(_Path):
-    """Positions that belong together, such as the points of one counter; at least one."""
+    """One or more points that belong together, such as those of one counter in ImageJ."""
 
     __slots__ = ()
 
@@ -165,23 +170,23 @@ class Line(_Path):
 
 
 class Polyline(_Path):
-    """An open line through at least two vertices; ImageJ's angle is one of three."""
+    """An open line through two or more vertices. An angle of ImageJ has three."""
 
     __slots__ = ()
     _least = 2
 
 
 class Polygon(_Path, Area):
-    """A closed outline of at least three vertices; the last is joined to the first."""
+    """A closed outline of three or more vertices. The last one is joined to the first one."""
 
     __slots__ = ()
     _least = 3
 
     @property
     def area(self) -> float:
-        """In square pixels, by the shoelace formula.
+        """The area in square pixels, by the shoelace formula.
 
-        Where the outline crosses itself, parts that turn the other way count as negative.
+        If the outline crosses itself, parts in the other direction count as negative.
         """
         y, x = (self.coordinates - self.coordinates[0]).T
         return abs(float(np.sum(y * np.roll(x, -1) - x * np.roll(y, -1)))) / 2
@@ -193,11 +198,11 @@ class Polygon(_Path, Area):
 @dataclass(frozen=True, slots=True, eq=False, init=False)
 class _Box(Area):
     centre: Pair
-    """(y, x)"""
+    """(y, x) of the centre."""
     size: Pair
-    """Height and width before it is turned: positive."""
+    """Height and width before the rotation, greater than 0."""
     angle: float
-    """Degrees, counter-clockwise; kept as given, so 360 is not 0."""
+    """Degrees, counter-clockwise. It is kept as you give it, so 360 is not 0."""
 
     def __init__(
         self, centre: Iterable[float], size: Iterable[float], angle: float = 0.0
@@ -216,18 +221,20 @@ class _Box(Area):
 
 
 class Rectangle(_Box):
-    """A rectangle, turned around its centre.
+    """A rectangle, which can be rotated around its centre.
 
-    Rows 2 to 4 and columns 10 to 15 are ``Rectangle(centre=(3, 12.5), size=(3, 6))``.
+    For example, rows 2 to 4 and columns 10 to 15:
+
+        Rectangle(centre=(3, 12.5), size=(3, 6))
     """
 
     __slots__ = ()
 
     @property
     def corners(self) -> NDArray[np.float64]:
-        """(y, x) of the corners, shape (4, 2), as napari's Shapes layer gives and takes them.
+        """(y, x) of the corners, in an array of the shape (4, 2), as in a Shapes layer of napari.
 
-        Before turning: top left, top right, bottom right, bottom left.
+        Their order before the rotation is top left, top right, bottom right, bottom left.
         """
         (height, width), (cos, sin) = self.size, direction(self.angle)
         dy = np.array((-height, -height, height, height)) / 2
@@ -247,9 +254,9 @@ class Rectangle(_Box):
 
 
 class Ellipse(_Box):
-    """An ellipse, turned around its centre; ``size`` is that of its box: twice the radii.
+    """An ellipse, which can be rotated around its centre. ``size`` is twice the radii.
 
-    A pixel centre that lies on the outline is outside.
+    The centre of a pixel that is exactly on the outline is outside.
     """
 
     __slots__ = ()
@@ -276,10 +283,15 @@ class Ellipse(_Box):
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
 class Mask(Area):
-    """A set of pixels, at least one; two masks are equal if they hold the same pixels."""
+    """A set of one or more pixels. Two masks are equal if they have the same pixels.
+
+    For example:
+
+        Mask(labels == 7)
+    """
 
     pixels: NDArray[np.bool_]
-    """Trimmed to the rows and columns that have pixels: shape (height, width), read-only."""
+    """The mask, cut to the rows and columns with pixels: shape (height, width), read-only."""
     origin: tuple[int, int]
     """(y, x) of ``pixels[0, 0]`` in the image."""
 
@@ -307,7 +319,7 @@ class Mask(Area):
         return float(np.count_nonzero(self.pixels))
 
     def translate(self, dy: float, dx: float) -> Self:
-        """Return the mask moved by whole pixels; ``InvalidOptionError`` for others."""
+        """Return the mask moved by whole pixels. Raises ``InvalidOptionError`` for fractions."""
         by = check_step(dy, dx)
         if not (by[0].is_integer() and by[1].is_integer()):
             raise InvalidOptionError("dy, dx", by, "whole pixels for a mask")
@@ -343,14 +355,14 @@ class Mask(Area):
 
 @dataclass(frozen=True, slots=True, eq=False, init=False)
 class Composite(Area):
-    """One region of several outlines, joined by the even-odd rule: pieces, holes, islands.
+    """One region of several outlines: parts, holes and islands, by the even-odd rule.
 
-    ImageJ has such a selection for whatever has a hole or several pieces; no polygon can hold
-    it, and a mask would round its outlines to pixels.
+    ImageJ has such a selection for a region with a hole or with several parts. A polygon cannot
+    represent it, and a mask would round its outlines to pixels.
     """
 
     parts: tuple[Polygon, ...]
-    """At least one; made from polygons or from their coordinates."""
+    """One or more polygons. You can also pass their coordinates."""
 
     def __init__(self, parts: Iterable[Polygon | ArrayLike]) -> None:
         if not isinstance(parts, Iterable):
@@ -366,11 +378,11 @@ class Composite(Area):
 
     @property
     def area(self) -> float:
-        """In square pixels, for outlines that cross neither themselves nor each other.
+        """The area in square pixels, if no outline crosses itself or another one.
 
-        An outline within an odd number of others is a hole.
+        An outline inside an odd number of others is a hole.
         """
-        total, larger = 0.0, np.empty((4, 0))  # only what is larger can be around an outline
+        total, larger = 0.0, np.empty((4, 0))  # only a larger outline can contain another one
         for part in sorted(self.parts, key=lambda part: part.area, reverse=True):
             if part.area > 0:
                 edges = edges_of(part.coordinates)

@@ -1,4 +1,4 @@
-"""Many files as one labelled array of Dask."""
+"""``stack``: many files as one labelled Dask array."""
 
 from .blocks import block_paths
 from .labelled import stack

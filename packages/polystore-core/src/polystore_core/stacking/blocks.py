@@ -1,4 +1,4 @@
-"""The blocks of a stack, and the Dask array that they make."""
+"""The blocks of a stack, and the Dask array of them."""
 
 from __future__ import annotations
 
@@ -36,34 +36,34 @@ if TYPE_CHECKING:
 __all__ = ["Reader", "block_paths", "build_array"]
 
 _PIECES = "polystore-pieces-"
-"""The names of the layers of pieces in graphs of Dask start with this."""
+"""The start of the names of the layers with pieces in a Dask graph."""
 _MOST_BYTES = 1 << 26
-"""A larger file is read in several blocks, where its format reads parts."""
+"""A larger file (64 MiB) is read in several blocks, if its format can read parts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """The work of one block: to read a file, or a part of it."""
+    """The work for one block: the file to read, or the part of it."""
 
     path: str | None
     """``None`` for a combination without a file."""
     shape: tuple[int, ...]
     box: tuple[slice, ...] | None = None
-    """The part; ``None`` for the whole file."""
+    """The part, or ``None`` for the whole file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """Read one block. Dask sends a reader with each task, so it holds no list of paths."""
+    """Reads one block. It has no list of paths, because Dask sends it with each task."""
 
     files: FileManager
     backend: str
     first: Header
     filling: Pixels | None
     home: tuple[str, int]
-    """Host and process in which the stack was made."""
+    """The host and the process that created the stack."""
     folder: str
-    """Where relative paths start; "" for those that do not depend on a working directory."""
+    """The folder where relative paths start, or "" if they do not depend on a working folder."""
 
     def __call__(self, block: Pixels) -> Pixels:
         piece: Piece = block.item()
@@ -74,7 +74,7 @@ class Reader:
         path = os.path.join(self.folder, piece.path)
         try:
             pixels = self._read(path, piece.box)
-        except Exception as error:  # raised again: it gets a note
+        except Exception as error:  # raised again, with a note
             self._explain(error, path)
             raise
         return pixels.astype(self.first.dtype, copy=False).reshape(shape)
@@ -87,13 +87,13 @@ class Reader:
         if not self.first.is_image:
             words = None
             with suppress(UnsupportedOperationError):
-                words = self.files.info(path, self.backend).image  # which the first has not
+                words = self.files.info(path, self.backend).image  # None, as in the first file
             pixels = array_of(self.files.load(path, self.backend), path, self.backend)
             self._check(path, pixels.shape, pixels.dtype, words)
             return pixels
         try:
             image = self.files.load(path, self.backend, as_="image")
-        except UnsupportedDataError:  # the file may say nothing of its axes
+        except UnsupportedDataError:  # the file may not name its axes
             self.first.check(Header.of(self.files, path, self.backend))
             raise
         pixels = to_numpy(image.data)
@@ -110,7 +110,7 @@ class Reader:
         self.first.check(Header.build(path, self.backend, shape, dtype, words))
 
     def _explain(self, error: Exception, path: str) -> None:
-        """Say which file failed, and in which process if that is another one."""
+        """Add the file that failed to the error, and the process if it is another one."""
         if not isinstance(error, PolystoreError):
             error.add_note(f"while reading {path!r} from backend {self.backend!r}")
         host, process = here = socket.gethostname(), os.getpid()
@@ -122,13 +122,13 @@ class Reader:
 
 
 def build_array(grid: Grid, reader: Reader) -> xarray.DataArray:
-    """Return the DataArray of a grid whose blocks ``reader`` reads."""
+    """Return the DataArray of a grid. ``reader`` reads its blocks."""
     import dask.array
 
     first = reader.first
     chunks = _file_chunks(reader)
     pieces = _pieces(grid, chunks)
-    token = uuid.uuid4().hex  # not of the paths: their files may change
+    token = uuid.uuid4().hex  # not a hash of the paths, because their files may change
     data = dask.array.from_array(pieces, chunks=1, name=_PIECES + token).map_blocks(
         reader,
         name=f"polystore-stack-{token}",
@@ -170,7 +170,7 @@ def _file_chunks(reader: Reader) -> tuple[tuple[int, ...], ...]:
         with reader.files.open(first.path, reader.backend) as handle:
             unit = handle.chunks or (1,) * handle.ndim
     except (UnsupportedOperationError, UnsupportedDataError):
-        return whole  # the format reads no parts
+        return whole  # the format cannot read parts
     block = list(first.shape)
     for axis, step in enumerate(unit):
         most = _MOST_BYTES // first.dtype.itemsize
@@ -197,13 +197,19 @@ def _boxes(
 
 
 def block_paths(array: Value, block: Sequence[int]) -> list[str]:
-    """Return the files from which a block of a Dask array is computed.
+    """Return the files of :func:`stack` from which a block of a Dask array is computed.
 
-    They are those of :func:`stack`, in order. ``block`` is the number of the block along each
-    axis. An array that was computed or optimized before (``dask.persist``) does not know its
-    files.
+    For example, to find the files of a damaged block:
 
-    Raises ``InvalidOptionError`` for a block that the array does not have.
+        block_paths(plate.data, (0, 2, 0, 0))
+
+    Args:
+        array: A Dask array. It does not know its files if it was computed or optimized before, as
+            by ``dask.persist``.
+        block: The number of the block along each axis.
+
+    Raises:
+        InvalidOptionError: The array has no such block.
     """
     blocks = tuple(map(range, array.numblocks))
     if len(block) != len(blocks) or not all(map(operator.contains, blocks, block)):

@@ -1,4 +1,4 @@
-"""From the names of files to their places in a stack: pure."""
+"""``Grid``: the places of files in a stack, found from their names."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["Grid", "Labels"]
 
 _MOST_DIGITS = 18
-"""Longer runs of digits do not fit into 64 bits, and stay text."""
+"""Longer numbers do not fit into 64 bits, and stay text."""
 
 _MOST_HOLES = 1_000_000
-"""A graph of Dask needs about a kilobyte for each combination."""
+"""Combinations without a file. A Dask graph needs about a kilobyte for each."""
 
 Labels: TypeAlias = "tuple[int | str, ...]"
 """The place of a file in a stack: the value of each field of its name."""
@@ -28,7 +28,7 @@ Labels: TypeAlias = "tuple[int | str, ...]"
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Where each file is in the stack, along the fields of its name."""
+    """The place of each file in the stack, along the fields of its name."""
 
     template: NameTemplate
     labels: tuple[Labels, ...]
@@ -37,6 +37,7 @@ class Grid:
 
     @classmethod
     def of(cls, paths: Sequence[str], template: NameTemplate) -> Grid:
+        """Create the grid of files. Raises ``InvalidOptionError`` for names that do not fit."""
         if not paths:
             raise InvalidOptionError("paths", paths, "at least one path")
         if not template.fields:
@@ -57,10 +58,11 @@ class Grid:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """The number of different values of each field."""
         return tuple(map(len, self.labels))
 
     def check_complete(self) -> None:
-        """Raise ``InvalidOptionError`` where a combination of labels has no file."""
+        """Raise ``InvalidOptionError`` if a combination of labels has no file."""
         total = math.prod(self.shape)
         if total == len(self.found):
             return
@@ -76,7 +78,7 @@ class Grid:
         raise InvalidOptionError("paths", len(self.found), "a file for each", fault)
 
     def check_size(self) -> None:
-        """Raise ``InvalidOptionError`` for so many combinations that memory would not hold them."""
+        """Raise ``InvalidOptionError`` if there are too many combinations for the memory."""
         total = math.prod(self.shape)
         if total > _MOST_HOLES + len(self.found):
             lengths = ", ".join(map("{}: {:,}".format, self.template.fields, self.shape))
@@ -87,7 +89,7 @@ class Grid:
             raise InvalidOptionError("missing", total, "fewer combinations", fault)
 
     def check_axes(self, names: Sequence[str]) -> None:
-        """Raise ``InvalidOptionError`` for a field that has the name of an axis of the files."""
+        """Raise ``InvalidOptionError`` if a field has the name of an axis of the files."""
         both = [name for name in self.template.fields if name in names]
         if both:
             fault = (

@@ -1,4 +1,4 @@
-"""Headers of files, on which all files of a stack must agree."""
+"""``Header``: the properties that must be the same in all files of a stack."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Header", "array_of"]
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The shape, element type and words of an array in a file."""
+    """The shape, dtype and metadata of an array in a file."""
 
     path: str
     backend: str
@@ -31,11 +31,11 @@ class Header:
     dtype: np.dtype[Any]
     words: ImageMetadata
     is_image: bool
-    """Whether the file itself says what its axes are."""
+    """Whether the file itself names its axes."""
 
     @classmethod
     def of(cls, files: FileManager, path: str, backend: str) -> Header:
-        """Read the header. A file is loaded if its format or backend has no headers."""
+        """Read the header of a file. The file is loaded if its format has no header."""
         with suppress(UnsupportedOperationError):
             info = files.info(path, backend)
             dtype = _of_numpy(info.dtype)
@@ -53,13 +53,13 @@ class Header:
         dtype: np.dtype[Any],
         words: ImageMetadata | None,
     ) -> Header:
-        """Return a header whose element type has the byte order of this machine."""
+        """Return a header with the dtype in the byte order of this machine."""
         shape, dtype = tuple(shape), dtype.newbyteorder("=")
         chosen = _usual_words(shape, dtype) if words is None else words
         return cls(path, backend, shape, dtype, chosen, words is not None)
 
     def check(self, other: Header) -> None:
-        """Raise ``UnsupportedDataError`` with both values and paths where ``other`` differs."""
+        """Raise ``UnsupportedDataError``, with both values and paths, if ``other`` differs."""
         theirs = other._facts()
         for word, mine in self._facts().items():
             if not _is_equal(mine, theirs[word]):
@@ -83,10 +83,9 @@ class Header:
 
 
 def _of_numpy(name: str | None) -> np.dtype[Any] | None:
-    """Return the element type, ``None`` where its name does not say all of it.
+    """Return the dtype of a name, or ``None`` if the name does not define it completely.
 
-    It may be one that only another framework has, or the fields of a structure, which "|V5"
-    leaves out.
+    It may be a dtype of another framework only, or a structure, whose fields "|V5" leaves out.
     """
     with suppress(TypeError):
         dtype = None if name is None else np.dtype(name)
@@ -95,7 +94,7 @@ def _of_numpy(name: str | None) -> np.dtype[Any] | None:
 
 
 def _usual_words(shape: tuple[int, ...], dtype: np.dtype[Any]) -> ImageMetadata:
-    """Return the axes that an array has if nobody names them: yx, zyx, …; else as xarray does."""
+    """Return the default axes of an array: yx, zyx, …, or those of xarray ("dim_0")."""
     if 2 <= len(shape) <= 5:
         return image_metadata(shape, dtype)
     return ImageMetadata(axes=tuple(Axis(f"dim_{number}") for number in range(len(shape))))
@@ -109,13 +108,14 @@ def _is_equal(mine: Any, other: Any) -> bool:
 
 
 def _is_close(one: object, other: object) -> bool:
-    """Compare two scales. Programs write the same one with more digits, or fewer."""
+    """Compare two values. Programs write one and the same scale with more digits, or fewer."""
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, rel_tol=1e-6)
     return one == other
 
 
 def array_of(value: Value, path: str, backend: str) -> Pixels:
+    """Return a loaded value as a NumPy array. Raises ``UnsupportedDataError`` for others."""
     if not is_array(value):
         reason = f"expected an array, got {type(value).__name__}"
         raise UnsupportedDataError(reason, "", path, backend, "stack")

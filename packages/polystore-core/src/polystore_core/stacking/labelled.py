@@ -1,4 +1,4 @@
-"""``stack``: many files as one labelled array, whose blocks are read when Dask computes them."""
+"""``stack``: many files as one labelled array. Dask reads its blocks when it computes them."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["stack"]
 
 _READERS = 8
-"""Threads that read headers where one would mostly wait for the storage."""
+"""Threads that read headers, if one thread would mostly wait for the storage."""
 _SAMPLE = 8
-"""Headers that are read first, to see whether reading waits."""
+"""Headers to read first, to find out whether reading waits."""
 
 
 def stack(
@@ -46,34 +46,40 @@ def stack(
     missing: float | None = None,
     progress: Progress = False,
 ) -> xarray.DataArray:
-    """Return the files at ``paths`` as one lazy, labelled array.
+    """Return many files as one lazy, labelled array.
 
-    ``names`` is a :class:`NameTemplate`, such as ``"{well}_s{site}_w{channel}.tif"``. Each of its
-    fields is an axis, in the order of the template. The coordinates are the values in natural
-    order: integers where all values are digits, else text. The axes of the files follow, with
-    scale and units. Origins and irregular coordinates, such as times, are left out, because each
-    file has its own. ::
+    For example:
 
         plate = stack(paths, backend="disk", names="{well}_s{site}_w{channel}.tif")
         plate.sel(well="B03", channel=2).mean(["y", "x"]).compute()
 
-    A block is a file, or a part of a file above 64 MiB where the format reads parts. Threads,
-    processes and the workers of a cluster read the blocks with ``files``, a file manager with
-    the default registry if it is not given. Relative paths mean the working directory of this
-    call. Values in the memory backend need ``files``, and exist in one process only.
+    Each field of the template is an axis, in the order of the template. Its coordinates are the
+    values in natural order: integers if all values are digits, otherwise text. The axes of the
+    files follow, with scale and units. Origins and irregular coordinates, such as times, are left
+    out, because they are different in each file.
 
-    All files must have the shape, element type, axes, scale, units and channels of the first.
-    ``check="first"`` reads the header of the first file. Each block then checks its own file
-    when it is read. ``check="all"`` reads the header of every file now, in threads if that is
-    faster, and ``progress`` reports them. ``missing`` fills the combinations of values that
-    have no file, for example ``missing=0``.
+    A block is a file, or a part of a file above 64 MiB if the format can read parts. All files must
+    have the same shape, dtype, axes, scale, units and channels as the first one.
+
+    Args:
+        paths: The files. Relative paths start at the working folder of this call.
+        backend: Name of the backend.
+        names: A :class:`NameTemplate`, or its text.
+        files: The file manager that reads the blocks, also in processes and on a cluster. By
+            default it is a new one. Values in the ``memory`` backend need yours, and exist in one
+            process only.
+        check: "first" reads the header of the first file, and each other file is checked when it is
+            read. "all" reads all headers now, in threads if that is faster.
+        missing: The value for combinations that have no file, such as 0.
+        progress: Reports the headers for "all". ``True`` shows a bar. A function is called with
+            (done, total).
 
     Raises:
-        InvalidOptionError: no paths, a name that does not fit, two files with the same values,
-            a combination without a file, a field that has the name of an axis of the files, or
-            more than a million combinations with ``missing``.
-        UnsupportedDataError: a file is not an array, or differs from the first file. Computing
-            raises it too.
+        InvalidOptionError: There are no paths, a name does not fit, two files have the same values,
+            a combination has no file, a field has the name of an axis of the files, or there are
+            more than a million combinations without a file.
+        UnsupportedDataError: A file is not an array, or differs from the first one. Computing also
+            raises it.
         BatchError: ``check="all"`` finds files that cannot be read, or that differ.
         MissingDependencyError: Dask or xarray is not installed.
     """
@@ -118,9 +124,9 @@ def _check_installed() -> None:
 
 
 def _working_folder(files: FileManager, backend: str) -> str:
-    """Return the working directory if relative paths of the backend depend on it, else "".
+    """Return the working folder if relative paths of the backend depend on it, or else "".
 
-    Workers often have another one, in which a file of the same name may be.
+    Workers often have another working folder, which may have a file of the same name.
     """
     store = getattr(files.registry[backend], "store", None)
     return working_folder() if isinstance(store, LocalStore) and store.root is None else ""
@@ -137,14 +143,12 @@ def _convert_filling(missing: float, dtype: np.dtype[Any]) -> Pixels:
 
 
 def _threads_for(read: Callable[[int], None], indices: Sequence[int]) -> int:
-    """Return how many threads read headers fastest.
-
-    If the system has the files in memory, threads wait for each other only, and eight take twice
-    the time of one.
-    """
+    """Return the number of threads with which headers are read fastest."""
+    # If the system has the files in memory, threads only wait for each other, and eight take twice
+    # as long as one.
     began, worked = time.perf_counter(), time.thread_time()
     for index in indices[:_SAMPLE]:
-        with suppress(Exception):  # the batch reads it again, and collects the error
+        with suppress(Exception):  # the batch reads the file again, and has the error
             read(index)
     waits = time.perf_counter() - began > 2 * (time.thread_time() - worked)
     return _READERS if waits else 1

@@ -1,4 +1,4 @@
-"""Follow a path while others write there: the frames of an array, or the files of a folder."""
+"""``Watch``: finds the frames of an array, or the files of a folder, as others write them."""
 
 from .watch import Arrival, Stop, Watch
 

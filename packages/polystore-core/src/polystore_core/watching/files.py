@@ -1,4 +1,4 @@
-"""The files of a folder in which others write."""
+"""``Files``: finds new files in a folder in which others write."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 __all__ = ["Files"]
 
 _OLD = 60.0
-"""Seconds since the last change after which a file is complete at first sight.
+"""Seconds without a change after which a file counts as complete at the first look.
 
-It is long because the clock of a file server may differ from ours.
+The time is long, because the clock of a file server may differ from ours.
 """
 
 _UNFINISHED = (".tmp", ".part", ".partial", ".filepart", ".crdownload")
-"""Suffixes of files that browsers, WinSCP and others rename when they are complete."""
+"""Suffixes of incomplete files, which browsers, WinSCP and others rename at the end."""
 
 _State: TypeAlias = "tuple[int | None, float | None] | None"
-"""Size and time of the last change. ``None`` for an empty file or a broken link."""
+"""The size and the time of the last change. ``None`` for an empty file or a broken link."""
 
 
 class _Seen(NamedTuple):
@@ -37,13 +37,13 @@ class _Seen(NamedTuple):
 
 
 class Files:
-    """The files of a folder, each given once. One that was deleted is new when it is back."""
+    """The files of a folder, each found once. A deleted file that is written again is new."""
 
     def __init__(self, request: Request) -> None:
         self._request = request
         self._given: set[str] = set()
         self._waiting: dict[str, _Seen] = {}
-        """Names that are not given yet, as they were seen."""
+        """The names that may be incomplete, each with its last state and since when it has it."""
         self._is_frozen = False
 
     def look(self) -> Look:
@@ -58,7 +58,7 @@ class Files:
         return Look(natural_order(settled), waits)
 
     def freeze(self) -> None:
-        """Find no files that appear from now on."""
+        """Ignore files that appear from now on."""
         self._is_frozen = True
 
     def _names(self) -> set[str]:
@@ -80,20 +80,20 @@ class Files:
         return found
 
     def _entries(self, folder: str) -> list[Entry]:
-        """Return what is in a folder; nothing if it was deleted."""
+        """Return the entries of a folder, or nothing if it was deleted."""
         source, path, *_ = self._request
         try:
             return list(source.scan(join(path, folder.rstrip("/")) if folder else path))
-        except NotFoundError:  # or empty: some stores have no empty folders
+        except NotFoundError:  # it may also be empty, as some stores have no empty folders
             return []
         except NotADirectoryInPathError as error:
-            if folder:  # it has become a file, which the next look finds
+            if folder:  # it was replaced by a file, which the next look finds
                 return []
-            error.reason = "it was a folder, and is a file since it was watched"
+            error.reason = "it was a folder when the watch began, and now it is a file"
             raise
 
     def _find_settled(self, names: set[str]) -> set[str]:
-        """Return the names of complete files. Those seen together settle together, in order."""
+        """Return the names of complete files. Files that are seen at once are complete at once."""
         source, path, settle = self._request.source, self._request.path, self._request.settle
         if not settle:
             return names
@@ -123,20 +123,22 @@ def _is_old(state: _State, settle: float) -> bool:
 
 
 def _is_unfinished(name: str) -> bool:
-    """Whether a name is hidden, as rsync's are while it writes, or that of a temporary file."""
+    """Return whether a name is hidden, as those of rsync while it writes, or temporary."""
     return name.startswith(".") or name.lower().endswith(_UNFINISHED)
 
 
 def _state(source: DataSource, path: str) -> _State:
-    if isinstance(source, FileBackend):  # ``info`` would read the file, which may be incomplete
+    if isinstance(
+        source, FileBackend
+    ):  # not info(), which reads the file: it may be incomplete
         found = source._stat_or_none(path)
-        if found is None or not found.size:  # its writer has only made it, or it is missing
+        if found is None or not found.size:  # it is missing, or nothing is written yet
             return None
         return found.size, found.modified
     try:
         info = source.info(path)
     except (NotFoundError, NotADirectoryInPathError):
         return None
-    except DataError:  # ``load`` says what is wrong
+    except DataError:  # ``load`` raises the same error for the user
         return None, None
     return info.size, None if info.modified is None else info.modified.timestamp()

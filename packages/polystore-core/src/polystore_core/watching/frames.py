@@ -1,4 +1,4 @@
-"""The frames of an array that others lengthen."""
+"""``Frames``: finds new frames of an array to which others append."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ __all__ = ["Frames"]
 
 
 _AT_ONCE = 16
-"""Frames of one look. If the array is replaced while its reader is behind, a look finds that."""
+"""Frames of one look. A slow reader looks again after these, and finds out if the array was
+replaced."""
 
 
 class _Known(NamedTuple):
-    """The facts of an array that stay while it grows."""
+    """The properties of an array that stay the same while it grows."""
 
     frame: tuple[int, ...]
-    """Shape of a frame."""
+    """The shape of a frame."""
     dtype: str
     identity: Hashable
-    """That of ``LazyArray``."""
+    """``LazyArray.identity``."""
 
     def __str__(self) -> str:
         return f"{self.dtype} of shape {self.frame}"
@@ -49,13 +50,13 @@ class Frames:
         self._is_frozen = False
         self._known: _Known | None = None
         self._growth: deque[tuple[float, int]] = deque()
-        """When the array was found longer, and how long, if it has not settled since."""
+        """The times at which the array was longer, with its lengths, until they have settled."""
         self._damaged_since: float | None = None
 
     def look(self) -> Look:
-        """Find the frames that are whole, or have been there for ``settle`` seconds.
+        """Find the frames that have not changed for ``settle`` seconds.
 
-        Programs that resize an array and then write the frame show it before it is complete.
+        They need that time, because some programs resize the array before they write the frame.
         """
         settle = self._request.settle
         try:
@@ -66,7 +67,7 @@ class Frames:
         except DataError:
             now = time.monotonic()
             self._damaged_since = self._damaged_since or now
-            if now - self._damaged_since < settle:  # a program may write the document in place
+            if now - self._damaged_since < settle:  # a program may be writing the document now
                 return Look([], waits=True)
             raise
         now, self._damaged_since = time.monotonic(), None
@@ -80,7 +81,7 @@ class Frames:
         return Look(new, waits=self._length > self._settled)
 
     def freeze(self) -> None:
-        """Find no frames that appear from now on."""
+        """Ignore frames that appear from now on."""
         self._is_frozen = True
 
     def _open(self) -> LazyArray:
@@ -92,7 +93,7 @@ class Frames:
             raise
 
     def _check_length(self, handle: LazyArray) -> int:
-        """Return the length. Raises ``StorageError`` unless it is the same array, or longer."""
+        """Return the length. Raises ``StorageError`` if it is another array, or shorter."""
         if not handle.shape:
             raise self._make_error(errno.EINVAL, "the array has no axes, so it has no frames")
         length, *frame = handle.shape
@@ -101,7 +102,7 @@ class Frames:
         if has_changed and self._next > self._request.start:
             reason = self._describe_change(now, length)
             raise self._make_error(errno.ESTALE, f"while it was watched, {reason}")
-        if has_changed:  # the first look, or no frame of the array before was given
+        if has_changed:  # the first look, or the user has not got a frame of the old array
             self._known, self._length = now, 0
             self._growth.clear()
         return length

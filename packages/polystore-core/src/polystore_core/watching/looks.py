@@ -1,4 +1,4 @@
-"""A look at a path: the request, and the items that were found."""
+"""The request of a watch, and the items of one look."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ __all__ = ["Look", "Request"]
 
 
 class Request(NamedTuple):
+    """The options of a watch."""
+
     source: DataSource
     path: str
-    """It means the same after ``os.chdir``."""
+    """A path that does not depend on the working folder."""
     start: int
     pattern: str | None
     settle: float
-    """Seconds without a change after which a file, or a frame, is complete."""
+    """Seconds without a change after which a file or a frame is complete."""
     recursive: bool
-    """Whether the files of folders in the folder count."""
+    """Whether to find the files of inner folders, too."""
     settle_is_usual: bool
-    """Whether that is not the caller's choice. Frames that appear whole need not settle then."""
+    """Whether ``settle`` is the default. Frames that appear whole then need not settle."""
 
 
 class Look(NamedTuple):
+    """The result of one look."""
+
     new: range | list[str]
-    """The items that were found: indices of frames, or names of files."""
+    """The new items: indices of frames, or names of files."""
     waits: bool
-    """Whether something is there that is not given yet, because it may be incomplete."""
+    """Whether there are more items, which may be incomplete."""

@@ -1,4 +1,4 @@
-"""Wake a watch when its folder changes, with the library watchdog if it is installed."""
+"""Waking a watch when its folder changes, with the library watchdog if it is installed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["can_wake", "find_place", "start_waking"]
 
 
 def find_place(source: DataSource, path: str) -> tuple[str, str | None]:
-    """Return the path that stays true after ``os.chdir``, and the one in the file system.
+    """Return a path that does not depend on the working folder, and the path in the file system.
 
     The second is ``None`` for backends that are not in the file system of this machine.
     """
@@ -32,11 +32,9 @@ def find_place(source: DataSource, path: str) -> tuple[str, str | None]:
 
 
 def can_wake() -> bool:
-    """Import watchdog, or tell that it is not installed.
-
-    Not while the watch waits: before Python 3.12, a Ctrl-C that comes while a class is made may
-    be a RuntimeError.
-    """
+    """Import watchdog, and return whether it is installed."""
+    # Called before the watch waits. Before Python 3.12, Ctrl-C during the creation of a class may
+    # become a RuntimeError.
     try:
         import watchdog.events
         import watchdog.observers  # noqa: F401
@@ -48,10 +46,10 @@ def can_wake() -> bool:
 def start_waking(
     folder: str, wake: Callable[[], None], *, recursive: bool
 ) -> Callable[[], None] | None:
-    """Call ``wake`` in a thread whenever a name in ``folder`` is new, or a file is closed.
+    """Call ``wake`` in a thread when a name in ``folder`` is new, or a file is closed.
 
-    Needs ``can_wake``. Returns the function that ends it; ``None`` if nothing tells of changes. A
-    watch looks anyway, only later, so nothing else depends on it.
+    Call it only after ``can_wake``. Returns the function that ends it, or ``None`` if the system
+    does not report changes. The watch then finds them later, at its next look.
     """
     from watchdog import events
     from watchdog.observers import Observer
@@ -60,7 +58,7 @@ def start_waking(
         def on_any_event(self, event: Any) -> None:
             wake()
 
-    # Not the events of reading: each look would cause the next one.
+    # Without the events of reading, because each look would cause the next one.
     telling = [
         events.FileCreatedEvent,
         events.FileMovedEvent,
@@ -72,7 +70,7 @@ def start_waking(
     try:
         observer.schedule(Waker(), folder, recursive=recursive, event_filter=telling)
         observer.start()
-    except OSError:  # the folder is gone, or the user has reached the limit of inotify
+    except OSError:  # the folder was deleted, or the limit of inotify is reached
         return None
     stop: Callable[[], None] = observer.stop
     return stop

@@ -1,4 +1,4 @@
-"""Wait for the items of a path, until the watch ends."""
+"""``Watch``: waits for the items of a path."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ __all__ = ["Arrival", "Stop", "Watch"]
 Stop: TypeAlias = "Callable[[], bool] | Event"
 
 _SHORTEST, _LONGEST = 0.005, 0.25
-"""Seconds between two looks: right after an item, and when nothing happens."""
+"""Seconds between two looks, after an item and without one."""
 _BUSY, _IDLE = 4, 75
-"""The same, as multiples of the CPU time of a look: an idle watch takes less than 2 % of a core."""
+"""The same as multiples of the CPU time of a look. An idle watch uses less than 2 % of a core."""
 _SLICE = 0.1
-"""Seconds between two questions to ``stop``."""
+"""Seconds between two calls of ``stop``."""
 _FOREVER = float("inf")
 _SETTLE = 0.5
 """Seconds without a change, if other programs can write at the path."""
@@ -44,23 +44,28 @@ class Arrival:
     """A file, or a frame of an array, that ``FileManager.watch`` has found."""
 
     index: int
-    """The index along the first axis of the array, or how many files were found before."""
+    """The index along the first axis of the array, or the number of files found before."""
     path: str
-    """That of the file, or of the array."""
+    """The path of the file, or of the array."""
     backend: str
+    """The name of the backend."""
     is_frame: bool
-    """Whether it is a frame of the array at ``path``, and not a file."""
+    """Whether it is a frame of the array at ``path``, not a file."""
     _place: str = field(repr=False, compare=False)
-    """``path``, but absolute where ``os.chdir`` or another process would change its meaning."""
+    """``path``, absolute if it depends on the working folder."""
     _load: Callable[..., Value] = field(repr=False, compare=False)
 
     def load(self, *, region: Region | None = None, **options: Option) -> Value:
-        """Return the frame, or the value of the file. Options are those of ``FileManager.load``.
+        """Load the frame or the file. Options are those of ``FileManager.load``.
 
-        ``region`` is a part of the frame: it does not count the first axis of the array. ::
+        For example:
 
             item.load(as_="image")
             item.load(region=(slice(0, 64), slice(0, 64)))
+
+        Args:
+            region: A part of the frame, without the first axis of the array.
+            **options: As for ``FileManager.load``.
         """
         if self.is_frame:
             inner: Any = () if region is None else region
@@ -71,10 +76,17 @@ class Arrival:
 
 
 class Watch(Iterator[Arrival]):
-    """The items of a path, as they appear. ``FileManager.watch`` makes it.
+    """An iterator over the items of a path as they appear. ``FileManager.watch`` returns it.
 
-    One thread iterates. Any thread may call ``close``, which ends a wait at once.
+    One thread iterates. Any thread can call ``close``, which ends a wait at once. For example:
+
+        with fm.watch("plate", "disk") as items:
+            for item in items:
+                process(item.load())
     """
+
+    # Threads: _closed and _changed are events that any thread may set. All other fields belong to
+    # the thread that iterates.
 
     def __init__(
         self,
@@ -95,8 +107,8 @@ class Watch(Iterator[Arrival]):
         self._path = path
         place, folder = find_place(source, path)
         self._folder = folder if folder is not None and can_wake() else None
-        """The folder whose changes are to wake us, until we have started that."""
-        # Other programs write into the folders of this machine.
+        """The folder whose changes should wake us. ``None`` after that was started."""
+        # Files need time to settle on this machine only, where other programs write them.
         usual = 0.0 if folder is None else _SETTLE
         seconds = usual if settle is None else settle
         usually = settle is None
@@ -105,7 +117,7 @@ class Watch(Iterator[Arrival]):
         self._stop, self._is_stopped = _question(stop), False
         self._items: Frames | Files | None = None
         self._is_decided = False
-        """Whether an item was found. Until then, a folder may become an array."""
+        """Whether an item was found. Before that, a folder may still become an array."""
         self._found: Iterator[int | str] = iter(())
         self._files_found = 0
         self._closed, self._changed = Event(), Event()
@@ -134,7 +146,7 @@ class Watch(Iterator[Arrival]):
         """Wait for items. Returns ``False`` if the watch has ended."""
         began, pause = time.monotonic(), _SHORTEST
         while not self._closed.is_set():
-            # Asked before the look, which then finds all that was written before the stop.
+            # Before the look, so that the look finds all items that were written before the stop.
             self._is_stopped = self._is_stopped or self._stop()
             before = time.thread_time()
             look = self._look()
@@ -178,20 +190,22 @@ class Watch(Iterator[Arrival]):
             self._folder = None
             if end_waking is not None:
                 self._end_waking = finalize(self, end_waking)
-                return  # what has changed since the last look wakes nobody
-        self._sleep(self._closed, least)  # a folder may change all the time
+                return  # look again: changes between the last look and now did not wake us
+        self._sleep(
+            self._closed, least
+        )  # the shortest pause, as a folder may change all the time
         self._sleep(self._changed, most - least)
         self._changed.clear()
 
     def _sleep(self, event: Event, seconds: float) -> None:
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0 and (self._is_stopped or not self._stop()):
-            # In slices, because on Windows Ctrl-C does not end a wait.
+            # In short parts, because on Windows Ctrl-C does not end a wait.
             if event.wait(min(left, _SLICE)):
                 break
 
     def close(self) -> None:
-        """End the watch. A loop over it ends, also one that waits in another thread."""
+        """End the watch. A loop over it ends, even if it waits in another thread."""
         self._closed.set()
         self._changed.set()
         self._end_waking()
@@ -233,7 +247,7 @@ def _is_time(value: Any) -> bool:
 
 
 def _question(stop: Any) -> Callable[[], bool]:
-    """Return the function that says whether to stop."""
+    """Return the option ``stop`` as a function without arguments."""
     if stop is None:
         return lambda: False
     ask = getattr(stop, "is_set", stop)

@@ -1,4 +1,4 @@
-"""The local file system as a store of bytes."""
+"""``LocalStore``: the local file system as a store of bytes."""
 
 from .places import Places
 from .store import LocalStore

@@ -1,4 +1,4 @@
-"""Directories below a root that stay open for the length of an operation or a batch."""
+"""``KeptPlaces``: keeps the folders below a root open during an operation or a batch."""
 
 from __future__ import annotations
 
@@ -22,33 +22,36 @@ if TYPE_CHECKING:
 __all__ = ["KeptPlaces"]
 
 _MOST_KEPT = 64
+"""Open folders, so that a batch over many of them does not run out of descriptors."""
 _NOT_NAMES = ("", ".", "..")
 
 
 class _Directory(NamedTuple):
-    """An open directory, not a link to one."""
+    """An open folder, not a link to one."""
 
     name: str
     above: int
-    """The descriptor of the directory that has this name."""
+    """The descriptor of its parent."""
     descriptor: int
     identity: tuple[int, int]
+    """Its device and inode."""
 
 
 _Way: TypeAlias = tuple[_Directory, ...]
-"""The directories from the root to a folder, in this order. Empty for the root."""
+"""The folders from the root to a folder, in this order. Empty for the root."""
 
 
 class KeptPlaces(Places):
-    """The places below a root for the length of a batch: opens each directory once.
+    """The places below a root during a batch. It opens each folder once.
 
-    Before each use it checks that every name on the way is still the name of the same directory,
-    and not a link. This is as safe as a walk, with one system call for each directory instead of
-    four. The walk does everything else: links, names that something else has now, and errors.
-
-    ``_mutex`` guards ``_users`` and changes of the other fields. A descriptor is closed only
-    when no other thread uses a place.
+    Before each use it checks that every name on the way is still the name of the same folder, and
+    not a link. This is as safe as a walk (``RootedPlaces``), but it needs one system call for each
+    folder instead of four. Links, names that have changed, and errors are left to the walk.
     """
+
+    # Locks: _mutex guards _users, and changes of _kept and _descriptors. Threads read _kept without
+    # it. A descriptor is closed only when no other thread uses a place (_users), because its number
+    # could become that of another folder.
 
     def __init__(self, places: RootedPlaces) -> None:
         self._places = places
@@ -88,7 +91,9 @@ class KeptPlaces(Places):
                 try:
                     return call(place.name, *given, dir_fd=place.dir_fd)
                 except FileNotFoundError:
-                    if self._find(path) == place:  # or its folder was replaced
+                    if (
+                        self._find(path) == place
+                    ):  # else its folder was replaced: try the new one
                         raise
             return self._places.run(call, path, *given)
         finally:
@@ -123,7 +128,7 @@ class KeptPlaces(Places):
                 except FileNotFoundError:
                     if self._find(path) == place:
                         raise
-                except OSError:  # perhaps a link: the walk finds out
+                except OSError:  # perhaps it is a link: the walk finds out
                     pass
             self._places._open_into(path, held)
         finally:
@@ -137,7 +142,7 @@ class KeptPlaces(Places):
         return found
 
     def resolve(self, path: str) -> str:
-        """Return ``path`` without links. A directory that is open by its name is not a link."""
+        """Return ``path`` without links. A folder that was opened by its name is not a link."""
         with self._mutex:
             self._users += 1
         try:
@@ -157,13 +162,13 @@ class KeptPlaces(Places):
         with self._mutex:
             self._close_all()
 
-    # ── which directories are open ───────────────────────────────────────────────────────
+    # ── open folders ─────────────────────────────────────────────────────────────────────
 
     def _find(self, path: str, *, missing_ok: bool = False) -> Place | None:
-        """Return the place of ``path`` in a kept directory, or ``None`` if it needs a walk.
+        """Return the place of ``path`` in an open folder, or ``None`` if it needs a walk.
 
-        Raises ``FileNotFoundError`` if a folder on the way is missing, unless ``missing_ok``: the
-        walk makes it.
+        Raises ``FileNotFoundError`` if a folder on the way does not exist, unless ``missing_ok`` is
+        true: then the walk creates it.
         """
         folder, slash, name = path.rpartition("/")
         if name in _NOT_NAMES:
@@ -209,7 +214,7 @@ class KeptPlaces(Places):
             return None
         parent = above[-1].descriptor if above else self._places.open_root()
         try:
-            # One call in C: between two, Ctrl-C could lose the descriptor.
+            # In one call of C, because between two Ctrl-C could lose the descriptor.
             self._descriptors.extend(map(partial(os.open, dir_fd=parent), (name,), (NO_LINK,)))
         except FileNotFoundError:
             if self._is_there(above):

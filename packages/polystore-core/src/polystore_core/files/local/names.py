@@ -1,4 +1,4 @@
-"""Names in directories: whether they may be replaced or removed."""
+"""Checks of names in folders: whether they can be replaced or removed."""
 
 from __future__ import annotations
 
@@ -37,29 +37,29 @@ __all__ = [
 ]
 
 _NO_EXCHANGE = (
-    "something is there, and this file system cannot exchange two names in one step: "
-    "delete it first, or use another file system"
+    "it exists, and this file system cannot exchange two names in one step: delete it first, or "
+    "use another file system"
 )
 _STAYS = "it exists, and a folder never replaces anything: delete it first"
 
 
 @contextmanager
 def about(key: str) -> Iterator[None]:
-    """Let errors of the system name ``key``, and not the last part of it."""
+    """Make errors of the system name ``key``, not only its last part."""
     try:
         yield
     except PolystoreError:
         raise
     except OSError as error:
-        if error.errno != errno.EXDEV:  # which is about both
+        if error.errno != errno.EXDEV:  # an error about both names
             error.filename = key
         raise
 
 
 def remove_hidden(folder: Place) -> None:
-    """Remove the hidden files of a directory that listings show as empty.
+    """Remove the hidden files of a folder that looks empty in listings.
 
-    They are lock files, leftovers, and the files of file browsers.
+    They are lock files, leftovers, and files of file browsers such as .DS_Store.
     """
     with scan_directory(folder) as (found, _):
         litter = {entry.name: is_litter_entry(entry) for entry in found}
@@ -76,7 +76,7 @@ def remove_hidden(folder: Place) -> None:
 
 
 def is_same(moved: os.stat_result, present: os.stat_result, target: str, replace: bool) -> bool:
-    """Whether ``present`` is the moved file itself. Raise if it may not be replaced."""
+    """Return whether ``present`` is the moved file itself. Raises if it must not be replaced."""
     if os.path.samestat(moved, present):
         return True
     if stat.S_ISDIR(present.st_mode) and not stat.S_ISDIR(moved.st_mode):
@@ -90,7 +90,7 @@ def is_same(moved: os.stat_result, present: os.stat_result, target: str, replace
 
 
 def link_to(text: str, found: os.stat_result, place: Place, key: str, replace: bool) -> None:
-    """Make a link with ``text``. ``found`` is the status of its target."""
+    """Create a link with ``text``. ``found`` is the status of its target."""
     try:
         make_link(text, place, replace=False)
     except FileExistsError:
@@ -100,34 +100,35 @@ def link_to(text: str, found: os.stat_result, place: Place, key: str, replace: b
         if stat.S_ISDIR(present.st_mode):
             raise NotAFileError("", key, "link") from None
         refuse_special(present, key)
-        if os.path.samestat(found, present):  # nothing would be left but the link
+        if os.path.samestat(found, present):  # only a link to itself would be left
             expected = "a path other than the source"
             raise InvalidOptionError("link", key, expected) from None
         make_link(text, place, replace=True)
 
 
 def refuse_inside(source: str, target: str) -> None:
+    """Raise if a folder would be moved into itself."""
     if f"{target}/".startswith(f"{source.rstrip('/')}/"):
         raise InvalidOptionError("target", target, "a path outside the source folder")
 
 
 def refuse_special(present: os.stat_result, path: str) -> None:
-    """Refuse to replace a device, a pipe or a socket, which is not a value."""
+    """Raise instead of replacing a device, a pipe or a socket."""
     if not (stat.S_ISREG(present.st_mode) or stat.S_ISLNK(present.st_mode)):
         raise not_regular(present, path)
 
 
 def replace_by_tree(tree: Place, place: Place, key: str, durable: bool | None) -> None:
-    """Rename a hidden tree to ``place``. It gets the hidden name of anything that is there."""
+    """Rename a hidden tree to ``place``. If something exists there, the two exchange names."""
     is_flushed = durable is False
     while True:
         with suppress(FileExistsError):
             return rename(tree, place, replace=False)
-        with suppress(FileNotFoundError):  # deleted by others: the name is free
+        with suppress(FileNotFoundError):  # others have deleted it: the name is free now
             present = lstat(place)
             if not stat.S_ISDIR(present.st_mode):
                 refuse_special(present, key)
-            if not is_flushed:  # or a power cut could leave neither
+            if not is_flushed:  # otherwise a power cut could lose the old tree and the new one
                 sync_tree(tree.name, dir_fd=tree.dir_fd)
                 is_flushed = True
             fds = {"src_dir_fd": tree.dir_fd, "dst_dir_fd": place.dir_fd}
@@ -137,14 +138,14 @@ def replace_by_tree(tree: Place, place: Place, key: str, durable: bool | None) -
 
 
 def tidy_up(hidden: Place) -> None:
-    """Remove a hidden tree, if it is there.
+    """Remove a hidden tree, if it exists. Never raises ``OSError``.
 
-    A tree that cannot be removed is a leftover for ``find_leftovers``. The operation that hid it
-    has succeeded, or has failed with another error, so this raises no ``OSError``.
+    The operation that hid the tree has succeeded, or has failed with a better error. A tree that
+    cannot be removed is a leftover for ``find_leftovers``.
     """
     try:
         _tidy_up(hidden)
-    except BaseException:  # Ctrl-C, which ends the operation, not the tidying up
+    except BaseException:  # Ctrl-C ends the operation, but the tree must be removed anyway
         _tidy_up(hidden)
         raise
 
@@ -155,4 +156,5 @@ def _tidy_up(hidden: Place) -> None:
 
 
 def is_litter_entry(entry: os.DirEntry[str]) -> bool:
+    """Return whether a name is a file that a file browser has created."""
     return is_litter(entry.name) and not entry.is_dir()

@@ -1,4 +1,4 @@
-"""Find the directory and the name of a path, and never outside a root."""
+"""``Places``: finds the folder and the name of a path, never outside of a root."""
 
 from __future__ import annotations
 
@@ -35,19 +35,25 @@ __all__ = ["NO_LINK", "FreePlaces", "Places", "RootedPlaces", "read_link_text"]
 Result = TypeVar("Result")
 
 _TRIES = 100
-"""How often to try again if others delete or replace a directory."""
-# A directory on the way need not be readable, only searchable.
+"""How often to try again if others delete or replace a folder."""
+# O_PATH, because a folder on the way need not be readable, only searchable.
 _DIRECTORY = (
     getattr(os, "O_PATH", os.O_RDONLY)
     | getattr(os, "O_DIRECTORY", 0)
     | getattr(os, "O_CLOEXEC", 0)
 )
 NO_LINK = _DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
-"""Flags that open a directory, but not a link to one."""
+"""The flags that open a folder, but not a link to one."""
 
 
 class Places(ABC):
-    """Finds the place of a path for the length of a ``with`` block."""
+    """Finds the place of a path: its name in an open folder.
+
+    ``LocalStore.places`` is one. For example:
+
+        with store.places.at("plate/a.txt") as place:
+            os.utime(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
+    """
 
     @abstractmethod
     def at(
@@ -58,10 +64,17 @@ class Places(ABC):
         create: bool = False,
         durable: bool | None = False,
     ) -> AbstractContextManager[Place]:
-        """Give the place of ``path``. With ``follow``, give the place of the target of a link.
+        """Return the place of ``path``, which is open during the ``with`` block.
 
-        ``create`` makes missing directories, ``durable`` makes them survive a power cut.
-        Raises plain ``OSError``.
+        Args:
+            path: A path, relative to the root if there is one.
+            follow: Whether the place of a link is the place of its target.
+            create: Whether to create missing folders.
+            durable: Whether new folders survive a power cut.
+
+        Raises:
+            OSError: A folder does not exist or cannot be opened.
+            PathOutsideRootError: The path leaves the root.
         """
 
     def open(self, path: str) -> int:
@@ -69,9 +82,7 @@ class Places(ABC):
         held: list[int] = []
         try:
             self._open_into(path, held)
-        except (
-            BaseException
-        ):  # Ctrl-C too, when the file is open and the directories are closed
+        except BaseException:  # Ctrl-C too, while the folders on the way are closed
             for descriptor in held:
                 os.close(descriptor)
             raise
@@ -83,13 +94,14 @@ class Places(ABC):
 
     @abstractmethod
     def stat(self, path: str, *, follow_symlinks: bool = True) -> os.stat_result:
-        """Stat ``path``, or the target of a link at ``path``."""
+        """Return the status of ``path``, or of the target of a link."""
 
     @abstractmethod
     def run(self, call: Callable[..., Result], path: str, /, *given: Any) -> Result:
         """Call a function that takes a name and ``dir_fd=`` on ``path``.
 
-        It must not follow a link there: another process may replace ``path`` by one. ::
+        The function must not follow links, because another process may put one at ``path``. For
+        example:
 
             descriptor = places.run(os.open, "plate/a", os.O_RDONLY | os.O_NOFOLLOW)
         """
@@ -102,18 +114,18 @@ class Places(ABC):
 
     @abstractmethod
     def resolve(self, path: str) -> str:
-        """Return ``path`` without links, existing or not."""
+        """Return ``path`` without links. It need not exist."""
 
     @abstractmethod
     def link_text(self, source: str, link: str) -> str:
         """Return the text that a symbolic link at ``link`` needs to lead to ``source``."""
 
-    def close(self) -> None:  # noqa: B027 - only directories below a root are kept open
-        """Close the directories that are kept open."""
+    def close(self) -> None:  # noqa: B027 - only folders below a root are kept open
+        """Close the folders that are kept open."""
 
 
 class _Free(Place):
-    """A place without a root, which needs no open directory: its own context manager."""
+    """A place without a root. It is its own context manager, as no folder is open."""
 
     __slots__ = ()
 
@@ -124,11 +136,11 @@ class _Free(Place):
         pass
 
 
-_new = tuple.__new__  # one Python call less for each place
+_new = tuple.__new__  # faster than _Free(…), which is a function of Python
 
 
 class FreePlaces(Places):
-    """Paths as the operating system takes them, relative to the working directory."""
+    """Paths as the operating system knows them, relative to the working folder."""
 
     def at(
         self,
@@ -144,7 +156,7 @@ class FreePlaces(Places):
             make_directories(parent, durable=durable)
         return _new(_Free, (path, None))
 
-    # Without a root there is nothing to do but the call itself.
+    # Without a root there is nothing to check, so these are the functions of the system.
     open = staticmethod(open_regular)
     stat = staticmethod(os.stat)
     run: Any = staticmethod(operator.call)
@@ -155,20 +167,20 @@ class FreePlaces(Places):
         held.append(open_regular(path))
 
     def link_text(self, source: str, link: str) -> str:
-        # A relative one would lead elsewhere from the link.
+        # Absolute, because a relative text would start at the folder of the link.
         return os.path.realpath(source, strict=True)
 
 
 class RootedPlaces(Places):
-    """Paths below ``root``: absolute paths, ``..`` and links that lead out are refused.
+    """Paths below ``root``. Absolute paths, ".." and links that lead out raise an error.
 
-    Every part is opened by its bare name in its open parent, without following links, and
-    links are read and walked here. So a process that swaps a folder for a link cannot lead a call
-    outside. Comparing ``os.path.realpath`` with the root cannot promise that.
-
-    ``root_fd`` is -1 until the first walk. ``_mutex`` guards changes of it and of ``_closed``.
-    Walks read it without.
+    Every folder is opened by its name in its open parent, without following links, and links are
+    read and followed here. So another process cannot lead a call outside by replacing a folder by a
+    link. Comparing ``os.path.realpath`` with the root cannot promise that.
     """
+
+    # Locks: _mutex guards changes of root_fd (-1 until the first walk) and of _closed. Walks read
+    # root_fd without it.
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         if os.open not in os.supports_dir_fd:
@@ -219,7 +231,7 @@ class RootedPlaces(Places):
     def look(
         self, path: str, call: Callable[[Place], Result], *, follow: bool = True
     ) -> Result:
-        """Return ``call(place)``, in the new tree if one was replaced since the walk."""
+        """Return ``call(place)``. If a folder was replaced after the walk, walk again."""
         for _ in range(_TRIES):
             opened: list[int] = []
             closing = map(os.close, opened)  # in one call of C, which Ctrl-C cannot divide
@@ -236,7 +248,7 @@ class RootedPlaces(Places):
         raise OSError(errno.ESTALE, reason, path)
 
     def _stay(self, names: list[str], opened: list[int]) -> bool:
-        """Whether the directories of a walk still have the names by which it has found them."""
+        """Return whether the folders of a walk still have their names."""
         above = self.root_fd
         for name, descriptor in zip(names, opened, strict=False):
             try:
@@ -281,7 +293,7 @@ class RootedPlaces(Places):
         create: bool = False,
         durable: bool | None = False,
     ) -> list[str]:
-        """Walk until no directory on the way is deleted or replaced by others."""
+        """Walk until no folder on the way is deleted or replaced by others."""
         for _ in range(_TRIES):
             names: list[str] = []
             try:
@@ -302,10 +314,10 @@ class RootedPlaces(Places):
         create: bool,
         durable: bool | None,
     ) -> list[str]:
-        """Open the directories on the way to ``path``, one in another.
+        """Open the folders on the way to ``path``, each in its parent.
 
-        ``done`` gets their names. Returns the parts of the canonical path. The last one is a name
-        in the directory that was opened last, or ``"."`` if the path ends in that directory itself.
+        Adds their names to ``done``, and returns the parts of the path without links. The last part
+        is a name in the folder that was opened last, or "." if the path is this folder.
         """
         if path.startswith("/") or ".." in path.split("/"):
             raise PathOutsideRootError("", path, self.root)
@@ -315,14 +327,18 @@ class RootedPlaces(Places):
         while waiting:
             part = waiting.popleft()
             here = opened[-1] if opened else root
-            if part == "..":  # from a link: go back to the parent that is still open
+            if (
+                part == ".."
+            ):  # in the text of a link: go back to the parent, which is still open
                 if not done:
                     raise PathOutsideRootError("", path, self.root)
                 os.close(opened.pop())
                 done.pop()
                 continue
             target = None
-            if waiting:  # most are directories, so only the others are asked if they are links
+            if (
+                waiting
+            ):  # most are folders, so open first, and look for a link only if that fails
                 try:
                     opened.append(_open_directory(part, here, create, durable))
                     done.append(part)
@@ -336,7 +352,7 @@ class RootedPlaces(Places):
                             os.stat(part, dir_fd=here, follow_symlinks=False).st_mode
                         ):
                             raise
-                        target = part  # a directory again, which was a link when it was opened
+                        target = part  # it was a link a moment ago, and is a folder again
             elif follow:
                 target = read_link_text(part, here)
             if target is None:
@@ -355,11 +371,11 @@ class RootedPlaces(Places):
         return [*done, "."]
 
     def open_root(self, create: bool = False, durable: bool | None = False) -> int:
-        """Return the descriptor of the directory that is the root now."""
+        """Return the descriptor of the present root folder."""
         root = self.root_fd
         if root < 0 or not self._is_root(root):
-            # Deleted or moved, and there may be a new one. The old descriptor stays open: its
-            # number, taken by another directory, would lead a walking thread astray.
+            # The root was deleted or moved, and there may be a new one. The old descriptor stays
+            # open, because another folder could get its number while a thread walks from it.
             with self._mutex:
                 if self.root_fd == root:  # no other thread was faster
                     if create:
@@ -374,11 +390,11 @@ class RootedPlaces(Places):
             return os.path.samestat(os.stat(self.root), os.fstat(descriptor))
         except (FileNotFoundError, NotADirectoryError):
             return False
-        except PermissionError:  # the process may not search the folders around it any more
+        except PermissionError:  # the folders above cannot be searched any more
             return True
 
     def __reduce__(self) -> tuple[type[RootedPlaces], tuple[str]]:
-        return RootedPlaces, (self.root,)  # an open root does not travel
+        return RootedPlaces, (self.root,)  # another process opens the root itself
 
     def close(self) -> None:
         with self._mutex:
@@ -387,7 +403,7 @@ class RootedPlaces(Places):
 
 
 def _nothing_open() -> None:
-    """Do nothing: the finalizer of a root that is not open."""
+    """Do nothing. It is the finalizer of a root that is not open."""
 
 
 def _open_into(held: list[int], place: Place) -> None:
@@ -403,7 +419,7 @@ def read_link_text(name: str, dir_fd: int) -> str | None:
     try:
         return os.readlink(name, dir_fd=dir_fd)
     except OSError as error:
-        if error.errno in (errno.EINVAL, errno.ENOENT):  # no link, or nothing at all
+        if error.errno in (errno.EINVAL, errno.ENOENT):  # it is not a link, or does not exist
             return None
         raise
 
@@ -418,6 +434,6 @@ def _open_directory(name: str, dir_fd: int, create: bool, durable: bool | None) 
         os.mkdir(name, dir_fd=dir_fd)
         if durable:
             sync_directory(".", dir_fd=dir_fd)
-    except FileExistsError:  # another process made it just now
+    except FileExistsError:  # another process was faster
         pass
     return open_held(name, NO_LINK, dir_fd=dir_fd)

@@ -1,4 +1,4 @@
-"""Files of the local file system, as a store of bytes."""
+"""``LocalStore``: files of the local file system as a store of bytes."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ from .syscalls import (
     lstat,
     make_link,
     read_link,
+    read_rest,
     remove,
     rename,
     scan_directory,
@@ -71,23 +72,32 @@ if TYPE_CHECKING:
 __all__ = ["LocalStore"]
 
 _SMALL = 1 << 16
-"""Files up to this size are read by one call."""
+"""Files up to this size (64 KiB) are read by one call."""
 _TRIES = 100
 """How often to list a folder again if others replace it."""
 _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class _File(io.FileIO):
-    """A file that a lazy handle may leave to the collector: Dask drops copies of handles."""
+    """A file that warns nobody when it is collected, because Dask drops copies of handles."""
 
-    __del__ = io.FileIO.close  # in C: a method of ours would swallow Ctrl-C
+    __del__ = (
+        io.FileIO.close
+    )  # a method in C: errors of one in Python, as Ctrl-C, would be lost
 
 
 class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
-    """Files by their paths. With ``root`` keys are relative to it, and nothing leads outside.
+    """Files of the local file system. Keys are paths.
 
-    ``durable`` is as for ``PendingFile``: ``None`` flushes files that replace others, ``True`` all
-    files and new names, and ``False`` nothing.
+    For example:
+
+        backend = FileBackend(LocalStore("/data/run"))
+
+    Args:
+        root: Keys are relative to this folder, and no key or link leads outside. By default keys
+            are any paths.
+        durable: Which files survive a power cut. ``None`` flushes files that replace others,
+            ``True`` all files and new names, and ``False`` nothing.
     """
 
     features = StoreFeatures(
@@ -112,7 +122,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
         self._identify_folder: Callable[[str], Hashable] = _identify_folder
 
     def key(self, path: str, /) -> str:
-        return path  # the walk to it refuses what leads out of the root
+        return path  # ``places`` checks that it does not lead out of the root
 
     def identity(self, key: str, /) -> Hashable:
         path = key if self.root is None else os.path.join(self.root, key)
@@ -130,18 +140,16 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
         create: bool = False,
         durable: bool | None = False,
     ) -> AbstractContextManager[Place]:
-        """Give the :class:`Place` of ``key`` for system calls of your own.
+        """Return the place of ``key`` for system calls of your own.
 
-        With a root the directories on the way are opened one in another, so no link leads out.
-        ``dir_fd`` is open until the block ends, and ``batch`` keeps it for the next call. Pass
-        ``follow_symlinks=False`` or ``O_NOFOLLOW``: another process may put a link there. ::
+        For example:
 
             with store.at("plate/a.txt") as place:
                 os.utime(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
 
-        If ``key`` is a link and ``follow`` is true, this is the place of its target. ``create``
-        makes missing directories, and ``durable`` makes them survive a power cut. Raises
-        ``OSError``, and ``PathOutsideRootError`` for a key that leads out of the root.
+        Always pass ``follow_symlinks=False`` or ``O_NOFOLLOW``, because another process may put a
+        link there. ``dir_fd`` is open until the block ends, and in a ``batch`` also for the next
+        call. The options and errors are those of ``Places.at``.
         """
         return self._places.at(key, follow=follow, create=create, durable=durable)
 
@@ -151,13 +159,9 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
         return self._places
 
     def keep_places(self) -> Places:
-        """Return the places for one operation. It keeps directories below a root open: close it.
-
-        Without a root there is nothing to keep, and nothing to close.
-        """
-        return (
-            KeptPlaces(self._places) if isinstance(self._places, RootedPlaces) else self._places
-        )
+        """Return places that keep the folders below a root open until you close them."""
+        places = self._places
+        return KeptPlaces(places) if isinstance(places, RootedPlaces) else places
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
@@ -174,11 +178,11 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
             return Stat(key, "symlink", target=target)
 
     def open(self, key: str, /, *, whole: bool = False) -> BinaryIO:
-        # The file object owns the descriptor from the start: Ctrl-C cannot close it twice.
+        # The file object has the descriptor from the start, so Ctrl-C cannot lose it.
         file = _File(key, "r", opener=self._open)
         if whole and (size := os.fstat(file.fileno()).st_size) <= _SMALL:
             with file:
-                # One byte more tells a file that says it is empty (/proc), or that has grown.
+                # One byte more finds a file without a size (/proc), or one that has grown.
                 data = os.read(file.fileno(), size + 1)
                 return io.BytesIO(data if len(data) == size else data + file.readall())
         return cast("BinaryIO", file)
@@ -189,19 +193,19 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
     def read(self, key: str, start: int = 0, stop: int | None = None, /) -> bytes:
         held: list[int] = []
         try:
-            # In one call of C: between two, Ctrl-C could lose the descriptor.
+            # In one call of C, because between two Ctrl-C could lose the descriptor.
             held.extend(map(self._places.open, (key,)))
             descriptor = held[0]
             size = os.fstat(descriptor).st_size
-            if not size:  # or a file of /proc, which has no size
-                return _read_rest(descriptor)[start:stop]
+            if not size:  # it is empty, or in /proc, where files have no size
+                return read_rest(descriptor)[start:stop]
             first, last, _ = slice(start, stop).indices(size)
             count = max(last - first, 0)
             if first:
                 os.lseek(descriptor, first, os.SEEK_SET)
             data = os.read(descriptor, count)
             if len(data) < count:  # Linux reads at most 2 GiB in one call
-                data += _read_rest(descriptor, count - len(data))
+                data += read_rest(descriptor, count - len(data))
             return data
         finally:
             for descriptor in held:
@@ -209,7 +213,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
 
     def scan(self, folder: str = "", /) -> Iterator[Stat]:
         waiting = [folder]
-        gone = suppress(FileNotFoundError, NotADirectoryError)  # since it was listed
+        gone = suppress(FileNotFoundError, NotADirectoryError)  # deleted after it was listed
         while waiting:
             inner = waiting.pop()
             entries: Iterable[Entry] = ()
@@ -240,7 +244,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                     for entry in found
                     if not (entry.name.startswith(HIDDEN_PREFIX) or is_litter_entry(entry))
                 ]
-                # A folder that ``tree`` has replaced loses its names while they are read.
+                # If ``tree`` has replaced the folder by now, some names are missing: list again.
                 if status is None or os.path.samestat(status, self._places.stat(path)):
                     return entries
         reason = f"it was replaced {_TRIES} times while it was listed: stop the writers"
@@ -250,7 +254,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
         try:
             if self.root is None or not entry.is_symlink():
                 return entry.is_dir()
-            # The system would follow the link out of the root.
+            # Not entry.is_dir(), which would follow the link out of the root.
             return stat.S_ISDIR(self._places.stat(join(folder, entry.name)).st_mode)
         except PathOutsideRootError:
             return False
@@ -305,7 +309,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
 
     def make_folder(self, key: str, /) -> None:
         with self._places.at(join(key, "_"), follow=False, create=True, durable=self.durable):
-            pass  # the place of a name in it is there: so is the directory
+            pass  # the place of a name in the folder exists, and so does the folder
 
     def remove_folder(self, key: str, /, *, recursive: bool = False) -> None:
         with self._places.at(key, follow=False) as place:
@@ -313,7 +317,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                 remove(place)
                 return
             remove_hidden(place)
-            # No rmtree: it would also delete files that others have saved since we looked.
+            # Not a tree: that would also delete files that others have saved after we looked.
             os.rmdir(place.name, dir_fd=place.dir_fd)
 
     def rename(self, source: str, target: str, /, *, if_exists: IfPresent = "replace") -> None:
@@ -350,7 +354,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                     flush_name(new, target, "move")
 
     def _refuse_own_file(self, link: str, present: os.stat_result, target: str) -> None:
-        """Refuse to replace a file by a link to it: nothing would be left but the link."""
+        """Raise if a link would replace its own target, and only the link would be left."""
         try:
             found = self._places.stat(link)
         except (OSError, PathOutsideRootError):
@@ -380,11 +384,11 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                 place = Place(f"{new.name[:-1]}{name}", new.dir_fd)
                 try:
                     found = lstat(origin)
-                    if stat.S_ISLNK(found.st_mode):  # perhaps to another link, or outside
+                    if stat.S_ISLNK(found.st_mode):  # it may lead outside of the root
                         left.append(name)
                     else:
                         link_to(f"{text}/{name}", found, place, name, replace)
-                except (OSError, PolystoreError):  # ``link`` says why
+                except (OSError, PolystoreError):  # ``link`` raises the same error
                     left.append(name)
         return left
 
@@ -393,7 +397,8 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
             with self._places.at(key, follow=False) as place:
                 return read_link(place)
         except OSError as error:
-            if error.errno not in (errno.EINVAL, *_NOTHING_THERE):  # no link, or nothing
+            # EINVAL means that it is not a link.
+            if error.errno not in (errno.EINVAL, *_NOTHING_THERE):
                 raise
             return None
 
@@ -423,11 +428,10 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
     def tree(
         self, key: str, /, *, if_exists: IfPresent = "error", durable: bool | None = None
     ) -> Iterator[str]:
-        """Give the key of a hidden folder, which becomes ``key`` when the block ends.
+        """Return the key of a hidden folder, which becomes ``key`` when the block ends.
 
-        "replace" needs ``renameat2``: Linux, and a file system that can exchange two names (ext4,
-        XFS, Btrfs, tmpfs, and others). Elsewhere it raises ``OSError`` (``ENOTSUP``) if something
-        is at ``key``. With ``durable=None`` the new files are flushed if they replace something.
+        "replace" needs Linux and a file system that can exchange two names (ext4, XFS, Btrfs, tmpfs
+        and others). With ``durable=None`` the new files are flushed if they replace something.
         """
         if durable is None:
             durable = self.durable
@@ -449,14 +453,16 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                 if durable:
                     flush_name(place, key, "copy")
             finally:
-                tidy_up(hidden)  # the new tree of a block that raised, or the old one
+                tidy_up(hidden)  # it is the new tree if the block raised, else the old one
 
     # ── the store ────────────────────────────────────────────────────────────────────────
 
     @contextmanager
     def batch(self) -> Iterator[Self]:
         store = copy.copy(self)
-        store._identify_folder = cache(_identify_folder)  # a plate is many names in one folder
+        store._identify_folder = cache(
+            _identify_folder
+        )  # the names of a plate are in one folder
         store._places = self.keep_places()
         try:
             yield store
@@ -477,11 +483,6 @@ def _identify_folder(folder: str) -> Hashable:
     except FileNotFoundError:
         return os.path.realpath(folder)
     return found.st_dev, found.st_ino
-
-
-def _read_rest(descriptor: int, count: int = -1) -> bytes:
-    with open(descriptor, "rb", closefd=False) as file:
-        return file.read(count)
 
 
 def _describe(key: str, found: os.stat_result, target: str | None = None) -> Stat:

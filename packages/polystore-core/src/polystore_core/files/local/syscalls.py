@@ -1,4 +1,4 @@
-"""System calls on a :class:`Place`: one name in a directory."""
+"""System calls on a :class:`Place`, which is a name in an open folder."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ __all__ = [
     "make_link",
     "open_directory",
     "read_link",
+    "read_rest",
     "remove",
     "remove_leftover",
     "rename",
@@ -44,13 +45,13 @@ __all__ = [
 
 
 def lstat(place: Place) -> os.stat_result:
-    """Stat the name itself, and not the target of a link."""
+    """Stat the name itself, not the target of a link."""
     return os.stat(place.name, dir_fd=place.dir_fd, follow_symlinks=False)
 
 
 @contextmanager
 def open_directory(place: Place) -> Iterator[int]:
-    """Open a directory, but not the target of a link."""
+    """Open a folder, but not the target of a link."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = open_held(place.name, flags, dir_fd=place.dir_fd)
     try:
@@ -63,7 +64,7 @@ def open_directory(place: Place) -> Iterator[int]:
 def scan_directory(
     place: Place,
 ) -> Iterator[tuple[Iterator[os.DirEntry[str]], os.stat_result | None]]:
-    """Give the entries of a directory, and its status (``None`` on Windows)."""
+    """Return the entries of a folder, and its status (``None`` on Windows)."""
     if sys.platform == "win32":
         with os.scandir(place.name) as found:
             yield found, None
@@ -73,7 +74,7 @@ def scan_directory(
 
 
 def make_link(target: str, place: Place, *, replace: bool) -> None:
-    """Create a symbolic link with the text ``target``, or replace a name by it in one step."""
+    """Create a symbolic link with the text ``target``. ``replace`` does it in one step."""
     if not replace:
         os.symlink(target, place.name, dir_fd=place.dir_fd)
         return
@@ -92,16 +93,22 @@ def read_link(place: Place) -> str:
     return os.readlink(place.name, dir_fd=place.dir_fd)
 
 
+def read_rest(descriptor: int, count: int = -1) -> bytes:
+    """Return ``count`` bytes from the present position of an open file, or all of them."""
+    with open(descriptor, "rb", closefd=False) as file:
+        return file.read(count)
+
+
 def rename(old: Place, new: Place, *, replace: bool) -> None:
-    """Rename a file or link, or a directory, which cannot replace anything."""
+    """Rename a file, a link or a folder. A folder cannot replace anything."""
     if replace:
         os.rename(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
-    else:  # another process may have taken the name since we looked
+    else:  # another process may have taken the name after we looked
         rename_new(old.name, new.name, src_dir_fd=old.dir_fd, dst_dir_fd=new.dir_fd)
 
 
 def flush_bytes(place: Place, status: os.stat_result) -> None:
-    """Flush a file that replaces another, so that the old or the new one survives whole."""
+    """Flush a file that replaces another, so that one of them survives whole."""
     if stat.S_ISREG(status.st_mode):
         with open(place.name, "rb", opener=partial(_open_place, dir_fd=place.dir_fd)) as file:
             flush_to_device(file.fileno())
@@ -112,7 +119,7 @@ def _open_place(name: str, _: int, *, dir_fd: int | None) -> int:
 
 
 def flush_name(place: Place, key: str, operation: str) -> None:
-    """Flush the directory of ``key``, so that the name survives a power cut."""
+    """Flush the folder of ``key``, so that the name survives a power cut."""
     try:
         sync_directory(os.path.dirname(place.name) or ".", dir_fd=place.dir_fd)
     except OSError as error:
@@ -127,6 +134,7 @@ def remove_leftover(name: str, dir_fd: int) -> bool:
         except LockTimeoutError:
             return False
         return True
+    # A folder ".aside" may hold the only copy of a value, which its backend puts back.
     if name.endswith(".aside") or not is_abandoned(path_of(name, dir_fd)):
         return False
     remove_tree(name, dir_fd=dir_fd)
@@ -134,5 +142,5 @@ def remove_leftover(name: str, dir_fd: int) -> bool:
 
 
 def remove(place: Place) -> None:
-    """Remove a file, a link, or a directory with all that it holds."""
+    """Remove a file, a link, or a folder with everything in it."""
     remove_tree(place.name, dir_fd=place.dir_fd)
