@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
     ROOT / "README.md",
     *sorted((ROOT / "docs").glob("*.md")),
-    *sorted({*ROOT.glob("packages/*/README.md")} - {ROOT / "packages/polystore-cli/README.md"}),
+    *sorted(ROOT.glob("packages/*/README.md")),
 ]
 TUTORIALS = {
     "write-a-store.md": "polystore-sqlite",
