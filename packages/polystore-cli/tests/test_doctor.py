@@ -153,13 +153,13 @@ def findings():
 
 @pytest.mark.parametrize(("state", "status"), [("missing", 1), ("note", 0), ("ok", 0)])
 def test_findings_are_printed(process, install, state: str, status: int) -> None:
-    """Each thing is a line, with what helps; what is missing is told by the exit status."""
+    """Each thing is a line, with the remedy. If one is missing, the exit code is 1."""
     install("acme-raw", "raw", manifest=MANIFEST, backend=CHECK.format(state=state))
     install("acme-fine", "fine")
     done = process("doctor", POLYSTORE_PLUGINS="raw,fine", POLYSTORE_DISABLE="polystore-core")
     assert (done.returncode, done.stderr) == (status, "")
     assert [line.split(maxsplit=3) for line in done.stdout.splitlines()] == [
-        ["name", "what", "state", "found; what helps"],
+        ["name", "what", "state", "found; remedy"],
         ["fine", "plugin", "ok", "acme-fine 2.5"],
         ["raw", "driver", "ok", "3.1"],
         ["raw", "camera", state, "none; plug one in"],

@@ -26,7 +26,7 @@ _STORE = re.compile(r"[^/\\]\.(?:zarr(?:\.zip)?|ozx)(?:[/\\]|$)", re.IGNORECASE)
 
 
 class AddressError(ValueError):
-    """The command line asks for what cannot be: exit code 2."""
+    """The command line is wrong. The exit code is 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,16 @@ class Address:
     backend: str
     """Name of a backend, or ``distribution:name``."""
     path: str
-    """Never empty: ``"."`` is the backend's own top."""
+    """Never empty. ``"."`` is the top folder of the backend."""
 
     @property
     def is_folder(self) -> bool:
-        """Whether the text alone says that a folder is meant: ``plate/``, or the top."""
+        """Whether the text says that it is a folder: ``plate/``, or the top."""
         return self.path == "." or self.path.endswith("/")
 
     @property
     def name(self) -> str:
-        """Last part of the path; empty for the top."""
+        """Last part of the path. Empty for the top."""
         name = os.path.basename(self.path.rstrip("/"))
         return "" if name in (".", "..") else name
 
@@ -68,14 +68,14 @@ def usual_backend(path: str) -> str:
 
 
 def parse_address(text: str, names: Collection[str]) -> Address:
-    """Split ``text`` into backend and path; ``names`` are the backends that can be asked for.
+    """Split ``text`` into backend and path.
 
-    A first part that looks like a name is taken for one: whether it is known, installed or
-    switched off is the registry's to say. ``C:\\x`` and ``plate/a:b.tif`` name no backend.
+    ``names`` are the known backends. A first part that looks like a name counts as one, because the
+    registry explains best why it is unknown or switched off. ``C:\\x`` and ``plate/a:b.tif`` do not
+    name a backend. Shells do not expand the ``~`` in ``disk:~/plate``, so it is expanded here.
 
-    Shells do not expand the ``~`` in ``disk:~/plate``, so it is expanded here.
-
-    Raises ``AddressError`` where no backend is named, and for a URL.
+    Raises:
+        AddressError: The text does not name a backend, or is a URL.
     """
     first, colon, path = text.partition(":")
     is_url = path.startswith("//") and first not in names
@@ -92,7 +92,7 @@ def parse_address(text: str, names: Collection[str]) -> Address:
 
 
 def complete_address(text: str, names: Collection[str]) -> Address:
-    """Return the address that ``text`` is, or ``text`` in its usual backend."""
+    """Parse ``text``. Without a backend, it is a path in its usual backend."""
     try:
         return parse_address(text, names)
     except AddressError:
@@ -100,7 +100,7 @@ def complete_address(text: str, names: Collection[str]) -> Address:
 
 
 def is_directory(files: FileManager, address: Address) -> bool:
-    """Whether a folder stands there; ``False`` where the backend knows none."""
+    """Whether there is a folder. ``False`` if the backend has no folders."""
     able = "is_dir" in files.registry[address.backend].capabilities
     return able and files.is_dir(address.path, backend=address.backend)
 

@@ -1,4 +1,4 @@
-"""Whether images can be one stack: they are alike, and each has a place of its own."""
+"""Check that images can be one stack: they are alike, and each has a place of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ __all__ = ["check_alike", "check_apart"]
 
 
 def check_alike(pictures: Sequence[Picture], layers: Sequence[str] = ()) -> None:
-    """Raise ``InvalidOptionError`` if two images differ; with ``layers``, two of one layer."""
+    """Check that all images have the same shape, type and axes.
+
+    With ``layers``, only the images of one layer are compared.
+
+    Raises:
+        InvalidOptionError: Two images differ.
+    """
     firsts: dict[str, Picture] = {}
     for one, layer in zip(pictures, layers or [""] * len(pictures), strict=True):
         first = firsts.setdefault(layer, one)
@@ -45,7 +51,11 @@ def _text(value: object) -> str:
 def check_apart(
     pictures: Sequence[Picture], places: Sequence[tuple[str, ...]], names: str
 ) -> None:
-    """Raise ``InvalidOptionError`` if one image of a stack would hide another."""
+    """Check that each image of a stack has a place of its own.
+
+    Raises:
+        InvalidOptionError: One image would hide another.
+    """
     firsts: dict[tuple[str, ...], Picture] = {}
     for one, place in zip(pictures, places, strict=True):
         first = firsts.setdefault(place, one)

@@ -1,4 +1,4 @@
-"""How images are shown: alone, as one stack, or as the picture of a plate."""
+"""Arrange images for a viewer: alone, as one stack, or as the picture of a plate."""
 
 from __future__ import annotations
 
@@ -36,22 +36,23 @@ class View:
 
     how: How
     address: Address
-    """Where they are. Of one image, and of a plate: its name in the viewer."""
+    """Where they are. For one image or plate, this is also its name in the viewer."""
     pictures: tuple[Picture, ...]
     names: str | None = None
-    """Of a stack: the template that its names fit."""
+    """The template that the names of a stack fit."""
     fields: Mapping[str, int] = field(default_factory=dict)
-    """How many values each slider or channel has, as far as the names or the plate tell."""
+    """How many values each slider or channel has, if the names or the plate say so."""
     at: tuple[Mapping[str, str], ...] = ()
-    """Of a plate's stack: the well and field of each image."""
+    """The well and field of each image, in the stack of a plate."""
     proposal: str | None = None
-    """A template that fits the names, and was not asked for."""
+    """A template that fits the names, if the user gave none."""
 
     @property
     def paths(self) -> list[str]:
         """The paths of a stack's images in the viewer.
 
-        Viewers make one layer of each folder, and the fields of a plate are in many.
+        Viewers make one layer from each folder. The fields of a plate are in many folders, so they
+        get paths in one folder.
         """
         if self.at:
             return [(self.address / "_".join(place.values())).path for place in self.at]
@@ -62,15 +63,16 @@ class View:
 class Arrangement:
     """Decides how the images of one call are shown.
 
-    With ``stack`` or ``names``, the images of all sources are one stack, and each plate is one of
-    its own. With "auto", so is each folder. Otherwise a folder is one stack if its images agree.
+    With ``stack`` or ``names``, the images of all sources are one stack, but each plate has its
+    own stack. If ``names`` is "auto", each folder has its own stack too. Otherwise a folder is one
+    stack if its images are alike.
     """
 
     stack: bool = False
     names: str | None = None
     """A template, "auto", or ``None``."""
     ask: Callable[[str], bool] | None = None
-    """Asks the user a question; ``None`` where nobody would answer."""
+    """Asks the user a question. ``None`` in a script."""
     views: list[View] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -79,7 +81,10 @@ class Arrangement:
         """Add the images of all sources.
 
         A stack fails if its images differ in shape, type or axes, or if no name fits the template.
-        The others are still shown. Raises ``AddressError`` for a plate with ``names``.
+        The other stacks are still shown.
+
+        Raises:
+            AddressError: A source is a plate, and ``names`` is given.
         """
         together = []
         for source in sources:
@@ -100,7 +105,7 @@ class Arrangement:
             self.skipped += source.skipped
 
     def _try(self, address: Address, add: Callable[[], None]) -> None:
-        """Add a stack. One that fails leaves an error and nothing else."""
+        """Add a stack. If that fails, keep the error and nothing else of it."""
         before = [(known, len(known)) for known in (self.notes, self.skipped)]
         try:
             add()
@@ -137,7 +142,7 @@ class Arrangement:
         if picture.info is None or picture.info.shape is None:
             try:
                 files.open(source.address.path, backend=source.address.backend)
-            except TROUBLE as error:  # it says why the plate is not one picture
+            except TROUBLE as error:  # the error says why the plate is not one picture
                 failure = Skipped(str(source.address), "plate", str(error), failed=True)
                 self.skipped.append(failure)
                 return
@@ -179,7 +184,7 @@ class Arrangement:
         self.views.append(View("stack", address, tuple(pictures), proposal=template.template))
 
     def _add_stack(self, sources: Sequence[Source]) -> None:
-        """Make one stack of the images of several sources."""
+        """Make one stack from the images of several sources."""
         pictures, named = [], []
         for source in sources:
             pictures += _planes(source)
@@ -216,7 +221,7 @@ class Arrangement:
     def _add_by_template(
         self, address: Address, pictures: Sequence[Picture], template: Found
     ) -> None:
-        """Make a stack of the images that a template fits, and skip the others."""
+        """Make a stack from the images that a template fits, and skip the others."""
         fits = set(template.fits)
         for one in pictures:
             if one.address.name not in fits:
@@ -227,7 +232,7 @@ class Arrangement:
     def _add_by_names(
         self, address: Address, pictures: Sequence[Picture], named: Sequence[Picture]
     ) -> None:
-        """Make a stack by a template of the user. It must fit each image that was named."""
+        """Make a stack with a template of the user. It must fit each image that the user named."""
         assert self.names is not None
         template = NameTemplate(self.names)
         chosen, first = [], None
@@ -252,12 +257,12 @@ class Arrangement:
 
 
 def _planes(source: Source) -> list[Picture]:
-    """Return the images of a stack: all but those that label others."""
+    """Return the images of a stack: all images that are not label images."""
     return [one for one in source.pictures if one.labels_of is None]
 
 
 def _by_names(address: Address, pictures: Sequence[Picture], names: str) -> View:
-    """Return a stack by a template that fits all names."""
+    """Make a stack with a template that fits all names."""
     template = NameTemplate(names)
     parsed = [template.parse(one.address.path) for one in pictures]
     values = {name: len({found[name] for found in parsed}) for name in template.fields}

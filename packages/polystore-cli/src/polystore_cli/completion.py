@@ -69,7 +69,7 @@ complete --no-files --keep-order --command %(prog_name)s --arguments "(%(complet
 
 
 class _Shell(ShellComplete):
-    """Reads ``COMP_LINE``, and answers with what replaces the last word."""
+    """Reads ``COMP_LINE``, and prints the candidates for the last word."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         line = os.environ.get("COMP_LINE", "")
@@ -96,11 +96,13 @@ class _Shell(ShellComplete):
 
 @add_completion_class
 class Bash(_Shell):
+    """Completes in bash, which cuts words at ":" and "=" and replaces only the last part."""
+
     name = "bash"
     source_template = _BASH
 
     def format_completion(self, item: CompletionItem) -> str:
-        """Leave out what is before the last place at which bash cuts the word."""
+        """Leave out the part of the word that bash keeps, up to its last ":" or "="."""
         value: str = item.value
         breaks = set(os.environ.get("COMP_WORDBREAKS", ":=")) & set(":=")
         cut = max((self.incomplete.rfind(mark) + 1 for mark in breaks), default=0)
@@ -116,13 +118,15 @@ class Bash(_Shell):
 
 @add_completion_class
 class Zsh(_Shell):
+    """Completes in zsh."""
+
     name = "zsh"
     source_template = _ZSH
 
 
 @add_completion_class
 class Fish(_Shell):
-    """fish quotes what it inserts, and shows what is after the tab."""
+    """Completes in fish, which quotes words itself and shows the text after a tab."""
 
     name = "fish"
     source_template = _FISH

@@ -1,4 +1,4 @@
-"""Copy values between addresses: what ``polystore cp`` and ``polystore mv`` share."""
+"""Copy values between addresses, for ``polystore cp`` and ``polystore mv``."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def check_targets(jobs: Iterable[Job]) -> None:
 def run_jobs(
     jobs: Sequence[Job], run: Callable[[Job], Outcome], name: str
 ) -> tuple[list[Outcome], dict[int, Exception]]:
-    """Do what can be done. Return the outcomes, and the errors by the index of the job.
+    """Run all jobs, also if some fail. Return the outcomes, and the errors by index of the job.
 
     On a terminal, a bar called ``name`` shows how many jobs are done.
     """
@@ -133,8 +133,8 @@ def run_jobs(
             try:
                 done.append(run(job))
             except (UnknownOptionError, InvalidOptionError):
-                raise  # as wrong for every other file: do not load them all to find out
-            except Exception as error:  # collected: all are named at the end
+                raise  # the option is wrong for every file: do not load them all to find out
+            except Exception as error:  # print_outcome names all of them at the end
                 failed[index] = error
             report()
     return done, failed
@@ -207,7 +207,7 @@ def _exists(files: FileManager, address: Address) -> bool:
     return able and files.exists(address.path, backend=address.backend)
 
 
-# ── what is printed ──────────────────────────────────────────────────────────────────────
+# ── printing ──────────────────────────────────────────────────────────────────────────────
 
 
 def print_outcome(

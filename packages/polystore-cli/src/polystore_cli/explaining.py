@@ -1,4 +1,4 @@
-"""What ``save`` and ``load`` of a format or backend take, from their code."""
+"""Explain the options of a format or backend, from its signatures and docstrings."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ class Explained(NamedTuple):
 
 
 def explain_options(owner: type, *also: str) -> Iterator[Explained]:
-    """Yield the options of ``save`` and ``load`` of a class, and those that make an instance.
+    """Yield the options of ``save`` and ``load`` of a class, and those of its constructor.
 
-    What an option is for is the first sentence that names it: of the method, of the class, or of
-    the texts ``also``.
+    The explanation of an option is the first sentence that names it, in the docstrings of the
+    method and of the class, or in the texts ``also``.
     """
     for operation in ("save", "load", "__init__"):
         method = getattr(owner, operation, None)

@@ -1,4 +1,4 @@
-"""What a folder holds: how many files and folders, and how many bytes."""
+"""Count the files and folders in a folder, and their bytes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Content", "measure_folder"]
 
 
 class Content(NamedTuple):
-    """What is below a folder, at any depth."""
+    """The content of a folder, at any depth."""
 
     folders: int
     files: int

@@ -1,4 +1,4 @@
-"""``polystore view --follow``: images on their way to a viewer while others write them."""
+"""``polystore view --follow``: show images while other programs write them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ __all__ = ["follow"]
 def follow(
     show: Show, address: Address, *, names: str | None, timeout: float | None
 ) -> list[dict[str, str]]:
-    """Show each image of a folder, or each frame of an array, as it appears.
+    """Show each image of a folder, or each frame of an array, when it appears.
 
-    Returns the images that failed when ``timeout`` seconds have passed without a new one.
+    Ends after ``timeout`` seconds without a new image, and returns the images that failed.
     """
     failed = []
     watch = show.files.watch(address.path, backend=address.backend, timeout=timeout)

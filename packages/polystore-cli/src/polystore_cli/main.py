@@ -54,7 +54,7 @@ class Commands(Group):
 
     def __call__(self, *args: Any, **extra: Any) -> Any:
         """Run as a program. Collecting garbage would take an eighth of the time of a short one."""
-        gc.set_threshold(50_000)  # the thousands of objects that imports make are no garbage
+        gc.set_threshold(50_000)  # imports make thousands of objects, and all of them stay
         try:
             return super().__call__(*args, **extra)
         finally:
@@ -96,7 +96,7 @@ def _exit_code(error: Exception) -> int:
 def _describe(error: Exception) -> str:
     from polystore_core.errors import BatchError
 
-    # On the command line, nobody can look at `failed`.
+    # The command line has no `failed` to look at, so the text names every failure.
     return error.describe(most=None) if isinstance(error, BatchError) else str(error)
 
 

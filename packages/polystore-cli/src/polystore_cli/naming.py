@@ -3,15 +3,15 @@
 >>> find_template(["AS_09_O01f00d2.TIF", "AS_09_O01f01d2.TIF", "AS_09_O02f00d2.TIF"]).template
 'AS_09_{well}f{field}d2.TIF'
 
-Names of the same form are cut into words, and words into letters and digits: each piece is a
+Names of the same form are cut into words, and words into letters and digits. Each piece is a
 column. A column that is the same in all names is text of the template. A column that varies is
 
 1. a field, if the letters before it say which: ``w1``, ``ch1``, ``s03``, ``pos002``, ``t010``, …
-2. a well, if it looks like one: ``B03``;
-3. a field with a name of its own, if the names are not told apart without it;
-4. else ``*``, as the GUIDs of ImageXpress are.
+2. a well, if it looks like one, such as ``B03``
+3. a field with a name of its own, if two names would have the same values without it
+4. ``*`` otherwise, for example the GUIDs of ImageXpress.
 
-Nothing here opens a file.
+Only names are read, and no files.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _MARKERS = {
     for marker in markers.split()
 }
 _RANK = {marker: rank for rank, marker in enumerate(_MARKERS)}
-"""Where two markers mean one field, the first is meant: "c" before "w", "w" before "d"."""
+"""If two markers mean the same field, the first one wins: "c" before "w", "w" before "d"."""
 _STAINS = re.compile(
     "dapi|hoechst|gfp|[cry]fp|fitc|tritc|rhod|cy[0-9]|alexa|af[0-9]|mcherry|tdtomato|texas|"
     "brightfield|bf|dic|phase|trans|draq|mito|actin|tubulin",
@@ -57,7 +57,7 @@ _MANY_ROWS = _ROWS | frozenset("QRSTUVWXYZ") | {f"A{letter}" for letter in "ABCD
 _LAST_COLUMN = 48
 _MOST_CHANNELS = 16
 _FREE = ("channel", "name", "number")
-"""Fields that take any text: they end where the text after them begins."""
+"""Fields that match any text. They end where the text after them begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,9 @@ class _Column:
 
 
 def find_template(names: Sequence[str]) -> Found | None:
-    """Return the template that fits most of ``names``; ``None`` where none tells them apart.
+    """Return the template that fits most of ``names``, which are names of files without folders.
 
-    ``names`` are names of files, without their folders.
+    Returns ``None`` if no template gives each name its own values.
     """
     group = _of_one_form(names)
     if len(group) < 2:
@@ -108,16 +108,16 @@ def find_template(names: Sequence[str]) -> Found | None:
     columns = _columns([_stem(name) for name in group])
     _name_fields(columns)
     _tell_apart(columns)
-    written = _written(columns) + group[0][len(_stem(group[0])) :]
+    written = _write_template(columns) + group[0][len(_stem(group[0])) :]
     try:
         template = NameTemplate(written)
     except InvalidOptionError:
-        return None  # its fields touch: no name says where one of them ends
-    found = _fitted(template, names)
+        return None  # two fields touch, so a name does not say where the first one ends
+    found = _fit_names(template, names)
     return found if len(found.fits) > 1 else None
 
 
-def _fitted(template: NameTemplate, names: Iterable[str]) -> Found:
+def _fit_names(template: NameTemplate, names: Iterable[str]) -> Found:
     places: dict[tuple[str, ...], str] = {}
     misfits = []
     for name in names:
@@ -165,7 +165,7 @@ def _columns(stems: Sequence[str]) -> _Columns:
 
 
 def _pieces(words: Sequence[str]) -> _Columns:
-    """Cut words into letters and digits, as long as all of them go on alike."""
+    """Cut words into letters and digits, as long as all words have the same kinds of pieces."""
     runs = [_RUN.findall(word) for word in words]
     columns: _Columns = []
     least = min(map(len, runs))
@@ -173,7 +173,7 @@ def _pieces(words: Sequence[str]) -> _Columns:
     kinds = [[_kind(run) for run in some] for some in runs]
     is_alike = same_length and all(some == kinds[0] for some in kinds)
     shared = 0
-    # Of "DAPI" and "Cy5", nothing is cut off: the letters of "Cy5" are not all of its name.
+    # "DAPI" and "Cy5" stay whole: the letters "Cy" are only a part of a name.
     while shared < (least if is_alike else least - 1):
         if len({some[shared] for some in kinds}) > 1:
             break
@@ -189,11 +189,11 @@ def _kind(run: str) -> str:
     return "digits" if run.isdecimal() and run.isascii() else "letters"
 
 
-# ── fields that the names say ────────────────────────────────────────────────────────────
+# ── fields that the names tell ────────────────────────────────────────────────────────────
 
 
 def _name_fields(columns: _Columns) -> None:
-    marked = _marked(columns)
+    marked = _find_markers(columns)
     well = next((at for at in range(len(columns)) if _is_well(columns, at, marked)), None)
     taken: set[str] = set()
     if well is not None:
@@ -211,7 +211,7 @@ def _name_fields(columns: _Columns) -> None:
 
 
 def _meaning(marker: str, markers: set[str]) -> str:
-    """Return the field of a marker, which may depend on the others: r01c01f01p01 is Harmony's."""
+    """Return the field of a marker. It may depend on the others, as in r01c01f01p01 of Harmony."""
     if marker == "c" and "r" in markers:
         return "column"
     if marker == "p" and "f" in markers and "z" not in markers:
@@ -219,7 +219,7 @@ def _meaning(marker: str, markers: set[str]) -> str:
     return _MARKERS[marker]
 
 
-def _marked(columns: _Columns) -> dict[int, str]:
+def _find_markers(columns: _Columns) -> dict[int, str]:
     """Return the marker of each column that has one."""
     found = {}
     for at, column in enumerate(columns):
@@ -233,7 +233,7 @@ def _marked(columns: _Columns) -> dict[int, str]:
             continue
         marker = before.text.lower()
         is_whole = before.starts and (len(marker) > 1 or marker in "tz")
-        # After "wv DAPI" comes a stain, after "pos GFP" none.
+        # The text after "wv" is a stain, as in "wv DAPI". After "pos" it is not.
         takes_text = column.kind == "digits" or _MARKERS.get(marker) == "channel"
         if marker in _MARKERS and takes_text and (is_whole or not is_apart):
             found[at] = marker
@@ -259,7 +259,7 @@ def _is_well(columns: _Columns, at: int, marked: dict[int, str]) -> bool:
         return False
     if not _are_columns(digits):
         return False
-    # In "F01_C2" all letters are markers. In "C20_w1" the case tells C from one.
+    # In "F01_C2" all letters are markers. In "C20_w1" the upper case says that C is a row.
     others = [columns[other - 1].text for other in marked if other != at + 1]
     is_marker = at + 1 in marked and any(text.isupper() for text in others)
     return not is_marker or before == "well"
@@ -271,7 +271,7 @@ def _are_columns(column: _Column) -> bool:
 
 
 def _row_and_column(columns: _Columns) -> int | None:
-    """Return where the row is in "A - 01(fld 1 wv DAPI).tif", as InCell writes wells."""
+    """Return the column of the row in "A - 01(fld 1 wv DAPI).tif", as InCell writes wells."""
     for at in range(len(columns) - 2):
         row, between, column = columns[at : at + 3]
         is_well = (
@@ -282,15 +282,15 @@ def _row_and_column(columns: _Columns) -> int | None:
     return None
 
 
-# ── fields that are needed to tell names apart ───────────────────────────────────────────
+# ── fields that give each name its own values ───────────────────────────────────────────
 
 
 def _tell_apart(columns: _Columns) -> None:
-    """Name more columns until no two names have the same values; leave out the others."""
+    """Name more columns until no two names have the same values. The others become ``*``."""
     _absorb(columns)
     rest = [c for c in columns if c.varies and not c.role and not _is_of_well(columns, c)]
     names = {column.role for column in columns}
-    # Of two that serve alike, the later one: a running number usually ends a name.
+    # If two columns are equally good, take the later one: names usually end in a running number.
     rest.reverse()
     for column in sorted(rest, key=_order):
         if not _are_apart(columns):
@@ -304,7 +304,7 @@ def _tell_apart(columns: _Columns) -> None:
 
 
 def _absorb(columns: _Columns) -> None:
-    """Give a channel the text that touches it: "w1DAPI" is one name."""
+    """Join a channel and the text that touches it: "w1DAPI" is one name."""
     for at in range(1, len(columns)):
         before, column = columns[at - 1], columns[at]
         if before.role == "channel" and column.varies and column.kind != "between":
@@ -312,13 +312,13 @@ def _absorb(columns: _Columns) -> None:
 
 
 def _is_of_well(columns: _Columns, column: _Column) -> bool:
-    """Whether these are the digits of a well, which are in its field."""
+    """Whether these are the digits of a well, which belong to the field of its letters."""
     at = next(number for number, other in enumerate(columns) if other is column)
     return at > 0 and columns[at - 1].role == "well"
 
 
 def _order(column: _Column) -> tuple[int, int]:
-    """Sort words before numbers, few values before many, and what is as good as random last."""
+    """Sort words before numbers, few values before many, and random text last."""
     kinds = {"letters": 0, "text": 0, "digits": 1, "between": 2, "guid": 3}
     return kinds[column.kind], 0 if _is_channel(column) else column.counts
 
@@ -338,7 +338,7 @@ def _is_channel(column: _Column) -> bool:
 
 
 def _own_name(column: _Column, taken: set[str]) -> str:
-    """Return a name for a field of which nothing says what it is."""
+    """Choose a name for a field whose meaning is unknown."""
     if "channel" not in taken and _is_channel(column):
         return "channel"
     if "t" not in taken and column.kind == "digits" and _is_counted(column.values):
@@ -361,7 +361,7 @@ def _is_counted(values: Sequence[str]) -> bool:
 # ── the template ─────────────────────────────────────────────────────────────────────────
 
 
-def _written(columns: _Columns) -> str:
+def _write_template(columns: _Columns) -> str:
     parts: list[str] = []
     for column in columns:
         part = f"{{{column.role}}}" if column.role not in ("", "*") else column.role
@@ -369,9 +369,9 @@ def _written(columns: _Columns) -> str:
         if _is_of_well(columns, column):
             continue
         if parts and part == parts[-1] and column.role:
-            continue  # one field over several columns, or one "*"
+            continue  # the same field, or "*", in the next column
         if parts and part == "*" and _is_free(parts[-1]):
-            continue  # the text of the field goes on
+            continue  # the field before it takes this text too
         if parts and parts[-1] == "*" and _is_free(part):
             parts.pop()
         parts.append(part)

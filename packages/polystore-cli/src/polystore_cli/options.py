@@ -72,6 +72,7 @@ def json_option(what: str) -> Decorator:
 
 
 def dry_run_option(what: str) -> Decorator:
+    """Add ``--dry-run`` with the help text ``what``."""
     return click.option("--dry-run", is_flag=True, help=what)
 
 

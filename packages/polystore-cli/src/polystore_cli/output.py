@@ -1,4 +1,4 @@
-"""How results are printed: plain lines that other programs can read, and JSON."""
+"""Print results: plain lines that other programs can read, and JSON."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ __all__ = [
 
 
 def is_terminal(stream: IO[Any] | None) -> bool:
-    """Whether somebody is at a standard stream, which is ``None`` if it is closed."""
+    """Whether a standard stream is a terminal. It is ``None`` if it is closed."""
     return stream is not None and stream.isatty()
 
 
 def one_line(text: str) -> str:
-    """Return a stranger's text for one row: no line breaks, control codes or surrogates."""
+    """Return the text of a plugin for one row, without line breaks and control codes."""
     return printable(" ".join(text.split()))
 
 
@@ -44,7 +44,7 @@ def printable(text: str) -> str:
 def print_columns(
     header: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()
 ) -> None:
-    """Print aligned columns, never cut or wrapped; ``right`` names those set flush right."""
+    """Print aligned columns, never cut or wrapped. ``right`` names the right-aligned ones."""
     table = [header, *rows]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []

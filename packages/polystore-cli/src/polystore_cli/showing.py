@@ -1,4 +1,4 @@
-"""Images on their way from where they are stored to a viewer."""
+"""Load images from where they are stored, and send them to a viewer."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ __all__ = ["Show"]
 _DTYPE = re.compile(r"[<>|=][a-zA-Z]([0-9]+)")
 """NumPy's name of an element type, such as "<u2": its bytes are the last part."""
 _LARGE = 1 << 26
-"""Bytes of an image that the viewer reads itself, as far as it can."""
+"""Images with more bytes are not loaded here. The viewer reads them itself, if it can."""
 _SCREEN = 2048
-"""Pixels of a screen: a plane of a plate's stack has at most as many in y and in x."""
+"""Pixels of a screen. A plane of a plate's stack has at most as many in y and in x."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,14 @@ class Show:
     viewer: str
     """Name of the backend."""
     options: Mapping[str, Any]
-    """Those of the command line: they count more than the words of an image."""
+    """The options of the command line. They win over the words of an image."""
 
     def check_options(self, *further: str) -> None:
-        """Raise ``UnknownOptionError`` for an option that the viewer does not have."""
+        """Check that the viewer has all options.
+
+        Raises:
+            UnknownOptionError: It does not have one of them.
+        """
         owner = f"save() of backend {self.viewer!r}"
         check_options(self._save, {**self.options, **dict.fromkeys(further)}, owner)
 
@@ -71,7 +75,7 @@ class Show:
         return failed
 
     def document(self, view: View) -> dict[str, Any]:
-        """Describe a view, for programs."""
+        """Describe a view as a JSON object."""
         first = view.pictures[0]
         shape, dtype = self._array(view, first)
         image = None if first.info is None else first.info.image
@@ -109,7 +113,7 @@ class Show:
         )
 
     def _warn_of_guesses(self, view: View) -> None:
-        """Say once for each view which axes were guessed."""
+        """Warn once for each view whose axes were guessed."""
         for one in view.pictures:
             image = None if one.info is None else one.info.image
             if image is not None and "axes" in image.guessed and "axes" not in self.options:
@@ -124,37 +128,37 @@ class Show:
 
     @property
     def has_words(self) -> bool:
-        """Whether the viewer takes images with their words, and lazy handles."""
+        """Whether the viewer takes images with axes and channels, and lazy handles."""
         return "axes" in known_options(self._save)[0]
 
     def load(self, one: Picture) -> Any:
-        """Load an image with its words, if the viewer has options for them.
+        """Load an image, with its axes and channels if the viewer has options for them.
 
-        A large one stays where it is: the viewer gets a handle.
+        A large image is not loaded. The viewer gets a handle on it.
         """
         place, info = one.address, one.info
         if self.has_words and info is not None and _nbytes(info) > _LARGE:
             try:
                 return self.open(one)
             except UnsupportedOperationError:
-                pass  # its format is always loaded whole
+                pass  # its format has no handles, so load it whole
         as_ = "image" if self.has_words and info is not None and info.image else None
         return self.files.load(place.path, backend=place.backend, as_=as_)
 
     def open(self, one: Picture) -> Any:
-        """Return a handle on an image, with its words."""
+        """Return a handle on an image, with its axes and channels."""
         handle = self.files.open(one.address.path, backend=one.address.backend)
         return handle if handle.image is None else Image(handle, handle.image)
 
     def on_screen(self, one: Picture) -> Any:
-        """Return the finest level of an image that a screen holds, with its words."""
+        """Return the finest level of an image that fits a screen, with its axes and channels."""
         handle = self.files.open(one.address.path, backend=one.address.backend)
         level = _level(handle)
         return level if level.image is None else Image(level, level.image)
 
     def _array(self, view: View, first: Picture) -> tuple[tuple[int, ...] | None, str | None]:
-        """Return shape and type of the first image as it is shown."""
-        if view.at:  # one of the coarser levels
+        """Return the shape and type of the first image, as the viewer gets it."""
+        if view.at:  # the level that fits a screen may be a coarser one
             found = _value(self, view, 0)
             return found.shape, found.dtype.str
         return (None, None) if first.info is None else (first.info.shape, first.info.dtype)
@@ -162,7 +166,7 @@ class Show:
 
 @dataclass(frozen=True, slots=True)
 class _Values(Sequence[Any]):
-    """Values that are loaded when they are sent: a series may be larger than memory."""
+    """Values that are loaded when they are sent, because a series may be larger than memory."""
 
     show: Show
     view: View
@@ -191,6 +195,6 @@ def _level(handle: LazyArray) -> LazyArray:
 
 
 def _nbytes(info: Info) -> int:
-    """Return the size in memory; 0 for the element types of other frameworks."""
+    """Return the size in memory, or 0 for an element type that NumPy does not have."""
     found = _DTYPE.fullmatch(info.dtype or "")
     return math.prod(info.shape or (0,)) * int(found[1]) if found else 0

@@ -31,9 +31,9 @@ __all__ = [
     "Picture",
     "Skipped",
     "Source",
+    "describe_skipped",
     "find_fields",
     "find_images",
-    "told",
 ]
 
 Kind: TypeAlias = Literal["image", "folder", "store", "plate"]
@@ -41,13 +41,13 @@ Kind: TypeAlias = Literal["image", "folder", "store", "plate"]
 _Item = TypeVar("_Item")
 
 _MANY = 200
-"""Files that take long enough to show how far it is."""
+"""From this number of files on, a progress bar is shown."""
 
 _NO_IMAGES = frozenset({".json", ".roi", ".txt", ".zip"})
-"""Suffixes of files that hold no images: a damaged one is not an image that is missing."""
+"""Suffixes of files without images. If one is damaged, no image is missing."""
 
 TROUBLE = (DataError, StorageError, UnsupportedFormatError, PluginError, InvalidOptionError)
-"""Errors that one path has: others may still be shown."""
+"""Errors of one path. The others can still be shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +56,13 @@ class Picture:
 
     address: Address
     info: Info | None
-    """``None`` for a backend that describes nothing."""
+    """``None`` if the backend has no ``info``."""
     labels_of: Address | None = None
     """The image that this one labels, and is stored with."""
 
     @property
     def axes(self) -> tuple[str, ...] | None:
+        """The names of its axes, if they are known."""
         image = None if self.info is None else self.info.image
         return None if image is None else image.names
 
@@ -87,14 +88,15 @@ class Source:
     pictures: list[Picture] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
     plate: dict[str, Any] = field(default_factory=dict)
-    """Of a plate: its wells, and what is missing."""
+    """Its wells, and the wells and fields that are missing, if it is a plate."""
 
 
 def find_images(files: FileManager, address: Address) -> Source:
     """Return the images at ``address``.
 
-    Raises one of ``TROUBLE`` for a path that is missing or damaged, and
-    ``InvalidOptionError`` for a folder without images.
+    Raises:
+        StorageError: Nothing is there. Other errors of ``TROUBLE`` are raised for damaged data.
+        InvalidOptionError: A folder has no images.
     """
     backend = files.registry[address.backend]
     is_of_files = isinstance(backend, FileBackend)
@@ -108,7 +110,9 @@ def find_images(files: FileManager, address: Address) -> Source:
         if not is_of_files:
             _add_labels(files, source, source.pictures[0])
         elif info is not None and info.format is None:
-            files.registry.formats.of(address.path, backend=address.backend)  # says why
+            files.registry.formats.of(
+                address.path, backend=address.backend
+            )  # raises, and says why
         return source
     source = _folder(files, address) if is_of_files else _store(files, address)
     if not source.pictures and not any(one.failed for one in source.skipped):
@@ -119,7 +123,7 @@ def find_images(files: FileManager, address: Address) -> Source:
 
 
 def _way_on(source: Source) -> str:
-    """Return the command that shows images which are not here, but near."""
+    """Return the command that shows images in a folder below, or in the other backend."""
     here = source.address
     if here.backend == "disk" and usual_backend(here.path) == "zarr":
         return f". To show a Zarr store: polystore view {shlex.quote(f'zarr:{here.path}')}"
@@ -128,9 +132,9 @@ def _way_on(source: Source) -> str:
 
 
 def _folder(files: FileManager, address: Address) -> Source:
-    """Find the images of a folder of files. Those below it belong to other folders."""
+    """Find the images in a folder of files, but not in the folders below it."""
     source = Source(address, "folder")
-    for name in _watched(files.list_dir(address.path, backend=address.backend)):
+    for name in _with_progress(files.list_dir(address.path, backend=address.backend)):
         inside = address.at(join(address.path, name))
         if usual_backend(name) == "zarr" and address.backend == "disk":
             _add_zarr(files, source, Address("zarr", inside.path))
@@ -158,7 +162,7 @@ def _add_file(files: FileManager, source: Source, address: Address) -> None:
 
 
 def _add_zarr(files: FileManager, source: Source, address: Address) -> None:
-    """Add the images of a store in a folder. A plate is larger than that, and has its own view."""
+    """Add the images of a store in a folder. A plate is not added, because it has its own view."""
     try:
         found = find_images(files, address)
     except TROUBLE as error:
@@ -176,7 +180,7 @@ def _store(files: FileManager, address: Address) -> Source:
     """Find the images in a group, each with its label images."""
     source = Source(address, "store")
     paths = files.list_files(address.path, backend=address.backend, recursive=True)
-    for path in _watched(paths):
+    for path in _with_progress(paths):
         info = _info(files, source, address.at(path), "array")
         if info is not None:
             picture = Picture(address.at(path), info)
@@ -195,7 +199,7 @@ def _add_labels(files: FileManager, source: Source, image: Picture) -> None:
 
 
 def _info(files: FileManager, source: Source, address: Address, what: str) -> Info | None:
-    """Return what is known of an image; ``None`` if that fails: the others are shown."""
+    """Describe an image. If that fails, skip it and return ``None``: the others are shown."""
     try:
         return files.info(address.path, backend=address.backend)
     except TROUBLE as error:
@@ -204,7 +208,7 @@ def _info(files: FileManager, source: Source, address: Address, what: str) -> In
 
 
 def _add(source: Source, picture: Picture, what: str) -> None:
-    """Add an image, or say that this is none."""
+    """Add an image. Skip anything else."""
     info = picture.info
     if info is not None and info.shape is not None and len(info.shape) >= 2:
         source.pictures.append(picture)
@@ -235,12 +239,12 @@ def _plate(address: Address, info: Info) -> Source:
 
 
 def find_fields(files: FileManager, plate: Source) -> dict[str, Picture]:
-    """Return the fields of a plate that are listed and there, by path: "B/03/0"."""
+    """Return the fields of a plate that are listed and exist, by path: "B/03/0"."""
     known = plate.plate
     absent = {*known["empty"], *known["missing"]}
     paths = [f"{well}/{name}" for well in known["wells"] for name in known["fields"]]
     found = {}
-    for path in _watched([path for path in paths if path not in absent]):
+    for path in _with_progress([path for path in paths if path not in absent]):
         address = plate.address / path
         info = _info(files, plate, address, "field")
         if info is not None:
@@ -248,8 +252,8 @@ def find_fields(files: FileManager, plate: Source) -> dict[str, Picture]:
     return found
 
 
-def _watched(items: Sequence[_Item]) -> Iterator[_Item]:
-    """Yield the items; on a terminal, show how far this is where it takes long."""
+def _with_progress(items: Sequence[_Item]) -> Iterator[_Item]:
+    """Yield the items. On a terminal, show a progress bar if there are many."""
     is_long = len(items) > _MANY and is_terminal(sys.stderr)
     with progress_reporter(is_long, len(items), "look") as report:
         for item in items:
@@ -257,8 +261,8 @@ def _watched(items: Sequence[_Item]) -> Iterator[_Item]:
             report()
 
 
-def told(skipped: Sequence[Skipped]) -> Iterator[str]:
-    """Yield one line for all that was skipped for the same reason."""
+def describe_skipped(skipped: Sequence[Skipped]) -> Iterator[str]:
+    """Yield one line for all sources that were skipped for the same reason."""
     groups: dict[tuple[str, str], list[str]] = {}
     for one in skipped:
         groups.setdefault((one.what, one.reason), []).append(one.source)

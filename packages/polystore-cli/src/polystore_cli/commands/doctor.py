@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 __all__ = ["doctor"]
 
 _LEFTOVERS = ("size", "modified", "path")
-_FINDINGS = ("name", "what", "state", "found; what helps")
+_FINDINGS = ("name", "what", "state", "found; remedy")
 
 
 @click.command()
 @click.argument(
     "directory", metavar="[DIR]", required=False, type=click.Path(exists=True, file_okay=False)
 )
-@click.option("--remove", is_flag=True, help="Remove what is found.")
+@click.option("--remove", is_flag=True, help="Remove the files that are listed.")
 @click.option(
     "--older-than",
     type=click.FloatRange(min=0),
@@ -60,9 +60,9 @@ def _check(context: click.Context, *, json: bool) -> None:
     from polystore_core import findings
 
     registry = open_files(context).registry
-    with redirect_stdout(sys.stderr):  # what a plugin prints is not part of the list
+    with redirect_stdout(sys.stderr):  # the list does not contain the output of plugins
         known = list(findings(registry.prefer))
-    used = _used(context)
+    used = _find_used(context)
     found = [(plugin, _weigh(plugin, finding, used)) for plugin, finding in known]
     if json:
         print_json([_document(*item) for item in found])
@@ -72,7 +72,7 @@ def _check(context: click.Context, *, json: bool) -> None:
         raise click.exceptions.Exit(1)
 
 
-def _used(context: click.Context) -> set[str]:
+def _find_used(context: click.Context) -> set[str]:
     """Return the plugins that the user names: names, distributions, or ``distribution:name``."""
     named = {name.strip() for name in os.environ.get("POLYSTORE_PLUGINS", "").split(",")}
     config = context.find_root().params["config"]
@@ -87,7 +87,7 @@ def _used(context: click.Context) -> set[str]:
 
 
 def _weigh(plugin: PluginState, finding: Finding, used: set[str]) -> Finding:
-    """Make a note of what is missing, if nobody uses it. A broken plugin stays an error."""
+    """Turn a missing thing into a note, unless the user names it. Broken plugins stay errors."""
     names = {plugin.name, plugin.distribution, f"{plugin.distribution}:{plugin.name}"}
     is_broken = finding.what in ("plugin", "check") and plugin.state != "missing"
     if finding.state != "missing" or is_broken or names & used:
@@ -117,7 +117,7 @@ def _clean_up(directory: str, older_than: float, *, remove: bool, json: bool) ->
         if remove:
             for path in list(found):
                 with claim(path) as mine:
-                    if mine is False:  # removed, or in use again since it was found
+                    if mine is False:  # since it was found, it was removed or is in use again
                         del found[path]
                     else:
                         _remove(path)

@@ -24,13 +24,13 @@ _HEADER = ("suffix", "distribution", "state", "about")
 @json_option("one JSON array")
 @pass_files
 def formats(files: FileManager, json: bool) -> None:
-    """List the suffixes that save and load know, and what each stores.
+    """List the suffixes that save and load know, with their formats.
 
     polystore options SUFFIX lists what save and load take for one of them.
     """
     from polystore_core import survey
 
-    with redirect_stdout(sys.stderr):  # what a manifest prints is not part of the list
+    with redirect_stdout(sys.stderr):  # the list does not contain the output of manifests
         found = [one for one in survey(files.registry.prefer) if one.kind == "format"]
     if json:
         print_json(

@@ -45,13 +45,13 @@ def info(files: FileManager, address: str, json: bool) -> None:
         more = {} if content is None else {"content": content._asdict()}
         print_json(info_document(found) | more)
         return
-    lines = list(_lines(_known(found, content)))
+    lines = list(_lines(_collect(found, content)))
     width = max(len(name) for name, _ in lines)
     click.echo("".join(f"{name.ljust(width)}  {text}\n" for name, text in lines), nl=False)
 
 
-def _known(found: Info, content: Content | None) -> dict[str, Any]:
-    """Return what is printed, by the name that is printed."""
+def _collect(found: Info, content: Content | None) -> dict[str, Any]:
+    """Return the values that are printed, by their printed names."""
     metadata = dict(found.metadata)
     plate = metadata.pop("plate", {})
     counted = {

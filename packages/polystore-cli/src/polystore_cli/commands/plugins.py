@@ -37,7 +37,7 @@ def plugins(files: FileManager, json: bool) -> None:
     """List backends and formats, and why one cannot be used."""
     from polystore_core import PluginState, survey
 
-    with redirect_stdout(sys.stderr):  # what a manifest prints is not part of the list
+    with redirect_stdout(sys.stderr):  # the list does not contain the output of manifests
         states = list(survey(files.registry.prefer))
     if json:
         names = [field.name for field in fields(PluginState)]

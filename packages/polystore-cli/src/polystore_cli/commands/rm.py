@@ -60,7 +60,11 @@ def rm(
 
 
 def _check(files: FileManager, addresses: Sequence[Address], recursive: bool) -> None:
-    """Raise ``AddressError`` for what is not deleted, before anything is."""
+    """Check all addresses before anything is deleted.
+
+    Raises:
+        AddressError: One is a folder, or the top of a backend.
+    """
     for address in addresses:
         last = address.path.rstrip("/").rpartition("/")[2]
         if last in ("", ".", ".."):
@@ -82,7 +86,7 @@ def _is_real_folder(files: FileManager, address: Address) -> bool:
 def _delete(
     files: FileManager, address: Address, recursive: bool, *, dry_run: bool
 ) -> list[Address]:
-    """Return what was deleted: the files of a folder if ``dry_run``, and the address otherwise."""
+    """Delete, and return the addresses. If ``dry_run``, return each file of a folder."""
     backend = address.backend
     if not dry_run:
         files.delete(address.path, backend, recursive=recursive)

@@ -81,7 +81,7 @@ def view(
     A path without a backend is on disk, or in zarr if a part of it ends in .zarr, .zarr.zip or
     .ozx. A folder is one stack, and a plate is one picture.
     """
-    from polystore_cli.arranging import Arrangement  # with NumPy, which no other verb needs
+    from polystore_cli.arranging import Arrangement  # imports NumPy
     from polystore_cli.showing import Show
     from polystore_core.errors import PluginError, UnknownPluginError
 
@@ -111,7 +111,7 @@ def view(
     ask = _ask if not is_quiet and is_terminal(sys.stdin) and is_terminal(sys.stderr) else None
     found = Arrangement(stack, names, ask)
     found.add(files, sources)
-    failed += _tell(found)
+    failed += _print_skipped(found)
     if json:
         print_json(_document(show, found, failed))
     elif dry_run:
@@ -125,7 +125,7 @@ def view(
 def _find(
     files: FileManager, addresses: Iterable[Address]
 ) -> tuple[list[Source], list[dict[str, str]]]:
-    """Return what is at each address, and the addresses that cannot be shown."""
+    """Return the images at each address, and the addresses that cannot be shown."""
     from polystore_cli.sources import TROUBLE, find_images
 
     sources, failed = [], []
@@ -147,11 +147,14 @@ def _ask(question: str) -> bool:
     return bool(answer) and answer.strip().lower() in ("", "y", "yes")
 
 
-def _tell(found: Arrangement) -> list[dict[str, str]]:
-    """Print what was skipped, and return the images that cannot be shown."""
-    from polystore_cli.sources import told
+def _print_skipped(found: Arrangement) -> list[dict[str, str]]:
+    """Print the sources that were skipped, and return the images that cannot be shown."""
+    from polystore_cli.sources import describe_skipped
 
-    for line in (*found.notes, *told([one for one in found.skipped if not one.failed])):
+    for line in (
+        *found.notes,
+        *describe_skipped([one for one in found.skipped if not one.failed]),
+    ):
         warn(f"note: {printable(line)}")
     failed = [one for one in found.skipped if one.failed]
     for one in failed:
@@ -185,7 +188,11 @@ def _print_views(show: Show, found: Arrangement) -> None:
 
 
 def _check_names(names: str | None) -> None:
-    """Raise ``InvalidOptionError`` for a template that tells no images apart."""
+    """Check the template.
+
+    Raises:
+        InvalidOptionError: It has no fields, so it cannot tell images apart.
+    """
     from polystore_core import NameTemplate
     from polystore_core.errors import InvalidOptionError
 
@@ -199,7 +206,11 @@ def _check_names(names: str | None) -> None:
 def _check_follow(
     paths: Sequence[str], *, is_shown: bool, stack: bool, names: str | None
 ) -> None:
-    """Raise ``InvalidOptionError`` for options that need all images at once."""
+    """Check that ``--follow`` can be used with the other options.
+
+    Raises:
+        InvalidOptionError: An option needs all images at once.
+    """
     from polystore_core.errors import InvalidOptionError
 
     for is_given, other in (
@@ -222,7 +233,7 @@ def _follow(show: Show, address: Address, names: str | None, timeout: float | No
 
 
 def _backend_of(files: FileManager, viewer: str) -> str:
-    """Return the name of the backend: ``napari`` is ``napari_stream``, installed or not."""
+    """Return the name of the backend. ``napari`` is ``napari_stream``, installed or not."""
     from polystore_core import owner
 
     viewer = viewer.removesuffix(":")
@@ -234,7 +245,9 @@ def _backend_of(files: FileManager, viewer: str) -> str:
 def _viewer(files: FileManager, backend: str, name: str | None) -> str:
     """Return the backend of the viewer with this name.
 
-    Raises ``PluginError`` if it cannot be used, ``AddressError`` if it is not a viewer.
+    Raises:
+        PluginError: The backend cannot be used.
+        AddressError: It stores data, so it is not a viewer.
     """
     from polystore_core import StorageBackend
 

@@ -110,7 +110,11 @@ def build(
 
 
 def _template(files: FileManager, folder: Address, pattern: str | None) -> str:
-    """Return the template that fits the names. Raises ``AddressError`` if none does."""
+    """Return the template that fits the names.
+
+    Raises:
+        AddressError: No template fits them.
+    """
     from collections import Counter
     from pathlib import PurePath
 
@@ -119,7 +123,8 @@ def _template(files: FileManager, folder: Address, pattern: str | None) -> str:
     paths = files.list_files(folder.path, folder.backend, pattern=pattern, recursive=True)
     names = [path.rpartition("/")[2] for path in paths]
     suffixes = Counter(PurePath(name).suffix.lower() for name in names)
-    suffix = max(suffixes, key=lambda one: suffixes[one], default="")  # the others are notes
+    # Most files are images. Files with another suffix are notes of the microscope.
+    suffix = max(suffixes, key=lambda one: suffixes[one], default="")
     names = [name for name in names if name.lower().endswith(suffix)]
     found = find_template(names)
     if found is None:
