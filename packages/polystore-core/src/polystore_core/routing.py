@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .abc.backend import DataSink, DataSource, Path
 from .conversion import AS_IMAGE
-from .errors import UnsupportedOperationError
+from .errors import InvalidOptionError, UnsupportedOperationError
 from .options import Copy, check_copy, check_options, known_options
 from .paths import check_path
 from .plugins.registry import BackendRegistry
@@ -45,7 +45,14 @@ class Router:
     # it when it closes. It needs no lock: two threads that look at once store an equal method.
 
     def __init__(self, registry: BackendRegistry | None = None) -> None:
-        self.registry = BackendRegistry() if registry is None else registry
+        given: object = BackendRegistry() if registry is None else registry
+        if not isinstance(given, BackendRegistry):  # polystore 0.6 took a dict of backends
+            kind = type(given).__name__
+            fault = (
+                f"expected a BackendRegistry, got {kind}: use FileManager(BackendRegistry())"
+            )
+            raise InvalidOptionError("registry", given, "a BackendRegistry", fault)
+        self.registry = given
         self._calls = self.registry._calls
 
     def _call(self, operation: str, backend: str) -> Callable[..., Value]:

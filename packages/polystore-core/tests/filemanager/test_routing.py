@@ -16,6 +16,7 @@ from polystore_core import FileManager
 from polystore_core.errors import (
     BackendRequiredError,
     BatchError,
+    InvalidOptionError,
     NotFoundError,
     PolystoreError,
     UnknownOptionError,
@@ -29,6 +30,13 @@ from .samples import ARGUMENTS, KEYWORDS, ON_FOLDERS, OPERATIONS, Place, Require
 def test_every_method_is_tried() -> None:
     public = {name for name in dir(FileManager) if not name.startswith("_")}
     assert public == set(ARGUMENTS)
+
+
+def test_registry_is_a_registry() -> None:
+    """polystore 0.6 took a dict of backends."""
+    backends: Any = {"disk": object()}
+    with pytest.raises(InvalidOptionError, match="expected a BackendRegistry, got dict: use"):
+        FileManager(backends)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
