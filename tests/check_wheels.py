@@ -11,9 +11,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGES = sorted(
-    {*ROOT.glob("packages/*/README.md")} - {ROOT / "packages/polystore-cli/README.md"}
-)
+PAGES = sorted(ROOT.glob("packages/*/README.md"))
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *PAGES]
 TRAINING = [ROOT / "docs/training.md", ROOT / "packages/polystore-torch/README.md"]
 TORCH = "torch==2.13.0"  # as in noxfile.py: the CPU build
