@@ -31,4 +31,4 @@ class TestStream(StreamTests):
 
     @pytest.fixture
     def receiver(self, running):
-        return running.emptied()
+        return running.reset()
