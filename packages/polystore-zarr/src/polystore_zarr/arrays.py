@@ -16,7 +16,6 @@ from polystore_core import (
     LazyArray,
     Selection,
     allocate_aligned,
-    dtype_name,
     is_extended,
     select,
 )
@@ -30,7 +29,7 @@ from polystore_core.errors import (
     with_context,
 )
 
-from .arraywords import array_words, explain_tail, restore_dtype
+from .arraywords import array_words, describe_array, explain_tail, restore_dtype
 from .codecguard import guard_codecs, most_stored
 from .creating import unstable_types
 from .extended import register_type
@@ -40,7 +39,6 @@ from .ome import image_words, lower_names
 from .pipelines import CodecPipeline, pipeline_of, refuse_after_fork
 from .regions import box_around, fit_values, unfold
 from .store.arrayfiles import existing_chunks, has_chunk, key_parts, name_lock, size_text
-from .store.base import MARKER
 from .store.chunkfiles import ChunkFiles, fill_array
 from .store.heads import heads_fit
 from .store.local import LocalFiles
@@ -232,28 +230,9 @@ class ZarrArray(LazyArray):
 
     def description(self) -> dict[str, Any]:
         """Return the fields of ``Info`` that an array has."""
-        found: dict[str, Any] = dict(self._array.metadata.to_dict())
-        attributes = dict(found.get("attributes") or {})
-        attributes.pop(MARKER, None)
-        metadata = {
-            "zarr_format": self._array.metadata.zarr_format,
-            "chunks": self.chunks,
-            "shards": self.shards,
-            "compressors": [
-                codec.to_dict() if hasattr(codec, "to_dict") else codec.get_config()
-                for codec in self._array.compressors
-            ],
-            "fill_value": found["fill_value"],
-            "attributes": attributes,
-        }
-        if self._document.growing:
-            metadata["grows"] = True
-        names = found.get("dimension_names")
-        if names:
-            metadata["dimension_names"] = tuple(names)
-        # "T" is the code of NumPy's text, whose ``str`` no NumPy understands.
-        dtype = "T" if self.dtype.kind == "T" else dtype_name(self.dtype)
-        return {"shape": self.shape, "dtype": dtype, "metadata": metadata}
+        grows = bool(self._document.growing)
+        found = describe_array(self._array, self.dtype, self.chunks, self.shards, grows=grows)
+        return {"shape": self.shape, **found}
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
 

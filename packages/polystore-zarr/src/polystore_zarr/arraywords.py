@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polystore_core import AXIS_TYPES, Axis, ImageMetadata, image_metadata, with_document
+from polystore_core import (
+    AXIS_TYPES,
+    Axis,
+    ImageMetadata,
+    dtype_name,
+    image_metadata,
+    with_document,
+)
 
 from .creating import DIMENSIONS
 from .ome import lower_names, words_left
@@ -20,13 +27,22 @@ from .store.base import MARKER
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import zarr
+
     from polystore_core import Value
     from polystore_core.errors import DamagedDataError
 
     from .images import ImageOptions
     from .store.nodes import Document
 
-__all__ = ["array_words", "check_words", "explain_tail", "mark_words", "restore_dtype"]
+__all__ = [
+    "array_words",
+    "check_words",
+    "describe_array",
+    "explain_tail",
+    "mark_words",
+    "restore_dtype",
+]
 
 
 def check_words(
@@ -95,3 +111,35 @@ def explain_tail(error: DamagedDataError, document: Document, end: int) -> None:
             f". Frames from {flushed} on were not flushed, so a power cut may have damaged them: "
             "open the array with mode='a' to cut them off"
         )
+
+
+def describe_array(
+    array: zarr.Array[Value],
+    dtype: np.dtype[Value],
+    chunks: tuple[int, ...],
+    shards: tuple[int, ...] | None,
+    *,
+    grows: bool,
+) -> dict[str, Any]:
+    """Return the dtype and the metadata of an array, for ``Info``."""
+    found: dict[str, Any] = dict(array.metadata.to_dict())
+    attributes = dict(found.get("attributes") or {})
+    attributes.pop(MARKER, None)
+    metadata = {
+        "zarr_format": array.metadata.zarr_format,
+        "chunks": chunks,
+        "shards": shards,
+        "compressors": [
+            codec.to_dict() if hasattr(codec, "to_dict") else codec.get_config()
+            for codec in array.compressors
+        ],
+        "fill_value": found["fill_value"],
+        "attributes": attributes,
+    }
+    if grows:
+        metadata["grows"] = True
+    names = found.get("dimension_names")
+    if names:
+        metadata["dimension_names"] = tuple(names)
+    # "T" is the code of NumPy's text. NumPy itself cannot read the ``str`` of this dtype.
+    return {"dtype": "T" if dtype.kind == "T" else dtype_name(dtype), "metadata": metadata}

@@ -14,15 +14,12 @@ from __future__ import annotations
 
 import threading
 from contextlib import ExitStack, suppress
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import numpy as np
 
-from polystore_core import LazyArray, Selection, array_and_words, is_array, to_numpy
+from polystore_core import LazyArray, array_and_words, is_array, to_numpy
 from polystore_core.errors import (
-    DamagedDataError,
     DataError,
     NotFoundError,
     PathOutsideRootError,
@@ -31,200 +28,23 @@ from polystore_core.errors import (
     with_context,
 )
 
-from .arrays import ZarrArray
-from .creating import create_array
+from .growth import Growth
 from .ome import read_image
 from .pyramid import downsample
 from .regions import fit_values
-from .store.base import FLUSHED, MARKER
-from .store.documents import encode_document
 from .store.local import LocalFiles
 from .store.nodes import Node, read_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
-    from polystore_core import HeldLock, ImageMetadata, Option, Pixels, Region, Value
+    from polystore_core import HeldLock, ImageMetadata, Pixels, Region, Value
 
-    from .creating import Layout
     from .pipelines import CodecPipeline
     from .store.base import StorePath
     from .store.nodes import Document
 
-__all__ = ["GrowingArray", "check_unowned", "create_growing", "open_growing"]
-
-_NEXT = f"{FLUSHED}next-"
-"""The start of the name of a document that is being written. Its array has one writer."""
-_TOGETHER = 64 << 20
-"""Bytes of frames that are checked at a time after the writer was killed."""
-
-
-def create_growing(
-    directory: StorePath,
-    frame: tuple[int, ...],
-    dtype: np.dtype[Value],
-    layout: Layout,
-    *,
-    attributes: Mapping[str, Option] | None = None,
-    dimension_names: Sequence[str] | None = None,
-    more: Mapping[str, Value] | None = None,
-) -> None:
-    """Write the documents of a new array without frames. ``frame`` is the shape of one.
-
-    Raises ``UnsupportedDataError``, ``InvalidOptionError``.
-    """
-    # As if it had the frames of one shard: its grid would be cut to the shape.
-    longest = max(_along_first(layout.chunks), _along_first(layout.shards))
-    document = create_array(
-        directory,
-        (longest, *frame),
-        dtype,
-        layout,
-        attributes=attributes,
-        dimension_names=dimension_names,
-        complete=True,
-        more={**(more or {}), "grows": uuid4().hex, "flushed": 0},
-    )
-    growth = _Growth(directory, document)
-    for name in (growth.name, f"{FLUSHED}{growth.name}"):
-        growth.write_document(name, growth.text(0))
-
-
-def _along_first(lengths: object) -> int:
-    """Return the length along the first axis in ``chunks`` or ``shards``; 1 if it is not said."""
-    first = lengths[0] if isinstance(lengths, list | tuple) and lengths else lengths
-    return max(1, first) if isinstance(first, int) else 1
-
-
-class _Growth:
-    """One array that grows: its chunks and its document. An image has one for each level."""
-
-    def __init__(
-        self,
-        directory: StorePath,
-        document: Document,
-        *,
-        path: str = "",
-        backend: str = "",
-        pipeline: CodecPipeline = "zarr",
-    ) -> None:
-        self.directory, self.document = directory.base, document
-        assert isinstance(directory.base.files, LocalFiles)  # as ``check_growing`` asks for
-        self.files = directory.base.files
-        self._options: dict[str, Any] = {"path": path, "backend": backend, "pipeline": pipeline}
-        self.name = "zarr.json" if document.zarr_format == 3 else ".zarray"
-        self.length: int = document.fields["shape"][0]
-        self.frame: tuple[int, ...] = tuple(document.fields["shape"][1:])
-        self.flushed = 0
-        flushed = document.marks.get("flushed")
-        if isinstance(flushed, int) and 0 <= flushed <= self.length:
-            copy = self.directory / f"{FLUSHED}{self.name}"
-            if self.files.kind(copy.key):  # copies of arrays have none: they are not flushed
-                self.flushed = flushed
-
-    def array(self, length: int, *, seen: bool = True) -> ZarrArray:
-        """Return a handle on the first ``length`` frames. ``seen`` is that of its chunks."""
-        document = self.document.with_length(length)
-        return ZarrArray(
-            self.directory, document, writable=True, seen=seen, durable=None, **self._options
-        )
-
-    @cached_property
-    def _new(self) -> ZarrArray:
-        """For chunks that no reader has seen."""
-        return self.array(self.length, seen=False)
-
-    @property
-    def unit(self) -> int:
-        """How many frames are written at once."""
-        return self._new.unit[0]
-
-    def write(self, values: Pixels) -> None:
-        """Write the chunks of frames that follow. Readers do not see them before ``commit``."""
-        start, end = self.length, self.length + len(values)
-        target, begun = self._new, start % self.unit
-        if begun:  # the last chunk has room: replace it by one that has these frames too
-            before = self.array(start).read(self._frames(start - begun, start))
-            values, start = np.concatenate([before, values]), start - begun
-        if begun or target.files is None:
-            target = self.array(end, seen=begun > 0)
-        target.write(self._frames(start, end), values)
-
-    def _frames(self, start: int, end: int) -> Selection:
-        ranges = (range(start, end), *map(range, self.frame))
-        return Selection(ranges, (False,) * len(ranges), (end - start, *self.frame))
-
-    def commit(self, length: int) -> None:
-        """Let readers see ``length`` frames."""
-        self.write_document(self.name, self.text(length))
-        self.length = length
-
-    def text(self, length: int) -> bytes:
-        """Return the document of ``length`` frames."""
-        fields = self.document.with_length(length).fields
-        if self.document.zarr_format == 3:
-            fields["attributes"] = self._attributes()
-        return encode_document(fields)
-
-    def _attributes(self) -> dict[str, Any]:
-        marks = {**self.document.marks, "flushed": self.flushed}
-        return {**self.document.attributes, MARKER: marks}
-
-    def write_document(self, name: str, text: bytes, *, flush: bool = False) -> None:
-        """Replace a document in one step."""
-        files, new = self.files, self.directory / f"{_NEXT}{name}"
-        files.write(new.key, [text])
-        if flush:
-            files.flush_file(new.key)
-        files.rename_file(new.key, (self.directory / name).key)
-
-    def flush(self) -> None:
-        """Flush the chunks since the last time, then the copy of the document, and itself."""
-        if self.flushed == self.length:
-            return
-        files, chunks = self.files, self.directory
-        if self.document.zarr_format == 3:
-            chunks = chunks / "c"
-        numbers = range(self.flushed // self.unit, -(-self.length // self.unit))
-        if 0 in self.frame:  # there are no chunks
-            numbers, chunks = range(0), self.directory
-        for number in numbers:
-            place = (chunks / f"{number}").key
-            (files.flush_tree if self.frame else files.flush_file)(place)
-        files.flush_folder(chunks.key)
-        files.flush_folder(self.directory.key)
-        self.flushed = self.length
-        self.write_document(f"{FLUSHED}{self.name}", self.text(self.length), flush=True)
-        files.flush_folder(
-            self.directory.key
-        )  # the copy first: it is for a power cut from here
-        self.write_document(self.name, self.text(self.length), flush=True)
-        if self.document.zarr_format == 2:
-            self.write_document(".zattrs", encode_document(self._attributes()), flush=True)
-        files.flush_folder(self.directory.key)
-
-    def sound_length(self) -> int:
-        """Return how many frames are whole, after a power cut. Reads those after ``flushed``."""
-        array, start = self.array(self.length), self.flushed
-        many = max(1, _TOGETHER // max(1, array.nbytes // max(1, self.length) * self.unit))
-        for steps in (many * self.unit, self.unit):  # together: in threads. Then one by one
-            while start < self.length:
-                end = min(start - start % self.unit + steps, self.length)
-                try:
-                    array.read(self._frames(start, end))
-                except DamagedDataError:
-                    break
-                start = end
-        return start
-
-    def repair(self, length: int) -> None:
-        """Let the document say ``length`` frames, if it does not."""
-        key = (self.directory / self.name).key
-        text = self.text(length)
-        stored = self.files.read(key, 2 * len(text))
-        if stored is None or stored.content != text:
-            self.write_document(self.name, text)
-        self.length = length
+__all__ = ["GrowingArray", "check_unowned", "open_growing"]
 
 
 class GrowingArray(LazyArray):
@@ -238,7 +58,7 @@ class GrowingArray(LazyArray):
 
     def __init__(
         self,
-        growths: Sequence[_Growth],
+        growths: Sequence[Growth],
         lock: HeldLock,
         held: ExitStack,
         is_there: Callable[[], bool],
@@ -477,7 +297,7 @@ def open_growing(
         if not levels or not is_there():
             raise NotFoundError(backend, path, "append")
         growths = [
-            _Growth(*level, path=path, backend=backend, pipeline=pipeline) for level in levels
+            Growth(*level, path=path, backend=backend, pipeline=pipeline) for level in levels
         ]
         length = min(growth.sound_length() for growth in growths)
         for growth in growths:  # the finest first: no level is shorter than that

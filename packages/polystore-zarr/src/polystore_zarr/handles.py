@@ -17,7 +17,8 @@ from polystore_core.errors import (
 
 from .arraywords import check_words, mark_words
 from .creating import Layout, create_array
-from .growing import GrowingArray, create_growing, open_growing
+from .growing import GrowingArray, open_growing
+from .growth import create_growing
 from .images import ImageOptions, write_image
 from .kinds import Ome, Surroundings
 from .levels import open_pixels

@@ -25,7 +25,7 @@ from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from .arrays import ZarrArray, chunk_files, write_new
 from .blocks import count_blocks, halve_array, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
-from .growing import create_growing
+from .growth import create_growing
 from .levels import level_zero
 from .ome import (
     Version,

@@ -5,6 +5,13 @@ Pure functions from attributes to attributes; no store is touched.
 
 from .reading import read_image, read_labels, read_plate, read_roles, read_well
 from .values import Attributes, Level, MultiscaleImage, Plate, Version, Well
+from .wells import (
+    check_well,
+    plate_with_wells,
+    plate_without_wells,
+    well_with_field,
+    well_without_field,
+)
 from .words import (
     fit_metadata,
     image_words,
@@ -17,16 +24,11 @@ from .words import (
 from .writing import (
     add_label,
     add_series,
-    check_well,
     image_document,
     keep_attributes,
     labels_document,
-    plate_with_wells,
-    plate_without_wells,
     remove_label,
     remove_series,
-    well_with_field,
-    well_without_field,
 )
 
 __all__ = [
