@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 __all__ = ["save_plate"]
 
 
+# Importing the package must not import zarr, which takes half a second.
+
+
 def __getattr__(name: str) -> "Any":
     if name != "save_plate":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

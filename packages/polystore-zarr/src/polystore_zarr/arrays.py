@@ -1,4 +1,4 @@
-"""One array of a store: opened, read and written in parts. zarr is behind this module."""
+"""One array of a store, opened, read and written in parts. Most calls of zarr are here."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ if TYPE_CHECKING:
     from .store.base import StorePath
     from .store.nodes import Document
 
-__all__ = ["Pyramid", "Unaligned", "ZarrArray", "chunk_files", "write_new"]
+__all__ = ["Pyramid", "Unaligned", "ZarrArray", "chunk_files"]
 
 Unaligned: TypeAlias = Literal["refuse", "lock"]
 
 _MOST = 2**62
-"""No axis is as long; NumPy and Python's ranges end at twice this."""
+"""No axis can be this long. NumPy and Python's ranges end at twice this."""
 _LARGE_CHUNK = 256 << 20
-"""Bytes from which a chunk may not be much larger than its whole array."""
+"""A chunk with more bytes must not be much larger than its whole array."""
 
 
 class Pyramid(NamedTuple):
@@ -77,10 +77,13 @@ class Pyramid(NamedTuple):
 
 
 class ZarrArray(LazyArray):
-    """A lazy handle on one array: reads the chunks that an index touches.
+    """A lazy handle on one array. It reads only the chunks that an index needs.
 
-    Dask, xarray and napari take it as it is. It pickles as its path. After the array was saved
+    You can give it to Dask, xarray and napari. It pickles as its path. After the array was saved
     again, reading raises ``NotFoundError``, so that old and new chunks are not mixed.
+
+    Locks: none. All fields are set in ``__init__`` and never change. The cached zarr arrays may
+    be made twice by two threads, and either can be used.
     """
 
     def __init__(
@@ -98,20 +101,20 @@ class ZarrArray(LazyArray):
         lasting: bool = True,
         pyramid: Pyramid | None = None,
     ) -> None:
-        # ``lasting``: it is used after the operation, which may keep directories open.
+        # ``lasting``: the handle is used after the operation, whose open directories are closed.
         self._directory = directory = directory.base if lasting else directory
         if writable:
             directory.files.check_regions()
         self._metadata = "zarr.json" if document.zarr_format == 3 else ".zarray"
         self.is_identified = bool(document.growing or document.stamp)
-        """Whether the file that was read says which array this is, and not a second look."""
+        """Whether the document that was read identifies the array. If not, another call did."""
         self.path, self.backend = path, backend
         is_local = isinstance(directory.files, LocalFiles)  # zarrs opens files by their paths
         if not is_local or is_extended(str(document.fields.get("data_type"))):
             pipeline = "zarr"
         self._writable, self._unaligned, self._pipeline = writable, unaligned, pipeline
-        self._seen = seen  # by readers: chunks are then replaced, not written
-        self._durable = durable  # what a power cut may do to chunks that are replaced
+        self._seen = seen  # readers may see the chunks, so they are replaced in one step
+        self._durable = durable  # whether chunks that are replaced survive a power cut
         self._document, self._pyramid = document, pyramid
         self._identity = document.growing or document.stamp or self._identity_now()
         self.grows = bool(document.growing)
@@ -131,14 +134,14 @@ class ZarrArray(LazyArray):
     def _array(self) -> zarr.Array[Value]:
         if self._pipeline == "zarr":
             return self._safe_array
-        # It reads by itself, and knows zarr's own store only.
+        # zarrs opens files itself, and accepts only zarr's own store.
         return self._over(
             zarr.storage.LocalStore(str(self._directory), read_only=True), "zarrs"
         )
 
     @cached_property
     def _safe_array(self) -> zarr.Array[Value]:
-        """The array through codecs that give no more than a chunk can have."""
+        """The array with codecs that never give more bytes than a chunk can have."""
         return self._over(ReadingStore(self._directory), "zarr")
 
     def _over(self, store: Store, pipeline: CodecPipeline) -> zarr.Array[Value]:
@@ -158,18 +161,20 @@ class ZarrArray(LazyArray):
                 store.most = most_stored(metadata)
             if pipeline == "zarr":
                 guard_codecs(metadata)
+            # An array promises that all its chunks exist, so that a missing one is damage. By
+            # default, zarr writes no chunk that equals the fill value.
             config: Any = {"write_empty_chunks": True}
             return zarr.Array(zarr.AsyncArray(metadata, zarr.storage.StorePath(store), config))
 
     @property
     def identity(self) -> Hashable:
-        # Not of the document: other programs replace it when they resize an array.
+        # Not the stamp of the document: other programs replace it when they resize an array.
         files, key = self._directory
         return self._document.growing or files.folder_identity(key)
 
     @property
     def image(self) -> ImageMetadata | None:
-        """The words of the image that this is a level of, or of a plain array with named axes."""
+        """The metadata of the image of which this is a level, or of an array with named axes."""
         if self._pyramid is None:
             return array_words(self._document, self.shape)
         _, attributes, image, level = self._pyramid
@@ -177,22 +182,22 @@ class ZarrArray(LazyArray):
 
     @property
     def level(self) -> int:
-        """Its number in the pyramid of an image. 0 is the finest level, and a plain array."""
+        """The number of the level in the pyramid of an image. It is 0 for a plain array."""
         return 0 if self._pyramid is None else self._pyramid.level
 
     @property
     def axis_names(self) -> tuple[str, ...]:
-        """The names of axes in the document of its image. None if they are not known."""
+        """The names of the axes in the document of its image, or ``()`` if they are not known."""
         axes = () if self._pyramid is None else self._pyramid.image.axes
         is_known = len(axes) == len(self.shape)
         return tuple(lower_names([axis.name for axis in axes])) if is_known else ()
 
     @property
     def levels(self) -> tuple[ZarrArray, ...]:
-        """It and the coarser levels of an image, opened now.
+        """The level and the coarser ones of an image, without those that are missing or damaged.
 
-        Levels that are missing or damaged are left out. Raises ``NotFoundError`` if the image was
-        saved again since this handle was opened.
+        Raises:
+            NotFoundError: The image was saved again since this handle was opened.
         """
         if self._pyramid is None:
             return (self,)
@@ -203,7 +208,7 @@ class ZarrArray(LazyArray):
         return found
 
     def sibling(self, directory: StorePath, document: Document, pyramid: Pyramid) -> ZarrArray:
-        """Return a handle on another level, opened for reading as this one."""
+        """Return a handle on another level, with the options of this handle."""
         return ZarrArray(
             directory,
             document,
@@ -215,17 +220,17 @@ class ZarrArray(LazyArray):
 
     @property
     def directory(self) -> StorePath:
-        """Where its metadata and chunks are."""
+        """The place of its metadata and chunks."""
         return self._directory
 
     @property
     def unit(self) -> tuple[int, ...]:
-        """The box that is written at once: the shard, or the chunk where there are none."""
+        """The box that is written at once: a shard, or a chunk of an array without shards."""
         return self.shards or self.chunks
 
     @property
     def block_count(self) -> int:
-        """How many boxes of ``unit`` the array has."""
+        """The number of boxes of ``unit`` in the array."""
         return math.prod(-(-n // u) for n, u in zip(self.shape, self.unit, strict=True))
 
     def description(self) -> dict[str, Any]:
@@ -240,11 +245,11 @@ class ZarrArray(LazyArray):
         return self.read_current(select(region, self.shape))
 
     def read_current(self, selection: Selection, memory: Memory | None = None) -> Pixels:
-        """As ``read``, with a check that the array is still there."""
+        """Read like ``read``, and check that the array is still there."""
         try:
             found = self.read(selection, memory)
         except Exception:
-            self._refuse_if_replaced()  # which then is the reason
+            self._refuse_if_replaced()  # a replaced array is the better explanation
             raise
         self._refuse_if_replaced()
         return found
@@ -252,7 +257,13 @@ class ZarrArray(LazyArray):
     def read(self, selection: Selection, memory: Memory | None = None) -> Pixels:
         """Return the selected elements, without a check that the array is still there.
 
-        They are in what ``memory`` gives, if they can be read into it.
+        Args:
+            selection: the elements.
+            memory: gives memory of the caller, which is used if possible.
+
+        Raises:
+            DamagedDataError: A chunk is missing or damaged.
+            StorageError: The elements do not fit into the memory.
         """
         if not all(selection.ranges):
             return allocate_aligned(selection.shape, self.dtype)
@@ -279,7 +290,10 @@ class ZarrArray(LazyArray):
         return selection.arranged(found)
 
     def _with_all_axes(self, selection: Selection, memory: Memory) -> Memory | None:
-        """Return what gives ``memory`` with an axis for each of the array."""
+        """Return ``memory`` for arrays with all axes, or ``None`` if it cannot be used.
+
+        The caller's memory has no axes for single indices.
+        """
         if any(selection.descending) or self.files is None or self.files.dtype != self.dtype:
             return None
 
@@ -290,6 +304,7 @@ class ZarrArray(LazyArray):
         return with_all_axes
 
     def _read(self, ranges: tuple[range, ...], memory: Memory | None = None) -> Pixels:
+        # A hostile document can have a chunk of terabytes around an array of one element.
         chunk, whole = (math.prod(n) * self.dtype.itemsize for n in (self.chunks, self.shape))
         if chunk > max(_LARGE_CHUNK, 16 * whole):
             reason = (
@@ -314,20 +329,20 @@ class ZarrArray(LazyArray):
         return np.asarray(array[boxes])
 
     def _heads_fit(self, cuts: list[Cut]) -> bool:
-        """Whether chunks that exist may be given to ``zarrs``, which decompresses anything."""
+        """Return whether the chunks can be given to ``zarrs``, which trusts their sizes."""
         if self._pipeline != "zarrs":
             return True
         positions = (tuple(part.number for part in parts) for parts in grid(cuts))
         return heads_fit(self._array, self._directory, positions)
 
     def _read_existing(self, ranges: tuple[range, ...], cuts: list[Cut]) -> Pixels:
-        """Read the chunks that have files: of all that there could be, they may be few."""
+        """Read only the chunks that have files. Of a huge sparse array, these may be few."""
         shape = [len(r) for r in ranges]
         fill = self._array.fill_value
         prefix, separator = key_parts(self._array.metadata, self.path, self.backend)
         existing = sum(1 for _ in existing_chunks(self._directory, prefix, separator, cuts))
         if 4 * existing > math.prod(len(cut.numbers) for cut in cuts):
-            return self._read_all(ranges, cuts)  # many at once is faster
+            return self._read_all(ranges, cuts)  # one call for many chunks is faster
         result = fill_array(shape, 0 if fill is None else fill, self.dtype)
         for parts in existing_chunks(self._directory, prefix, separator, cuts):
             inside = tuple(
@@ -340,7 +355,7 @@ class ZarrArray(LazyArray):
         return result
 
     def _refuse_missing_chunks(self, cuts: list[Cut]) -> None:
-        # The last one first: a false shape may have billions of chunks to look for.
+        # The last chunk first: a false shape can have billions of chunks, and misses this one.
         self._refuse_missing_chunk(tuple(cut.numbers[-1] for cut in cuts))
         for parts in grid(cuts):
             self._refuse_missing_chunk(tuple(part.number for part in parts))
@@ -352,7 +367,7 @@ class ZarrArray(LazyArray):
             raise DamagedDataError(reason, "zarr", self.path, self.backend)
 
     def _identity_now(self) -> Hashable:
-        """Return the identity of the array that is there now. Raises ``FileNotFoundError``."""
+        """Return the identity of the present array. Raises ``FileNotFoundError``."""
         files, key = self._directory
         if self._document.growing:  # each append replaces its document
             document = read_document(self._directory)
@@ -406,7 +421,10 @@ class ZarrArray(LazyArray):
             )
 
     def _write_into(self, box: tuple[slice, ...], selection: Selection, values: Pixels) -> None:
-        """Read the whole chunks around a region, change it there, and write them."""
+        """Read the whole chunks around a region, change the region, and write them.
+
+        The caller holds the lock of the array, so that no other writer changes them in between.
+        """
         around = select(box, self.shape)
         chunks = self.read(around).copy()
         inside = tuple(
@@ -418,7 +436,7 @@ class ZarrArray(LazyArray):
 
     def write(self, selection: Selection, values: Pixels) -> None:
         """Write whole chunks, without a check that the array is still there."""
-        if not all(selection.ranges):  # frames without elements
+        if not all(selection.ranges):  # a frame may have no elements, such as shape (0, 5)
             return
         values, ranges = unfold(values, selection), selection.ranges
         boxes = tuple(slice(r.start, r[-1] + 1, r.step) for r in ranges)
@@ -427,7 +445,7 @@ class ZarrArray(LazyArray):
                 self.files.write(ranges, values, seen=self._seen, durable=self._durable)
                 return
             cuts = [Cut(r, u) for r, u in zip(ranges, self.unit, strict=True)]
-            # zarrs reads and writes by itself, and knows zarr's own store only.
+            # zarrs opens files itself, and accepts only zarr's own store.
             if self._pipeline == "zarrs" and self._heads_fit(cuts):
                 store = zarr.storage.LocalStore(str(self._directory))
                 self._over(store, "zarrs")[boxes] = values
@@ -444,8 +462,8 @@ class ZarrArray(LazyArray):
         return Guard(self.path, self.backend, operation, self._document)
 
     def __getstate__(self) -> dict[str, Any]:
-        # Unpickling must not look at the array, which may be deleted: an error while a task is
-        # unpickled ends a worker of Dask.
+        # Unpickling must not read the array, which may be deleted. An error while a task is
+        # unpickled ends a worker of Dask. So the cached arrays are left out.
         return {
             name: value
             for name, value in vars(self).items()
@@ -459,27 +477,7 @@ class ZarrArray(LazyArray):
 def chunk_files(
     directory: StorePath, document: Document, pipeline: CodecPipeline
 ) -> ChunkFiles | None:
-    """Return the chunks of a plain array, ``None`` for one that only zarr reads and writes."""
+    """Return the chunks of a plain array, or ``None`` for an array that needs zarr."""
     if pipeline != "zarr":
         return None
     return ChunkFiles.of(directory, document.fields, document.derived)
-
-
-def write_new(
-    files: ChunkFiles | None,
-    directory: StorePath,
-    document: Document,
-    value: Value,
-    pipeline: CodecPipeline,
-) -> None:
-    """Write all pixels of an array that has no readers yet. ``files`` are its ``chunk_files``.
-
-    Raises ``UnsupportedDataError``, ``OSError``.
-    """
-    if files is None:
-        ZarrArray(directory, document, writable=True, seen=False, pipeline=pipeline)[...] = (
-            value
-        )
-        return
-    with Guard("", "", "write", document):
-        files.write_new(value)

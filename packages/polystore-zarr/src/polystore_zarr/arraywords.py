@@ -1,7 +1,7 @@
-"""The words of a plain array: in its document, and back.
+"""The metadata of a plain array: into its document, and back.
 
-Zarr 3 has a place for the names of axes, and xarray's convention gives Zarr 2 one. All other
-words are in the attribute "polystore" of the array, in the vocabulary of ``metadata_document``.
+Zarr 3 has a field for the names of axes. In Zarr 2, they are in an attribute, by xarray's
+convention. The rest is in the attribute "polystore", in the form of ``metadata_document``.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ __all__ = [
 def check_words(
     value: Value, words: ImageMetadata | None, options: ImageOptions
 ) -> ImageMetadata | None:
-    """Return the words of a caller, completed by those of the value; ``None`` if there are none.
+    """Return the metadata in the options of a caller, completed by that of the value.
 
-    Raises ``InvalidOptionError``.
+    Returns ``None`` if neither has any. Raises ``InvalidOptionError``.
     """
     if words is None and options.given() is None:
         return None
@@ -70,13 +70,13 @@ def check_words(
 
 
 def mark_words(metadata: ImageMetadata) -> dict[str, Any]:
-    """Return what the attribute "polystore" of an array says of the words."""
+    """Return the entries for the attribute "polystore" of an array."""
     left = words_left(metadata)
     return {"image": left} if left else {}
 
 
 def array_words(document: Document, shape: Sequence[int]) -> ImageMetadata | None:
-    """Return the words of an array, ``None`` where it says nothing of its axes."""
+    """Return the metadata of an array, or ``None`` if its axes have no names."""
     attributes = document.attributes
     names = document.fields.get("dimension_names") or attributes.get(DIMENSIONS)
     if not isinstance(names, list) or len(names) != len(shape) or not names:
@@ -93,7 +93,7 @@ def array_words(document: Document, shape: Sequence[int]) -> ImageMetadata | Non
 
 
 def restore_dtype(stored: np.dtype[Value], marked: object) -> np.dtype[Value]:
-    """Return the element type that was saved: Zarr 3 forgets the order of its bytes."""
+    """Return the dtype that was saved. Zarr 3 stores no byte order, so ``marked`` has it."""
     if not (isinstance(marked, str) and marked):
         return stored
     try:
@@ -104,7 +104,7 @@ def restore_dtype(stored: np.dtype[Value], marked: object) -> np.dtype[Value]:
 
 
 def explain_tail(error: DamagedDataError, document: Document, end: int) -> None:
-    """Add to the error of frames before ``end`` that some of them were not flushed, if so."""
+    """Add to an error that some frames before ``end`` were not flushed, if this is the case."""
     flushed = document.marks.get("flushed")
     if isinstance(flushed, int) and flushed < end:
         error.reason += (

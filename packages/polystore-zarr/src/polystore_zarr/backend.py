@@ -32,11 +32,12 @@ from polystore_core.errors import (
     UnsupportedOperationError,
 )
 
-from .arrays import Unaligned, ZarrArray, chunk_files, write_new
+from .arrays import Unaligned, ZarrArray, chunk_files
 from .arraywords import check_words, mark_words
 from .batches import read_in_threads
 from .blocks import count_blocks, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
+from .filling import write_new
 from .handles import ZarrHandles
 from .images import ImageOptions, in_order, write_image, write_streamed
 from .keeping import Kept
@@ -70,25 +71,27 @@ if TYPE_CHECKING:
 __all__ = ["ZarrBackend"]
 
 _IN_THREADS = 1 << 17
-"""Bytes of an array from which a batch gains by threads."""
+"""For arrays of at least this many bytes, a batch is faster with threads."""
 
 
 class ZarrBackend(ZarrHandles):
     """Save arrays as Zarr: chunked, compressed, and whole or not at all.
 
-    ``run.zarr/step1/image`` names an array in the store ``run.zarr``; a path that names no
-    store, such as ``plate/a.tif``, is the array ``a.tif`` of ``plate/images.zarr``. In stores
-    that end in ``.ome.zarr``, and with ``ome=True``, values are OME-Zarr images:
-    ``x.ome.zarr`` an image, ``plate.ome.zarr/B/03/0`` field 0 of well B03 of a plate,
-    ``x.ome.zarr/labels/nuclei`` a label image of it.
+    A path such as ``run.zarr/step1/image`` is an array in the store ``run.zarr``. A path without
+    a store, such as ``plate/a.tif``, is the array ``a.tif`` of ``plate/images.zarr``.
 
-    ``root`` is a folder that no path and no link leads out of. ``store`` is used instead of
-    folders: a ``ByteStore``, or the name of a backend that has one. ``close`` leaves it open.
+    With ``ome=True``, and in stores that end with ``.ome.zarr``, values are OME-Zarr images. For
+    example, ``x.ome.zarr`` is an image, ``plate.ome.zarr/B/03/0`` is field 0 of well B03 of a
+    plate, and ``x.ome.zarr/labels/nuclei`` is a label image.
 
-    ``durable`` says which values survive a power cut, and is the default of ``save``. ``None``
-    flushes values that replace others, so that the old value or the new one survives whole.
-    ``True`` also flushes new values: after ``save`` has returned, the value survives.
-    ``False`` flushes nothing. ``codec_pipeline="zarrs"`` compresses in Rust (extra ``zarrs``).
+    Args:
+        root: a folder. No path and no link leads outside.
+        store: where the files are, instead of folders: a ``ByteStore``, or the name of a backend
+            that has one. ``close`` leaves it open.
+        durable: the default for ``save``: which values survive a power cut. ``None`` flushes a
+            value that replaces another, so that the old or the new value survives whole.
+            ``True`` flushes new values too. ``False`` flushes nothing.
+        codec_pipeline: "zarrs" compresses in Rust, and needs the extra ``zarrs``.
     """
 
     def __init__(
@@ -148,15 +151,33 @@ class ZarrBackend(ZarrHandles):
     ) -> None:
         """Save an array, an Image, a DataArray, a Dask array or a lazy handle.
 
-        ``region`` writes into an existing array, on its grid of chunks (shards, where it has
-        them), or anywhere under a lock with ``unaligned="lock"``. ``chunks``, ``shards``
-        (``False`` for none), ``compressor`` ("blosc", "zstd", "gzip", "none", …), ``checksum``
-        and ``zarr_format`` (3 or 2) say how the array is stored.
+        Args:
+            data: the value.
+            path: where to save it.
+            if_exists: "replace", "error" or "skip".
+            durable: whether the value survives a power cut. ``None`` is the backend's default.
+            region: write only this part of an existing array, on its grid of chunks or shards.
+            unaligned: "lock" writes a ``region`` that is not on the grid, under a lock.
+            chunks: lengths of a chunk, or one length for all axes. ``None`` chooses.
+            shards: lengths of a shard, ``False`` for none. ``None`` chooses.
+            compressor: "blosc", "blosc-zstd", "zstd", "gzip", "none", a mapping with name and
+                level, or a codec.
+            checksum: store a CRC-32C with each chunk, so that damage is found.
+            fill_value: value of parts that are never written.
+            attributes: more attributes of the array or image, as JSON.
+            zarr_format: 3 or 2. ``None`` takes the format of the store, or 3.
+            ome: save an OME-Zarr image: ``True``, or the version "0.5" or "0.4".
+            axes: "tczyx", or some of them in this order. A plain array can have other names.
+            scale: pixel size along each axis. This and the next two win over ``data``.
+            units: unit of ``scale``, such as "micrometer", or a unit for each axis.
+            channels: name of each channel, or mappings with name, color, limits and others.
+            levels: number of levels of the pyramid of an image. ``None`` chooses.
+            progress: report the blocks that were written, as for ``save_batch``.
 
-        ``axes`` are "tczyx", or some of them in this order; those of plain arrays have any
-        names. ``scale`` is the pixel size for each axis, ``units`` are such as "micrometer", and
-        ``channels`` names, or mappings with name, color, limits and others. They win over the
-        words of ``data``. Of images: ``levels`` of the pyramid, ``ome="0.4"`` for the older NGFF.
+        Raises:
+            UnsupportedDataError: Zarr cannot store the value.
+            InvalidOptionError: An option is not valid, or does not fit the value.
+            AlreadyExistsError: Something is there, and ``if_exists="error"``.
         """
         check_if_exists(if_exists)
         check_attributes(attributes)
@@ -213,7 +234,8 @@ class ZarrBackend(ZarrHandles):
                 )
             present = self._target(place, if_exists, "save", around)
             if present is not None and if_exists == "skip":
-                join_members(place, durable=durable, above=around.above)  # of a killed batch
+                # A batch that was killed may have saved the image, but not listed it.
+                join_members(place, durable=durable, above=around.above)
                 return
             check_members(place, is_image=image is not None)
             self._put(
@@ -251,7 +273,7 @@ class ZarrBackend(ZarrHandles):
         )
         batch = self._batch
         if batch is not None and batch.write(value, document, directory):
-            return
+            return  # a thread has encoded it already
         if is_array and not progress:
             files = chunk_files(directory, document, self.codec_pipeline)
             if batch is not None:
@@ -288,7 +310,13 @@ class ZarrBackend(ZarrHandles):
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
     def load(self, path: Path, /, *, region: Region | None = None, level: int = 0) -> Value:
-        """``level`` of a pyramid: 0 is the image itself."""
+        """Load an array or image.
+
+        Args:
+            path: the path.
+            region: load only this part, for example ``np.s_[3, :100]``.
+            level: level of a pyramid. 0 is the image itself, -1 the smallest copy.
+        """
         return self._read(path, region, level, None)
 
     def _read(
@@ -306,7 +334,13 @@ class ZarrBackend(ZarrHandles):
     def load_image(
         self, path: Path, /, *, region: Region | None = None, level: int = 0
     ) -> Image:
-        """``level`` of a pyramid: its pixels are larger than those of the image itself."""
+        """Load an array or image with its metadata.
+
+        Args:
+            path: the path.
+            region: load only this part.
+            level: level of a pyramid. The pixel size in the metadata is that of the level.
+        """
         with self._translate(path, "load") as place:
 
             def read() -> Image:
@@ -330,7 +364,14 @@ class ZarrBackend(ZarrHandles):
         threads: int | None = None,
         **options: Option,
     ) -> list[Value]:
-        """``threads=None`` takes several where the arrays are large enough to gain from it."""
+        """Load many arrays.
+
+        Args:
+            paths: the paths.
+            progress: report each array.
+            threads: number of threads. ``None`` uses several if that is faster.
+            options: options of ``load``.
+        """
         return self._load_all(paths, None, progress, threads, options)
 
     def load_batch_into(
@@ -366,6 +407,7 @@ class ZarrBackend(ZarrHandles):
             return value if collector is None else collector.put(index, value)
 
         if threads is None and len(paths) > 1:
+            # The first array decides for all: arrays of a batch usually have the same size.
             first = next(opened)
             threads = threads_for(first[0].nbytes if first[0] else 0, _IN_THREADS)
             opened = chain([first], opened)
@@ -389,10 +431,11 @@ class ZarrBackend(ZarrHandles):
             return run_batch(self.name, "load", paths, take, progress=progress)
 
     def _open_early(self, path: Path, level: int) -> ZarrArray | Samples | None:
-        """Return a handle; ``None`` if ``load`` will raise an error."""
+        """Return a handle, or ``None`` if ``load`` will raise an error."""
         with suppress(PolystoreError), self._translate(path, "open") as place:
             handle = self._handle(place, level)
-            # An array has one document, which is read whole. An image has several.
+            # An array has one document, which is read in one step. An image has several, and
+            # may be replaced between two of them.
             is_whole = handle.directory == place.node.base and handle.is_identified
             return handle if is_whole else self._open_whole(place, level)
         return None
@@ -405,7 +448,7 @@ class ZarrBackend(ZarrHandles):
         level: int,
         memory: Memory | None,
     ) -> Value:
-        with suppress(PolystoreError):  # damaged, or saved again: only `load` can tell which
+        with suppress(PolystoreError):  # damaged or saved again: ``_read`` finds out which
             if isinstance(early, ZarrArray):
                 selection = select(... if region is None else region, early.shape)
                 return early.read_current(selection, memory)

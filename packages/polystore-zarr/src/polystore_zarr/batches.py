@@ -1,4 +1,4 @@
-"""Batches of arrays: encoded ahead and saved in order, or read in threads."""
+"""Batches of arrays. They are encoded ahead and saved in order, or read in threads."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _MOST_AHEAD = 64 << 20
 """Bytes of arrays that are encoded before their turn. Larger arrays use threads themselves."""
 
 _MOST_SLOTS = 16
-"""Hidden directories that a batch has at once: each takes an open file or more."""
+"""The most hidden directories of a batch at a time. Each needs at least one open file."""
 
 _SHARE, _MOST_SHARED = 8 << 20, 64
-"""Bytes that each thread reads between two times of opening, and how many arrays at most."""
+"""The bytes, and the most arrays, that each thread reads before more arrays are opened."""
 
 
 class _Kind(NamedTuple):
-    """How arrays of one shape and element type are stored."""
+    """The way in which arrays of one shape and element type are stored."""
 
     document: Document
     files: ChunkFiles
@@ -55,16 +55,16 @@ class _Ahead:
 class SaveBatch:
     """The state that all saves of a batch share.
 
-    A thread encodes an array as the last array of its shape and element type was stored. The
-    bytes are used if the array turns out to be stored in the same way, and dropped otherwise. So
-    the result is always that of one save after another.
+    A thread encodes an array in the way in which the last array of its shape and element type was
+    stored. If the array is then stored in another way, the bytes are dropped. So the result is
+    always that of one save after another.
 
-    Threads read ``_kinds``, and only the calling thread changes it.
+    Locks: none. Only the calling thread changes the fields. Other threads only read ``_kinds``.
     """
 
     def __init__(self, data: Sequence[Value], stack: ExitStack, *, watched: bool) -> None:
         self.documents: dict[StorePath, Document] = {}
-        """Documents of groups, as they were read last."""
+        """The documents of groups that were read last."""
         self._data = data
         self._stack = stack
         self._places: dict[StorePath, Slot] = {}
@@ -73,14 +73,16 @@ class SaveBatch:
         self._index = 0
         self._encoded: Iterator[tuple[int, _Ahead | None]] | None = None
         self._ahead: _Ahead | None = None
-        # A sequence that makes its items when asked may reuse their memory, and so may a caller
-        # who is told of each array that is saved.
+        # Items are read ahead only if their memory cannot change. A lazy sequence may reuse it
+        # for the next item, and so may a caller who gets a call after each save.
         self._is_known = isinstance(data, list | tuple | np.ndarray) and not watched
         self._most = 0
 
     def value(self, index: int) -> Value:
         """Return the value to save now."""
-        if self._ahead is not None:  # the item before was stored in another way, or not at all
+        # Bytes that were not used: the last item was stored in another way, or not at all. The
+        # kinds that were learned are then wrong for the next items too.
+        if self._ahead is not None:
             self._kinds.clear()
         self._index, self._ahead = index, None
         for found, ahead in self._encoded or ():
@@ -90,7 +92,7 @@ class SaveBatch:
         return self._data[index] if self._ahead is None else self._ahead.value
 
     def write(self, value: Value, document: Document, directory: StorePath) -> bool:
-        """Write the chunks of an array; ``False`` if no thread has encoded them."""
+        """Write the chunks of an array. Return ``False`` if no thread has encoded them."""
         ahead = self._ahead
         if ahead is None or ahead.value is not value:
             return False
@@ -106,10 +108,14 @@ class SaveBatch:
         if files is None or not self._is_known or value.dtype != files.dtype:
             return
         self._kinds[value.shape, value.dtype] = _Kind(document, files)
-        threads = threads_for(value.nbytes, _IN_THREADS) - 1  # this one saves at the same time
+        threads = (
+            threads_for(value.nbytes, _IN_THREADS) - 1
+        )  # this thread saves at the same time
         if self._encoded is None and threads:
             run = self._stack.enter_context(in_threads(threads))
-            self._most = _MOST_AHEAD // (2 * threads + 1)  # so many items wait at once
+            self._most = _MOST_AHEAD // (
+                2 * threads + 1
+            )  # the number of items that wait at once
             start, end = self._index + 1, len(self._data)
             self._encoded = iter(run(self._encode, chain((-1,), range(start, end))))
             next(self._encoded)  # the threads begin
@@ -137,9 +143,11 @@ class SaveBatch:
 
 @contextmanager
 def saving_batch(data: Sequence[Value], *, watched: bool) -> Iterator[SaveBatch]:
-    """Give the state of a batch. At the end no thread is at work, and nothing hidden is left.
+    """Give the state of a batch. At the end, its threads have stopped and hidden files are gone.
 
-    ``watched`` says that code of the caller runs between the saves: it may change the arrays.
+    Args:
+        data: the values.
+        watched: whether code of the caller runs between the saves, which may change the arrays.
     """
     with ExitStack() as stack:
         yield SaveBatch(data, stack, watched=watched)
@@ -157,17 +165,18 @@ _Map: TypeAlias = "Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]
 def read_in_threads(
     opened: Iterator[Opened], read: Callable[[Opened], Value], threads: int
 ) -> Iterator[Iterator[Value | Exception]]:
-    """Give the result of ``read`` for each array, or its exception, in order.
+    """Give the result of ``read`` for each array in order, or its exception.
 
-    Documents are read here. Then all threads read pixels, and this is one of them. Each has one
-    task, and none reads documents at that time: a thread that waits for another, or for the lock
-    of the interpreter, may have to wait for a processor too, which takes as long as five arrays.
+    The calling thread reads the documents of some arrays. Then all threads, also this one, read
+    pixels, one task for each thread. They do not alternate, because a thread that waits for
+    another thread, or for Python's lock, may also have to wait for a processor. That takes as long
+    as reading five arrays.
     """
 
     def attempt(one: Opened) -> Value:
         try:
             return read(one)
-        except Exception as error:  # for the caller to raise
+        except Exception as error:  # the caller raises it, in the order of the paths
             return error
 
     def attempt_all(share: list[Opened]) -> list[Value]:

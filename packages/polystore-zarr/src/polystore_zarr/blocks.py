@@ -1,4 +1,4 @@
-"""Dask arrays, which are never whole in memory: each worker writes the blocks that it makes."""
+"""Save Dask arrays, which are never whole in memory. Each worker writes its own blocks."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 __all__ = ["check_dask", "count_blocks", "halve_array", "is_dask", "layout_for", "store_blocks"]
 
 Chunks: TypeAlias = tuple[tuple[int, ...], ...]
-"""The length of each block along each axis, as Dask writes it."""
+"""The length of each block along each axis, in Dask's form."""
 
 _LEAST_BYTES = 4 << 20
-"""Smaller blocks are joined before they are written, or there would be a file for each."""
+"""Smaller blocks are joined before they are written, so that there are fewer files."""
 _MOST_BYTES = 128 << 20
 """A worker holds a block, and its compressed chunks, while it writes it."""
 _MOST_PATHS = 5
@@ -41,22 +41,24 @@ _MOST_PATHS = 5
 
 
 class Target(Protocol):
-    """What takes the blocks; it pickles to the workers."""
+    """The array that is written. It pickles to the workers."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
     @property
-    def directory(self) -> StorePath: ...
+    def directory(self) -> StorePath:
+        """The place of the array."""
 
     @property
-    def unit(self) -> tuple[int, ...]: ...
+    def unit(self) -> tuple[int, ...]:
+        """The box that is written at once."""
 
     def __setitem__(self, region: Value, value: Value) -> None: ...
 
 
 def is_dask(value: object) -> bool:
-    """Whether ``value`` is a Dask array."""
+    """Return whether ``value`` is a Dask array."""
     return is_instance(value, "dask.array", "Array")
 
 
@@ -82,7 +84,7 @@ def layout_for(array: Value, layout: Layout) -> Layout:
     chunks, shards = check_grid(array.shape, array.dtype.itemsize, layout.chunks, wanted)
     if layout.shards or not _is_regular(array.chunks) or _fits(block, shards or chunks, array):
         return replace(layout, chunks=chunks, shards=shards or False)
-    # What was not asked for may give way a little.
+    # Chunks that the caller has not chosen may change a little to divide the blocks.
     inner = chunks if layout.chunks else tuple(map(_dividing, chunks, block, array.shape))
     if _fits(block, inner, array):
         if not shards:
@@ -94,15 +96,15 @@ def layout_for(array: Value, layout: Layout) -> Layout:
 
 
 def count_blocks(array: Value, unit: Sequence[int]) -> int:
-    """Return how many blocks ``store_blocks`` will write."""
+    """Return the number of blocks that ``store_blocks`` will write."""
     return math.prod(map(len, align_chunks(array, unit)))
 
 
 def align_chunks(array: Value, unit: Sequence[int]) -> Chunks:
     """Return chunks of a Dask array that start on the grid of ``unit``.
 
-    An axis keeps its own where they do. Blocks that must be joined do not grow beyond
-    ``_MOST_BYTES`` if one unit, and one block of the array, is smaller than that.
+    An axis whose blocks are on the grid is not changed. Joined blocks have at most
+    ``_MOST_BYTES``, unless one unit or one block of the array is larger.
     """
     fitting = [
         all(n % u == 0 for n in lengths[:-1])
@@ -151,7 +153,7 @@ def _dividing(chunk: int, block: int, length: int) -> int:
 
 
 def halve_array(above: Source, below: Target, method: Method) -> Value:
-    """Return the level ``below`` of a pyramid as a Dask array that reads the one ``above``."""
+    """Return the level ``below`` of a pyramid as a Dask array that reads the level ``above``."""
     import dask.array
 
     return dask.array.map_blocks(
@@ -169,7 +171,7 @@ def halve_array(above: Source, below: Target, method: Method) -> Value:
 def _halve_block(
     above: Source, unit: Sequence[int], method: Method, block_info: Value
 ) -> Pixels:
-    """Make one unit of a level. The level above has four such pieces, read one by one."""
+    """Make one unit of a level. It is four pieces of the level above, which are read in turn."""
     box = tuple(slice(start, stop) for start, stop in block_info[None]["array-location"])
     return halve_box(above.__getitem__, above.shape, above.dtype, box, unit, method)
 
@@ -178,18 +180,22 @@ def _halve_block(
 
 
 def store_blocks(array: Value, target: Target, report: Callable[[], None]) -> None:
-    """Write a Dask array into ``target``, each block from the worker that computes it.
+    """Write a Dask array into ``target``. Each worker writes the blocks that it computes.
 
-    One task for each block, which returns nothing. ``report`` is called after each, in this
-    thread. After this returns or raises, no more blocks are written.
+    After this function returns or raises, no more blocks are written.
+
+    Args:
+        array: the Dask array.
+        target: the array that is written.
+        report: called after each block, in this thread.
     """
     chunks = align_chunks(array, target.unit)
     ndim = len(chunks)
     written = (array if chunks == array.chunks else array.rechunk(chunks)).map_blocks(
         _write,
         target=target,
-        # Without a meta Dask tries the function on nothing, without a name on a cluster it
-        # takes an earlier save of the same array for this one.
+        # Without a meta, Dask calls the function with an empty array. Without a new name, a
+        # cluster takes the result of an earlier save of the same array, and writes nothing.
         name=f"polystore-save-{uuid.uuid4().hex}",
         dtype=bool,
         chunks=(1,) * ndim,
@@ -223,7 +229,7 @@ def _compute_here(written: Value, report: Callable[[], None]) -> None:
         if isinstance(key, tuple) and key[0] == written.name:
             report()
 
-    # Passed, not registered: a save in another thread may remove registered ones.
+    # Passed, not registered: a save in another thread may unregister all callbacks.
     persist(written, callbacks=[*Callback.active, (None, None, None, after, None)])
 
 
@@ -239,14 +245,14 @@ def _compute_on(client: Value, written: Value, report: Callable[[], None]) -> No
                         future.result()
                 report()
         except BaseException:
-            with suppress(Exception):  # a client that is gone; the first failure is told
+            with suppress(Exception):  # the client may be gone. The first failure is raised
                 client.cancel(futures)
             raise
 
 
 @contextmanager
 def _explain_failure(written: Value, key: Value) -> Iterator[None]:
-    """Tell with an error which block of the array failed, and from which files it is made."""
+    """Add a note to an error: the block that failed, and its files."""
     try:
         yield
     except Exception as error:  # raised again: it gets a note
@@ -261,7 +267,7 @@ def _explain_failure(written: Value, key: Value) -> Iterator[None]:
 
 
 def _find_client(array: Value) -> Value | None:
-    """Return the client of the cluster that Dask would use here, if it would use one."""
+    """Return the client of the cluster that Dask would use here, or ``None``."""
     from dask.base import get_scheduler
 
     owner = getattr(get_scheduler(collections=[array]), "__self__", None)
@@ -269,7 +275,10 @@ def _find_client(array: Value) -> Value | None:
 
 
 def _give_thread_back() -> AbstractContextManager[None]:
-    """Inside a task, give the thread to the tasks that it waits for."""
+    """In a task of a worker, give the worker's thread to the tasks that this one waits for.
+
+    Without this, a cluster with one thread would wait for itself.
+    """
     from distributed import get_worker
 
     try:

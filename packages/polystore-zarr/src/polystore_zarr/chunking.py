@@ -1,8 +1,7 @@
-"""How an array is cut into chunks and shards. Every number is a measurement: see decision 11.
+"""The chunks and shards of an array. All numbers were measured: see decision 11.
 
-A plane is what the last two axes span: the last three where the last one holds at most four
-samples, as in RGB. By default no chunk and no shard reaches over two planes, so each plane can
-be written on its own, by whichever process has it.
+A plane has the last two axes, or the last three if the last one has at most four samples, as in
+RGB. By default, a chunk or shard is in one plane. So any process can write a plane alone.
 """
 
 from __future__ import annotations
@@ -30,12 +29,16 @@ _GROUP_BYTES = 1 << 20
 def default_chunks(
     shape: Sequence[int], itemsize: int, *, by_plane: bool = True
 ) -> tuple[int, ...]:
-    """Return chunks of at most 1024 x 1024 pixels and 4 MiB, each within one plane.
+    """Return chunks of at most 1024 x 1024 pixels and 4 MiB, each in one plane.
 
-    Edges are halves, quarters and so on of the plane's, so that the last chunks are not mostly
-    padding, and even, so that halving the image again cuts no chunk in two. ``by_plane=False``
-    says that the array is written in one piece: planes of less than 256 KiB then share chunks
-    of up to 1 MiB. ``itemsize`` is in bytes.
+    The edges are halves, quarters and so on of the plane's edges, so that the last chunks are not
+    mostly padding. They are even, so that no chunk is cut in two when the image is halved.
+
+    Args:
+        shape: the shape of the array.
+        itemsize: bytes of an element.
+        by_plane: whether planes will be written one by one. If not, planes of less than 256 KiB
+            share chunks of up to 1 MiB.
     """
     chunks, before = _plane(shape)
     while _too_large(chunks, before, itemsize) and max(chunks) > 2:
@@ -55,10 +58,10 @@ def default_chunks(
 def default_shards(
     shape: Sequence[int], chunks: Sequence[int], itemsize: int
 ) -> tuple[int, ...] | None:
-    """Return shards for an array of more than 64 chunks, ``None`` where files are few enough.
+    """Return shards for an array of more than 64 chunks, or ``None`` for fewer chunks.
 
-    A shard is a whole plane, or an even part of one that has more than 32 MiB: a writer holds a
-    shard in memory. Where chunks hold several small planes, shards do so too.
+    A shard is a whole plane. A plane of more than 32 MiB has several shards, because a writer
+    holds a shard in memory. If chunks hold several small planes, shards do so too.
     """
     grid = [-(-max(n, 1) // c) for n, c in zip(shape, chunks, strict=True)]
     if math.prod(grid) <= _FEW_CHUNKS:
@@ -77,7 +80,7 @@ def default_shards(
             counts[axis] = min(grid[axis], most)
             if counts[axis] < grid[axis]:
                 break
-    # A shard of one chunk would be that chunk with an index: slower, and not one file fewer.
+    # A shard with one chunk would be slower, and would not save a file.
     if math.prod(counts) == 1:
         return None
     return tuple(n * c for n, c in zip(counts, chunks, strict=True))
@@ -91,13 +94,19 @@ def check_grid(
     *,
     by_plane: bool = True,
 ) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
-    """Return the chunks and shards to use, from the options of the caller.
+    """Return the chunks and shards for the options of a caller.
 
-    ``None`` chooses, ``shards=False`` is none. Lengths beyond the shape are cut to it; an axis
-    without elements has chunks of 1. ``by_plane`` is that of :func:`default_chunks`.
+    Args:
+        shape: the shape of the array. Longer chunks are cut to it. An axis without elements has
+            chunks of length 1.
+        itemsize: bytes of an element.
+        chunks: the option. ``None`` chooses.
+        shards: the option. ``None`` chooses, ``False`` means none.
+        by_plane: as for :func:`default_chunks`.
 
-    Raises ``InvalidOptionError`` for lengths that are not positive integers, one for all or one
-    for each axis, and for shards that are not multiples of the chunks.
+    Raises:
+        InvalidOptionError: A length is not a positive integer, there is not one length for each
+            axis, or shards are not multiples of chunks.
     """
     wanted = None if chunks is None else _lengths("chunks", chunks, len(shape))
     if shards is None or shards is False:
@@ -116,7 +125,7 @@ def check_grid(
         raise InvalidOptionError("shards", shards, f"multiples of the chunk lengths {wanted}")
     found = _clip(wanted, shape)
     covering = [-(-max(n, 1) // c) * c for n, c in zip(shape, found, strict=True)]
-    # A chunk that was cut to its axis covers it, and the shard cannot be longer.
+    # A chunk that was cut to its axis covers the axis, so the shard must be as short.
     multiples = [s // w * c for s, w, c in zip(outer, wanted, found, strict=True)]
     return found, tuple(map(min, multiples, covering))
 
@@ -138,7 +147,7 @@ def _halve(chunks: list[int], axis: int) -> None:
 
 
 def _dividing(shards: Sequence[int], itemsize: int) -> tuple[int, ...]:
-    """Return chunks for given shards. They must divide them, which even halves may not."""
+    """Return chunks for given shards, which they must divide."""
     chunks, before = _plane(shards)
     while _too_large(chunks, before, itemsize) and (even := [n for n in chunks if n % 2 == 0]):
         chunks[chunks.index(max(even))] //= 2

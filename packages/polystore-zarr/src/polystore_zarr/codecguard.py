@@ -1,7 +1,7 @@
-"""The codecs of an array, each kept from decoding to more than its chunk says.
+"""Codecs that never decode to more bytes than a chunk of the array can have.
 
-zarr calls codecs without telling them how large a chunk may be, so the codecs of an array's
-document are exchanged for these before zarr builds its pipeline.
+zarr does not tell a codec how large a chunk can be. So the codecs in the document of an array are
+replaced by these, before zarr builds its pipeline.
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ __all__ = ["guard_codecs", "most_stored"]
 
 _NAMES = {BloscCodec: "blosc", GzipCodec: "gzip", ZstdCodec: "zstd"}
 _OF_OBJECTS = frozenset(("json2", "msgpack2", "pickle"))
-"""Codecs that make objects of any size, or run code: zarr 3 has no arrays of them."""
+"""Codecs that make objects of any size, or run code. zarr 3 has no arrays of these."""
 _OF_ITEMS = frozenset(("vlen-array", "vlen-bytes", "vlen-utf8"))
 _WIDEST = 32
-"""Bytes of the widest number that a filter makes of an element."""
+"""The most bytes of a number that a filter makes from an element."""
 _MOST_STORED_TEXT = 4 << 30
 
 
 def guard_codecs(metadata: ArrayV2Metadata | ArrayV3Metadata) -> None:
-    """Exchange the codecs of a document that zarr has just read.
+    """Replace the codecs of a document that zarr has just read.
 
-    Raises ``UnsupportedFileError`` for codecs that cannot be bounded.
+    Raises:
+        UnsupportedFileError: A codec can make any number of bytes.
     """
     if metadata.zarr_format == 3:
         native = metadata.data_type.to_native_dtype()
@@ -66,7 +67,7 @@ def guard_codecs(metadata: ArrayV2Metadata | ArrayV3Metadata) -> None:
 
 
 def most_stored(metadata: ArrayV2Metadata | ArrayV3Metadata) -> int:
-    """Return how many bytes no chunk or shard of an array exceeds."""
+    """Return the most bytes of a stored chunk or shard of an array."""
     if metadata.zarr_format == 2:
         native, codecs = metadata.dtype.to_native_dtype(), 1 + len(metadata.filters or ())
         return _most(native, metadata.chunks, 2 * codecs, metadata.filters)
@@ -80,7 +81,7 @@ def _most_of(codecs: Sequence[Codec], native: np.dtype[Value], shape: Sequence[i
         return _most(native, shape, len(codecs), len(codecs) > 2)
     count = math.prod(-(-s // c) for s, c in zip(shape, sharding.chunk_shape, strict=True))
     inner = _most_of(sharding.codecs, native, sharding.chunk_shape) + 16
-    # Writers that change parts of a shard leave the old ones in it.
+    # A writer that changes a part of a shard leaves the old bytes in the file.
     return most_encoded(4 * count * inner + 4096, len(codecs))
 
 
@@ -99,7 +100,9 @@ def _guard(codec: Codec, native: np.dtype[Value]) -> Codec:
     if isinstance(codec, ShardingCodec):
         return replace(codec, codecs=tuple(_guard(inner, native) for inner in codec.codecs))
     config = getattr(codec, "codec_config", {})
-    if config:  # made here, so that a configuration that numcodecs does not know is told now
+    if (
+        config
+    ):  # an unknown configuration must fail when the array is opened, not when it is read
         numcodecs.get_codec(dict(config))
     _check_config(config, native)
     if isinstance(codec, VLenUTF8Codec | VLenBytesCodec):
@@ -111,7 +114,7 @@ def _guard(codec: Codec, native: np.dtype[Value]) -> Codec:
 
 
 def _check_config(config: Value, native: np.dtype[Value]) -> None:
-    """Refuse a filter that makes large things of small elements, such as texts."""
+    """Raise an error for a filter that makes large values of small elements, such as texts."""
     if config.get("id") in _OF_OBJECTS:
         reason = (
             f"its codec {config['id']!r} makes Python objects, which polystore does not load"
@@ -165,7 +168,7 @@ class Guarded3(BytesBytesCodec):
 
 @dataclass(frozen=True)
 class GuardedText(ArrayBytesCodec):
-    """Text of Zarr 3, which says how many there are before it says which."""
+    """Texts of Zarr 3. A chunk starts with the number of texts, which may be a lie."""
 
     codec: ArrayBytesCodec
 
@@ -205,7 +208,7 @@ class Guarded2(numcodecs.abc.Codec):  # type: ignore[misc]
         data = numcodecs.compat.ensure_contiguous_ndarray(buf)
         if _is_text(self.native):
             return decode_text(self.codec_id, self.codec.get_config(), data)
-        # The filters before may have made wider elements.
+        # The filters before this codec may have made wider elements.
         most = most_encoded(self.items * max(self.native.itemsize, _WIDEST), 2)
         return decode(self.codec_id, self.codec.get_config(), data, most)
 

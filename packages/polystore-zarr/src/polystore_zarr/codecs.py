@@ -1,4 +1,4 @@
-"""Which codecs a chunk goes through. The defaults are measurements: see decision 11."""
+"""The codecs of chunks. The defaults were measured: see decision 11."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["COMPRESSORS", "codec_options"]
 
 COMPRESSORS = ("none", "blosc", "blosc-lz4", "blosc-zstd", "zstd", "gzip")
-"""The names that ``compressor`` takes. "blosc" is "blosc-lz4"."""
+"""The names for ``compressor``. "blosc" is "blosc-lz4"."""
 
 # name: default level, lowest and highest
 _LEVELS = {
@@ -38,18 +38,20 @@ _BITSHUFFLE = 2
 def codec_options(
     compressor: object, *, zarr_format: ZarrFormat, dtype: np.dtype[Option], checksum: bool
 ) -> Document:
-    """Return the keyword arguments of ``zarr.create_array`` that say how chunks are encoded.
+    """Return the keyword arguments of ``zarr.create_array`` for the encoding of chunks.
 
-    ``compressor`` is a name of ``COMPRESSORS`` or ``None``; a mapping with such a name and a
-    level, ``{"name": "zstd", "level": 9}``; or a codec of zarr (format 3) or numcodecs
-    (format 2), which is used as it is.
+    Args:
+        compressor: a name of ``COMPRESSORS``, or ``None``. Or a mapping with name and level, such
+            as ``{"name": "zstd", "level": 9}``. Or a codec of zarr (format 3) or numcodecs
+            (format 2), which is not changed.
+        zarr_format: 2 or 3.
+        dtype: the element type.
+        checksum: whether a CRC-32C ends each chunk, also in shards. A flipped bit on the disk is
+            then an error and not a wrong pixel. Only gzip has a checksum of its own. Zarr 2 has
+            no checksum that other programs can read, so use ``compressor="gzip"`` there.
 
-    With ``checksum`` a CRC-32C ends each chunk, inside shards as well, so a bit that flips on
-    the disk is an error and not a wrong pixel: no compressor but gzip has a checksum of its own.
-    It does not apply to Zarr 2, which has none that programs other than zarr-python can read;
-    there ``compressor="gzip"`` is the one that notices.
-
-    Raises ``InvalidOptionError`` for a name, level or codec that is not possible.
+    Raises:
+        InvalidOptionError: A name, level or codec is not valid.
     """
     if isinstance(compressor, BytesBytesCodec | Zarr2Codec):
         codec: Any = _check_codec(compressor, zarr_format)
@@ -61,8 +63,8 @@ def codec_options(
         return {"compressors": codec}
     codecs = [] if codec is None else [codec]
     if checksum and not isinstance(codec, Crc32cCodec):
-        # Last, so it covers what is on the disk. Around a shard instead, a reader would have to
-        # fetch the whole shard for one chunk, and tensorstore refuses such arrays.
+        # Last, so that it covers the stored bytes. A checksum of the whole shard would make a
+        # reader fetch the shard for one chunk, and tensorstore cannot read such arrays.
         codecs.append(Crc32cCodec())
     return {"compressors": codecs or None}
 
@@ -78,7 +80,7 @@ def _check_codec(codec: object, zarr_format: ZarrFormat) -> object:
 
 
 def _name_and_level(compressor: object) -> tuple[str, int]:
-    """Return the name and level that a compressor was asked for with."""
+    """Return the name and the level in the option ``compressor``."""
     name, given = compressor, None
     if isinstance(compressor, Mapping):
         if not {"name"} <= set(compressor) <= {"name", "level"}:
@@ -112,7 +114,7 @@ def _zarr3_codec(name: str, level: int, dtype: np.dtype[Value]) -> BytesBytesCod
         return ZstdCodec(level=level)
     if name == "gzip":
         return GzipCodec(level=level)
-    if dtype.kind in "OT":  # their chunks are text with lengths, not elements of one size
+    if dtype.kind in "OT":  # chunks of text have lengths and bytes, not elements of one size
         return BloscCodec(cname=_library(name), clevel=level, shuffle="noshuffle", typesize=1)
     # Blosc has one byte for the size of an element.
     typesize = dtype.itemsize if 0 < dtype.itemsize <= 255 else 1

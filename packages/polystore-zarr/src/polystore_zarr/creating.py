@@ -1,4 +1,4 @@
-"""How an array is stored, and its document."""
+"""Create an array: the options for its storage, and its document."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["DIMENSIONS", "Layout", "create_array", "unstable_types"]
 
 DIMENSIONS = "_ARRAY_DIMENSIONS"
-"""The attribute of arrays of Zarr 2 where xarray looks for the names of dimensions."""
+"""The attribute in which xarray looks for the names of dimensions of an array of Zarr 2."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layout:
-    """How an array is stored. ``None`` leaves the choice to us."""
+    """The options for the storage of an array. ``None`` chooses."""
 
     chunks: int | Sequence[int] | None = None
     shards: int | Sequence[int] | Literal[False] | None = None
@@ -47,7 +47,7 @@ class Layout:
     fill_value: Any = None
     zarr_format: ZarrFormat = 3
     by_plane: bool = False
-    """Whether single planes will be written."""
+    """Whether planes will be written one by one."""
 
     @property
     def is_plain(self) -> bool:
@@ -84,10 +84,20 @@ def create_array(
 ) -> Document:
     """Write the metadata of a new array into ``directory``, and return it.
 
-    ``complete`` promises that every chunk will be written before the array is seen: a chunk
-    that is missing then is damage, not fill value. ``more`` goes into the attribute of our own.
+    Args:
+        directory: the place of the array.
+        shape: its shape.
+        dtype: its element type.
+        layout: the options for its storage.
+        attributes: attributes of the caller.
+        dimension_names: names of its axes.
+        complete: whether every chunk will be written before readers see the array. A missing
+            chunk is then damage, and not the fill value.
+        more: entries for our own attribute.
 
-    Raises ``UnsupportedDataError`` for element types that Zarr cannot hold.
+    Raises:
+        UnsupportedDataError: Zarr cannot store the element type.
+        InvalidOptionError: An option does not fit the array.
     """
     mark = "" if dtype.names or dtype.isbuiltin == 2 else dtype.str
     marks: dict[str, Any] = {"complete": complete, "dtype": mark}
@@ -97,7 +107,7 @@ def create_array(
     template = _templates.get(key)
     if template is None:
         fields = _write_metadata(directory, shape, dtype, names, layout, marked)
-        if fields is None:  # of Zarr 2, and as zarr has written it
+        if fields is None:  # Zarr 2: the documents of zarr are used unchanged
             written = read_document(directory)
             assert written is not None
             return written
@@ -107,7 +117,7 @@ def create_array(
             if len(_templates) >= _MOST_TEMPLATES:
                 _templates.clear()
             _templates[key] = template
-    # zarr takes most of a millisecond to make the same document again.
+    # zarr needs most of a millisecond to make the same document again.
     fields = {**template.fields, "attributes": marked}
     text = encode_json(fields) if attributes or more else template.text
     directory.files.write((directory / "zarr.json").key, [text])
@@ -115,17 +125,17 @@ def create_array(
 
 
 class _Template(NamedTuple):
-    """The document of an array, as zarr has made it."""
+    """A document of an array that zarr has made."""
 
     fields: dict[str, Any]
     text: bytes
-    """The whole document of an array without attributes of its own."""
+    """The whole document of an array without attributes of a caller."""
     derived: dict[Any, Any]
-    """Shared by all documents that are made of it: their attributes may differ."""
+    """Shared by all documents that are made of this one. Their attributes may differ."""
 
 
 def _refuse_lossy(dtype: np.dtype[Value], zarr_format: ZarrFormat) -> None:
-    """Refuse structured types that zarr takes, and gives back as something else."""
+    """Raise an error for element types that zarr accepts, but would load as another type."""
     fields = [field for field, *_ in (dtype.fields or {}).values()]
     for kind in (dtype, *fields):
         if kind.isbuiltin == 2 and (zarr_format == 2 or fields or not is_extended(kind.name)):
@@ -152,7 +162,7 @@ def _refuse_lossy(dtype: np.dtype[Value], zarr_format: ZarrFormat) -> None:
 
 
 _templates: dict[Any, _Template] = {}
-"""Documents that zarr has made. They need no lock: threads store equal entries only."""
+"""Documents that zarr has made. No lock is needed, because threads only store equal entries."""
 _MOST_TEMPLATES = 256
 
 
@@ -164,7 +174,7 @@ def _write_metadata(
     layout: Layout,
     attributes: Mapping[str, Value],
 ) -> dict[str, Any] | None:
-    """Let zarr write the metadata, and return the document if it is of Zarr 3."""
+    """Let zarr write the metadata. Return the document of Zarr 3, or ``None`` for Zarr 2."""
     _refuse_lossy(dtype, layout.zarr_format)
     register_type(dtype.name)
     chunks, shards = check_grid(
@@ -199,7 +209,7 @@ def _write_metadata(
                     attributes=None if is_3 else dict(attributes),
                     dimension_names=dimension_names if is_3 else None,
                     zarr_format=layout.zarr_format,
-                    # NGFF 0.4 asks for folders; the default of Zarr 2 is "0.0.0".
+                    # NGFF 0.4 asks for chunks in folders. The default of Zarr 2 is "0.0.0".
                     chunk_key_encoding=None if is_3 else _FOLDERS,
                     **options,
                 )
@@ -216,21 +226,21 @@ _FOLDERS: Any = {"name": "v2", "separator": "/"}
 
 
 def _fill_value(layout: Layout, dtype: np.dtype[Value]) -> Value:
-    """Return the fill value. In Zarr 2 without one, unwritten parts would have random values."""
+    """Return the fill value. Without one, unwritten parts in Zarr 2 would have random values."""
     if layout.fill_value is None and layout.zarr_format == 2 and dtype.kind in "biufc":
         return dtype.type(0)
     return layout.fill_value
 
 
 _silencing = threading.RLock()
-"""Guards the filters of ``warnings`` while zarr's are silent."""
+"""Guards the filters of ``warnings``, which are global, while zarr's warnings are silent."""
 
 
 @contextmanager
 def unstable_types(unstable: bool) -> Iterator[None]:
-    """Silence zarr about types that are its own until the specification has them.
+    """Silence the warnings of zarr about types that the specification does not have yet.
 
-    ``catch_warnings`` is not for threads, so it is used for such types only.
+    ``catch_warnings`` is not safe with threads, so it is only used for such types.
     """
     if not unstable:
         yield

@@ -1,10 +1,10 @@
-"""Decompression that gives no more bytes than a chunk can have.
+"""Decompression that never gives more bytes than a chunk can have.
 
-A chunk of a few kilobytes can promise gigabytes. Where the size is in a header (Blosc, LZ4,
-Zstandard), it is compared before any memory is taken. Everything else is decompressed up to
-the size that is allowed.
+A chunk of a few kilobytes can claim gigabytes. Blosc, LZ4 and Zstandard have the size in a
+header, which is checked before memory is allocated. Other data is decompressed only up to the
+allowed size.
 
-Formats: the header of a Blosc 1 chunk; the frames of Zstandard (RFC 8878).
+Formats: the header of a Blosc 1 chunk, and the frames of Zstandard (RFC 8878).
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ __all__ = [
 ]
 
 COMPRESSORS = frozenset(("blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"))
-"""By their names in numcodecs."""
+"""The names of the compressors in numcodecs."""
 
 _MOST_TEXT = 1 << 30
-"""Bytes that a chunk of text may have, whose size no shape tells."""
+"""A chunk of text may have this many bytes. Its size does not follow from a shape."""
 _MOST_RATIO = 100
-"""How many times its own size a chunk of text may have beyond that."""
+"""Or a chunk of text may have this many times its compressed size."""
 
 _ZSTD_MAGIC = 0xFD2FB528
 _ZSTD_BLOCK = 128 << 10
 SPARE = 16 << 20
-"""Bytes that one chunk may cost more than it is allowed to have."""
+"""One chunk may need this many bytes more than its allowed size."""
 
 
 class TooLargeError(ValueError):
@@ -56,17 +56,18 @@ class TooLargeError(ValueError):
 
 
 class Sizes(NamedTuple):
-    """What the head of compressed data tells of the size of the data."""
+    """The sizes in the head of compressed data."""
 
     declared: int | None
+    """The size of the data, if the head has it."""
     bound: float
-    """Bytes that it cannot exceed, for any declared size."""
+    """The most bytes that it can decompress to. A declared size may be a lie."""
 
 
 def most_encoded(nbytes: int, codecs: int = 1) -> int:
-    """Return how many bytes a chunk of ``nbytes`` has at most after some ``codecs``.
+    """Return the most bytes of a chunk of ``nbytes`` after a number of ``codecs``.
 
-    Data that cannot be compressed grows a little: by 1 % and 600 bytes with bzip2.
+    Data that cannot be compressed grows a little: with bzip2 by 1 % and 600 bytes.
     """
     for _ in range(codecs):
         nbytes += nbytes // 64 + 1024
@@ -74,7 +75,7 @@ def most_encoded(nbytes: int, codecs: int = 1) -> int:
 
 
 def most_text(data: Value) -> int:
-    """Return how many bytes a compressed chunk of text may have."""
+    """Return the most bytes that a compressed chunk of text may decompress to."""
     return max(_MOST_TEXT, _MOST_RATIO * memoryview(data).nbytes)
 
 
@@ -82,22 +83,23 @@ def decode_text(name: str, config: Mapping[str, Value], data: Value) -> Value:
     """Decompress one chunk of text. Raises ``UnsupportedFileError`` if it is too large."""
     try:
         return decode(name, config, data, most_text(data))
-    except TooLargeError as error:  # it may be whole: no shape tells how long texts are
+    except TooLargeError as error:  # the file may be whole: texts can have any length
         raise UnsupportedFileError(str(error), "zarr") from error
 
 
 def decode(name: str, config: Mapping[str, Value], data: Value, most: int) -> Value:
     """Decompress one chunk with the codec ``name`` of numcodecs.
 
-    Raises ``TooLargeError``, before the memory is taken, if it has more than ``most`` bytes, and
-    ``ValueError``.
+    Raises:
+        TooLargeError: The chunk has more than ``most`` bytes. No memory was allocated for them.
+        ValueError: The data is damaged.
     """
     data = memoryview(data).cast("B")
     if name in ("blosc", "lz4", "zstd"):
         sizes = sizes_in_head(name, data)
         size = sizes.declared
         if size is None and sizes.bound <= 2 * most + SPARE:
-            size = 0  # nearly enough memory for all that it can be
+            size = 0  # all that it can decompress to is only a little more than allowed
         if size is None or size > most:
             raise _too_large(most)
         decoded = numcodecs.get_codec({"id": name}).decode(data)
@@ -137,7 +139,7 @@ def _open(name: str, config: Mapping[str, Value], data: memoryview) -> Value:
 
 
 def sizes_in_head(name: str, data: memoryview) -> Sizes:
-    """Return the sizes that Blosc, LZ4 or Zstandard data tells without decompression."""
+    """Return the sizes of Blosc, LZ4 or Zstandard data, without decompressing it."""
     if name == "zstd":
         return _zstd_sizes(data)
     if len(data) < (16 if name == "blosc" else 4):
@@ -147,7 +149,7 @@ def sizes_in_head(name: str, data: memoryview) -> Sizes:
 
 
 def _zstd_sizes(data: memoryview) -> Sizes:
-    """Walk through the frames and blocks of Zstandard data."""
+    """Go through the frames and blocks of Zstandard data, and add up their sizes."""
     declared: int | None = 0
     bound, at = 0, 0
     try:
@@ -164,6 +166,8 @@ def _zstd_sizes(data: memoryview) -> Sizes:
             while not is_last:
                 head = data[at] | data[at + 1] << 8 | data[at + 2] << 16
                 is_last, kind, length = bool(head & 1), head >> 1 & 3, head >> 3
+                # A compressed block (2) can have 128 KiB. Others have their size in the head: a
+                # run of one byte (1), and bytes as they are (0).
                 bound += _ZSTD_BLOCK if kind == 2 else length
                 at += 3 + (1 if kind == 1 else length)
             at += 4 * has_checksum
@@ -175,7 +179,7 @@ def _zstd_sizes(data: memoryview) -> Sizes:
 
 
 def _zstd_header(data: memoryview, at: int) -> tuple[int | None, int, bool]:
-    """Return the size of a frame's content, where its blocks begin, and if a checksum ends it."""
+    """Return the size of a frame's content, the start of its blocks, and if it has a checksum."""
     descriptor = data[at]
     single = descriptor >> 5 & 1
     at += 1 + (not single) + (0, 1, 2, 4)[descriptor & 3]

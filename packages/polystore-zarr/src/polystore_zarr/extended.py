@@ -1,7 +1,7 @@
 """bfloat16 and float8 as data types of zarr, under the names in the registry of Zarr 3.
 
-https://github.com/zarr-developers/zarr-extensions. zarr does not have them, so they are added to
-its registry when an array of such a type is made or opened.
+https://github.com/zarr-developers/zarr-extensions. zarr does not have these types. They are added
+to its registry when an array of such a type is created or opened.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["register_type"]
 
 _NAME = "DataTypeValidationError"
-# zarr 3.2 has moved it, and warns of the old place.
+# zarr 3.2 has moved this class, and the old place gives a warning.
 DataTypeValidationError: type[Exception] = getattr(
     zarr_errors if hasattr(zarr_errors, _NAME) else zarr_dtype, _NAME
 )
@@ -34,10 +34,11 @@ _SPECIAL = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 
 def register_type(name: object) -> None:
-    """Make zarr know the data type of a document, if it is one of these.
+    """Register the data type of a document with zarr, if it is bfloat16 or a float8.
 
-    Raises ``MissingDependencyError`` where ml_dtypes is not installed, ``UnsupportedDataError``
-    for a type that it does not have.
+    Raises:
+        MissingDependencyError: ml_dtypes is not installed.
+        UnsupportedDataError: ml_dtypes does not have the type.
     """
     if not (isinstance(name, str) and is_extended(name)) or name in data_type_registry.contents:
         return
@@ -52,7 +53,7 @@ def register_type(name: object) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class _OneByte(ZDType[Any, Any], HasItemSize):
-    """The class of a type has its name, and the type of ml_dtypes."""
+    """The base of the classes. Each has the name of a type, and the type of ml_dtypes."""
 
     native: ClassVar[np.dtype[Any]]
 
@@ -95,7 +96,7 @@ class _OneByte(ZDType[Any, Any], HasItemSize):
         return self.native.type(data)
 
     def default_scalar(self) -> Value:
-        # Not native.type(0): float8_e8m0fnu has no zero, and gives NaN instead of its least number.
+        # Not native.type(0): float8_e8m0fnu has no zero, and would give NaN.
         return np.zeros((), self.native)[()]
 
     def from_json_scalar(self, data: Value, *, zarr_format: Literal[2, 3]) -> Value:
@@ -119,5 +120,7 @@ class _OneByte(ZDType[Any, Any], HasItemSize):
 
 @dataclass(frozen=True, kw_only=True)
 class _TwoBytes(_OneByte, HasEndianness):
+    """The same for types of two bytes, which have a byte order."""
+
     def to_native_dtype(self) -> np.dtype[Any]:
         return self.native.newbyteorder(">" if self.endianness == "big" else "<")

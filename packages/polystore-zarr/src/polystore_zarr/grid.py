@@ -1,4 +1,4 @@
-"""Which chunks a region touches, however many there could be: pure."""
+"""The chunks that a region needs. Pure functions, also for arrays with billions of chunks."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ if TYPE_CHECKING:
 __all__ = ["MANY", "Cut", "Part", "Parts", "grid", "within"]
 
 MANY = 1 << 12
-"""So many chunks are looked for one by one. Of more, the folders tell which exist."""
+"""Up to this many chunks are looked up one by one. For more, the folders are listed."""
 
 
 class Part(NamedTuple):
-    """What one chunk has of a range, on one axis."""
+    """The part of a range that one chunk has, on one axis."""
 
     number: int
+    """Number of the chunk."""
     inside: slice
+    """The part in the chunk."""
     outside: slice
+    """The same part in the result."""
 
 
 Parts: TypeAlias = tuple[Part, ...]
@@ -28,7 +31,7 @@ Parts: TypeAlias = tuple[Part, ...]
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """An ascending range, cut at the edges of the chunks: iterable, and never all in memory."""
+    """An ascending range, cut at the edges of chunks. The parts are made one by one."""
 
     selected: range
     chunk: int
@@ -41,11 +44,11 @@ class Cut:
 
     @property
     def numbers(self) -> range:
-        """The chunks between the first and the last that is touched."""
+        """The numbers of the chunks from the first to the last that has a part."""
         return range(self.selected[0] // self.chunk, self.selected[-1] // self.chunk + 1)
 
     def at(self, number: int) -> Part | None:
-        """Return the part of the range in one chunk, ``None`` if a step passes over it."""
+        """Return the part of the range in one chunk, or ``None`` if a step skips the chunk."""
         start, step, chunk = self.selected.start, self.selected.step, self.chunk
         first = max(-(-(number * chunk - start) // step), 0)
         after = min(-(-((number + 1) * chunk - start) // step), len(self.selected))
@@ -75,7 +78,7 @@ def grid(axes: Sequence[Cut]) -> Iterator[Parts]:
 
 
 def _lazily(axes: Sequence[Cut]) -> Iterator[Parts]:
-    """As ``itertools.product``, which holds all parts of all axes."""
+    """Yield like ``itertools.product``, which would hold all parts of all axes in memory."""
     if not axes:
         yield ()
         return

@@ -5,9 +5,9 @@ replaces the document, and the new shape in it is the commit: readers of any pro
 frames, and a writer that is killed loses no frame that it has acknowledged. The next writer
 overwrites the chunks of an append that was killed.
 
-Only ``flush`` makes frames survive a power cut, and it says in the document how many do. A power
-cut may also empty a document that was replaced and not flushed. Therefore ``flush`` keeps a copy
-of the document, which readers take instead (``read_document``). The next writer repairs both.
+Only ``flush`` makes frames survive a power cut, and it writes their number into the document. A
+power cut may also empty a document that was replaced and not flushed. Therefore ``flush`` keeps a
+copy of the document, which readers use then (``read_document``). The next writer repairs both.
 """
 
 from __future__ import annotations
@@ -48,10 +48,15 @@ __all__ = ["GrowingArray", "check_unowned", "open_growing"]
 
 
 class GrowingArray(LazyArray):
-    """The writer of an array that grows. It has the lock of the array until ``close``.
+    """The writer of an array that grows. It pickles as a handle that reads.
 
-    ``shape`` has the frames that were appended so far. ``_mutex`` guards all other state.
-    A handle pickles as one that reads.
+    ``shape`` counts the frames that were appended so far.
+
+    Locks:
+
+    - ``_lock`` is the lock of the array, which no other process can hold. It is held from
+      ``open_growing`` to ``close``.
+    - ``_mutex`` guards all fields that change, for the threads of this process.
     """
 
     grows = True
@@ -72,7 +77,7 @@ class GrowingArray(LazyArray):
         self._is_there, self._reopen = is_there, reopen
         self.path, self.backend, self._durable = path, backend, durable
         self._mutex = threading.RLock()
-        self._is_known = True  # whether the lengths are those of the documents
+        self._is_known = True  # whether the lengths here are those in the documents
         first = reopen()
         self.shape, self.dtype, self.chunks = first.shape, first.dtype, first.chunks
         self._reader: LazyArray | None = first
@@ -125,7 +130,7 @@ class GrowingArray(LazyArray):
             self._check("append")
             if not self._is_known:
                 self._look_again()
-            self._is_known = False  # if an error or Ctrl-C ends it in between
+            self._is_known = False  # an error or Ctrl-C may end the write at any step
             try:
                 self._write(values)
             except OSError as error:
@@ -136,7 +141,10 @@ class GrowingArray(LazyArray):
                 self.flush()
 
     def _write(self, values: Pixels) -> None:
-        """Write frames into all levels. The document of the finest level is the commit."""
+        """Write frames into all levels. Replacing the document of the finest level is the commit.
+
+        Coarse levels come first, so that after a kill no level is shorter than the finest one.
+        """
         levels = [values]
         for _ in self._growths[1:]:
             levels.append(downsample(levels[-1]))
@@ -144,7 +152,7 @@ class GrowingArray(LazyArray):
         for growth, values in coarse_first:
             growth.write(values)
         for growth, values in coarse_first:
-            growth.commit(growth.length + len(values))  # so that no level is shorter
+            growth.commit(growth.length + len(values))
 
     def _look_again(self) -> None:
         length = self._reopen().shape[0]
@@ -172,7 +180,7 @@ class GrowingArray(LazyArray):
                 raise with_context(error, self.backend, self.path, "flush")  # noqa: B904
 
     def close(self) -> None:
-        """Flush all frames, and give the lock back."""
+        """Flush all frames, and release the lock."""
         with self._mutex, self._held:
             if self._lock.is_held and self._is_there():
                 self.flush()
@@ -195,7 +203,7 @@ class GrowingArray(LazyArray):
         return self._now()[region]
 
     def _now(self) -> LazyArray:
-        """Return a handle that reads the frames so far."""
+        """Return a handle that reads the present frames."""
         with self._mutex:
             if self._reader is None:
                 self._reader = self._reopen()
@@ -206,10 +214,12 @@ class GrowingArray(LazyArray):
 
 
 def _as_type(value: Value, dtype: np.dtype[Value]) -> Pixels:
-    """Return frames as an array of ``dtype``, which they have in either byte order.
+    """Return frames as an array of ``dtype``.
 
-    Python numbers and texts have no type of their own: they must fit. Raises
-    ``UnsupportedDataError``.
+    Arrays must have this type, in any byte order. Python numbers and texts must fit it.
+
+    Raises:
+        UnsupportedDataError: The frames have another type, or do not fit.
     """
     if not (is_array(value) or isinstance(value, bool | int | float | complex | str | bytes)):
         try:
@@ -235,7 +245,7 @@ def _same(handle: LazyArray) -> LazyArray:
 
 
 def check_unowned(directory: StorePath, document: Document | None) -> None:
-    """Raise ``LockTimeoutError`` if a handle appends to this array or image."""
+    """Raise ``LockTimeoutError`` if a writer has this array or image open."""
     if isinstance(directory.files, LocalFiles):
         for level, found in _levels(Node(directory, document))[:1]:
             if found.growing:
@@ -254,7 +264,7 @@ def _levels(node: Node) -> list[tuple[StorePath, Document]]:
 
 
 def _is_level(array: StorePath) -> bool:
-    """Whether the document above, if it can be read, is of an image with this level."""
+    """Return whether the group above is an image that has this array as a level."""
     if array.key:
         with suppress(DataError, OSError, PathOutsideRootError):
             around = Node(array.parent, read_document(array.parent))
@@ -273,8 +283,9 @@ def open_growing(
 ) -> GrowingArray:
     """Take the lock of an array or image, repair it after a power cut, and return its writer.
 
-    Raises ``UnsupportedOperationError`` if it does not grow, ``LockTimeoutError`` if it has a
-    writer.
+    Raises:
+        UnsupportedOperationError: The array does not grow.
+        LockTimeoutError: It already has a writer.
     """
     node = Node(node.directory.base, node.document)
     files, key = node.directory
@@ -293,14 +304,15 @@ def open_growing(
         files.check_growing()
         lock = files.take_writer_lock(levels[0][0].key)
         held.callback(lock.release)
-        levels = _levels(node)  # as the last writer has left them
+        levels = _levels(node)  # again, under the lock: the last writer may have appended
         if not levels or not is_there():
             raise NotFoundError(backend, path, "append")
         growths = [
             Growth(*level, path=path, backend=backend, pipeline=pipeline) for level in levels
         ]
         length = min(growth.sound_length() for growth in growths)
-        for growth in growths:  # the finest first: no level is shorter than that
+        # The finest level first: it only loses frames, and the others must not be shorter.
+        for growth in growths:
             growth.repair(length)
         return GrowingArray(
             growths,

@@ -48,11 +48,22 @@ def create_growing(
     dimension_names: Sequence[str] | None = None,
     more: Mapping[str, Value] | None = None,
 ) -> None:
-    """Write the documents of a new array without frames. ``frame`` is the shape of one.
+    """Write the documents of a new array without frames.
 
-    Raises ``UnsupportedDataError``, ``InvalidOptionError``.
+    Args:
+        directory: the place of the array.
+        frame: the shape of a frame.
+        dtype: the element type.
+        layout: the options for its storage.
+        attributes: attributes of the caller.
+        dimension_names: names of the axes.
+        more: entries for our own attribute.
+
+    Raises:
+        UnsupportedDataError: Zarr cannot store the element type.
+        InvalidOptionError: An option does not fit the array.
     """
-    # As if it had the frames of one shard: its grid would be cut to the shape.
+    # Created with the frames of one shard, because chunks longer than the shape are cut to it.
     longest = max(_along_first(layout.chunks), _along_first(layout.shards))
     document = create_array(
         directory,
@@ -70,13 +81,16 @@ def create_growing(
 
 
 def _along_first(lengths: object) -> int:
-    """Return the length along the first axis in ``chunks`` or ``shards``; 1 if it is not said."""
+    """Return the length along the first axis in ``chunks`` or ``shards``, by default 1."""
     first = lengths[0] if isinstance(lengths, list | tuple) and lengths else lengths
     return max(1, first) if isinstance(first, int) else 1
 
 
 class Growth:
-    """One array that grows: its chunks and its document. An image has one for each level."""
+    """One array that grows: its chunks and its document. An image has one for each level.
+
+    Locks: none. The writer holds the lock of the array, and calls from one thread at a time.
+    """
 
     def __init__(
         self,
@@ -88,7 +102,9 @@ class Growth:
         pipeline: CodecPipeline = "zarr",
     ) -> None:
         self.directory, self.document = directory.base, document
-        assert isinstance(directory.base.files, LocalFiles)  # as ``check_growing`` asks for
+        assert isinstance(
+            directory.base.files, LocalFiles
+        )  # ``check_growing`` has checked this
         self.files = directory.base.files
         self._options: dict[str, Any] = {"path": path, "backend": backend, "pipeline": pipeline}
         self.name = "zarr.json" if document.zarr_format == 3 else ".zarray"
@@ -98,11 +114,11 @@ class Growth:
         flushed = document.marks.get("flushed")
         if isinstance(flushed, int) and 0 <= flushed <= self.length:
             copy = self.directory / f"{FLUSHED}{self.name}"
-            if self.files.kind(copy.key):  # copies of arrays have none: they are not flushed
+            if self.files.kind(copy.key):  # a copied array has no such file: it was not flushed
                 self.flushed = flushed
 
     def array(self, length: int, *, seen: bool = True) -> ZarrArray:
-        """Return a handle on the first ``length`` frames. ``seen`` is that of its chunks."""
+        """Return a handle on the first ``length`` frames. ``seen``: readers may see its chunks."""
         document = self.document.with_length(length)
         return ZarrArray(
             self.directory, document, writable=True, seen=seen, durable=None, **self._options
@@ -110,19 +126,21 @@ class Growth:
 
     @cached_property
     def _new(self) -> ZarrArray:
-        """For chunks that no reader has seen."""
+        """A handle for chunks that no reader can see yet."""
         return self.array(self.length, seen=False)
 
     @property
     def unit(self) -> int:
-        """How many frames are written at once."""
+        """The number of frames that are written at once."""
         return self._new.unit[0]
 
     def write(self, values: Pixels) -> None:
         """Write the chunks of frames that follow. Readers do not see them before ``commit``."""
         start, end = self.length, self.length + len(values)
         target, begun = self._new, start % self.unit
-        if begun:  # the last chunk has room: replace it by one that has these frames too
+        # The last chunk has room: replace it in one step by a chunk with these frames too. A
+        # reader that sees the new chunk with the old document still finds its own frames in it.
+        if begun:
             before = self.array(start).read(self._frames(start - begun, start))
             values, start = np.concatenate([before, values]), start - begun
         if begun or target.files is None:
@@ -134,7 +152,7 @@ class Growth:
         return Selection(ranges, (False,) * len(ranges), (end - start, *self.frame))
 
     def commit(self, length: int) -> None:
-        """Let readers see ``length`` frames."""
+        """Show ``length`` frames to readers, by replacing the document."""
         self.write_document(self.name, self.text(length))
         self.length = length
 
@@ -150,7 +168,7 @@ class Growth:
         return {**self.document.attributes, MARKER: marks}
 
     def write_document(self, name: str, text: bytes, *, flush: bool = False) -> None:
-        """Replace a document in one step."""
+        """Replace a document in one step. ``flush`` flushes its bytes before."""
         files, new = self.files, self.directory / f"{_NEXT}{name}"
         files.write(new.key, [text])
         if flush:
@@ -158,14 +176,19 @@ class Growth:
         files.rename_file(new.key, (self.directory / name).key)
 
     def flush(self) -> None:
-        """Flush the chunks since the last time, then the copy of the document, and itself."""
+        """Flush the new chunks, then a copy of the document, and then the document.
+
+        A power cut can hit between any two steps. The number of flushed frames must never be in a
+        document before the chunks are on the device. The copy comes before the document, so that
+        one of both is always whole.
+        """
         if self.flushed == self.length:
             return
         files, chunks = self.files, self.directory
         if self.document.zarr_format == 3:
             chunks = chunks / "c"
         numbers = range(self.flushed // self.unit, -(-self.length // self.unit))
-        if 0 in self.frame:  # there are no chunks
+        if 0 in self.frame:  # a frame without elements has no chunks
             numbers, chunks = range(0), self.directory
         for number in numbers:
             place = (chunks / f"{number}").key
@@ -176,17 +199,19 @@ class Growth:
         self.write_document(f"{FLUSHED}{self.name}", self.text(self.length), flush=True)
         files.flush_folder(
             self.directory.key
-        )  # the copy first: it is for a power cut from here
+        )  # the copy has its name before the document changes
         self.write_document(self.name, self.text(self.length), flush=True)
         if self.document.zarr_format == 2:
             self.write_document(".zattrs", encode_document(self._attributes()), flush=True)
         files.flush_folder(self.directory.key)
 
     def sound_length(self) -> int:
-        """Return how many frames are whole, after a power cut. Reads those after ``flushed``."""
+        """Return the number of whole frames after a power cut. Read those after ``flushed``."""
         array, start = self.array(self.length), self.flushed
         many = max(1, _TOGETHER // max(1, array.nbytes // max(1, self.length) * self.unit))
-        for steps in (many * self.unit, self.unit):  # together: in threads. Then one by one
+        # Many frames at a time, which uses threads, up to the first damaged group. Then one unit
+        # at a time in this group.
+        for steps in (many * self.unit, self.unit):
             while start < self.length:
                 end = min(start - start % self.unit + steps, self.length)
                 try:
@@ -197,7 +222,7 @@ class Growth:
         return start
 
     def repair(self, length: int) -> None:
-        """Let the document say ``length`` frames, if it does not."""
+        """Write a document of ``length`` frames, unless it is already there."""
         key = (self.directory / self.name).key
         text = self.text(length)
         stored = self.files.read(key, 2 * len(text))

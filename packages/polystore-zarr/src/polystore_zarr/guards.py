@@ -24,7 +24,7 @@ __all__ = ["Guard"]
 
 
 class Guard(AbstractContextManager[None]):
-    """Turn errors of zarr and its codecs into ours, and tell damage from other failures."""
+    """Translate errors of zarr and its codecs. Distinguish damage from other failures."""
 
     def __init__(self, path: str, backend: str, operation: str, document: Document) -> None:
         self.path, self.backend, self.operation = path, backend, operation
@@ -38,17 +38,17 @@ class Guard(AbstractContextManager[None]):
         if isinstance(error, PathOutsideRootError) and self.path:
             error.backend, error.path = self.backend, self.path
         if isinstance(error, PolystoreError | MemoryError):
-            with_context(error, self.backend, self.path, self.operation)  # which array it was
+            with_context(error, self.backend, self.path, self.operation)  # adds the path
             return
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            if not self.path:  # in the midst of a save, which tells it
+            if not self.path:  # during a save, which adds the path itself
                 return
             raise storage_error(error, self.backend, self.path, self.operation) from error
         text = f"zarr cannot {self.operation} it ({type(error).__name__}: {error})"
         raise self._class(error)(text, "zarr", self.path, self.backend) from error
 
     def _class(self, error: Exception) -> type[DataError]:
-        """Tell damage from a type, codec, filter or grid that only another program knows."""
+        """Return the class of the error: damage, or a codec that only another program has."""
         if self.operation == "write":
             return UnsupportedDataError
         is_unknown = type(error).__name__ == "UnknownCodecError" or isinstance(

@@ -1,4 +1,4 @@
-"""Arrays that are read and written in parts: made, and opened as handles."""
+"""Create and open arrays that are read and written in parts."""
 
 from __future__ import annotations
 
@@ -75,14 +75,32 @@ class ZarrHandles(ZarrTree):
         levels: int | None = None,
         unaligned: Unaligned = "refuse",
     ) -> LazyArray:
-        """Make an array to be written in parts. Parts that are not written read as ``fill_value``.
+        """Create an array that is written in parts, and return a handle that can write.
 
-        ``if_exists="skip"`` opens an array that is there, if it has this shape and element type.
-        ``None`` as the first length of ``shape`` makes an array that grows, with one frame in a
-        chunk: see ``append`` and ``flush`` of its handle. ``durable=True`` flushes each append.
+        An array that grows in a store called ``x.ome.zarr`` is a time series in OME-Zarr. Its
+        ``levels`` grow with it, and its axes start with t, such as ``axes="tcyx"``.
 
-        An array that grows in a store called ``x.ome.zarr`` is a time series in OME-Zarr, whose
-        ``levels`` grow with it: ``axes="tcyx"``. These options are those of ``save``.
+        Args:
+            path: where to create it.
+            shape: its shape. ``None`` as the first length makes an array that grows, with one
+                frame in each chunk. Its handle has ``append`` and ``flush``.
+            dtype: its element type.
+            if_exists: "skip" opens an existing array with this shape and element type.
+            durable: whether writes survive a power cut. ``True`` flushes each append.
+            chunks: as for ``save``.
+            shards: as for ``save``.
+            compressor: as for ``save``.
+            checksum: as for ``save``.
+            fill_value: value of the parts that are not written.
+            attributes: as for ``save``.
+            zarr_format: as for ``save``.
+            ome: as for ``save``.
+            axes: as for ``save``.
+            scale: as for ``save``.
+            units: as for ``save``.
+            channels: as for ``save``.
+            levels: as for ``save``.
+            unaligned: "lock" allows the handle to write parts of chunks, under a lock.
         """
         check_if_exists(if_exists)
         check_attributes(attributes)
@@ -111,7 +129,7 @@ class ZarrHandles(ZarrTree):
                 of_images = ImageOptions(axes, scale, units, channels, levels)
                 make = _maker(wanted, kind, grows, role, of_images, layout, attributes)
                 check_members(place, is_image=role is not None)
-                durable_tree = grows or durable  # frames that are flushed need their array
+                durable_tree = grows or durable  # flushed frames are lost without their array
                 self._put(
                     place, make, if_exists, zarr_format=zarr_format or 3, durable=durable_tree
                 )
@@ -129,7 +147,7 @@ class ZarrHandles(ZarrTree):
             return handle
 
     def _refuse_image(self, around: Surroundings, ome: Ome | None) -> None:
-        """Refuse an image of a fixed shape: its levels would not follow the parts."""
+        """Raise an error for an image of a fixed shape, whose levels would not follow the parts."""
         if ome or (ome is None and around.is_image):
             path = around.place.path
             reason = "this path is for an image: use save() with an array or a handle"
@@ -145,12 +163,15 @@ class ZarrHandles(ZarrTree):
         unaligned: Unaligned = "refuse",
         durable: bool | None = None,
     ) -> LazyArray:
-        """``mode="r+"`` gives a handle that can be written, as ``save(region=)`` writes.
+        """Open an array or image as a lazy handle. A plate opens as one image of all its wells.
 
-        ``mode="a"`` gives one that appends to an array that grows. ``durable`` is that of its
-        writes.
-
-        A plate opens as one image, with its wells next to each other.
+        Args:
+            path: the path.
+            level: level of a pyramid. 0 is the image itself, -1 the smallest copy.
+            mode: "r" reads. "r+" also writes, like ``save(region=)``. "a" appends to an array
+                that grows.
+            unaligned: "lock" allows the handle to write parts of chunks, under a lock.
+            durable: whether writes survive a power cut.
         """
         if mode not in ("r", "r+", "a"):
             raise InvalidOptionError("mode", mode, "'r', 'r+' or 'a'")
@@ -189,11 +210,11 @@ class ZarrHandles(ZarrTree):
             backend=self.name,
             pipeline=self.codec_pipeline,
             durable=durable,
-            reopen=partial(self.open, place.folder.key),  # the same after os.chdir
+            reopen=partial(self.open, place.folder.key),  # absolute, so it survives os.chdir
         )
 
     def _open_whole(self, place: Address, level: int, **options: Option) -> ZarrArray | Samples:
-        """Whole, so that no old document is paired with the chunks of a new array."""
+        """Open an array so that no old document is used with the chunks of a new array."""
         return self._whole(place, "open", lambda: self._handle(place, level, **options))
 
     def _handle(
@@ -218,13 +239,13 @@ def _maker(
     layout: Layout,
     attributes: Mapping[str, Option] | None,
 ) -> Callable[[StorePath], None]:
-    """Check everything, and return a function that makes an array or image without pixels."""
+    """Check all options, and return a function that makes an array or image without pixels."""
     if role is None and options.levels is not None:
         fault = "levels= needs shape=(None, …) and ome=True, or a store called '….ome.zarr'"
         raise InvalidOptionError("levels", options.levels, "None", fault)
     if role is None and options.given() is None:
         words = None
-    else:  # a value of this shape, which takes no memory
+    else:  # checks need a value of this shape. This one takes no memory
         value = np.broadcast_to(np.zeros((), dtype), shape)
         if role is not None:
             return write_image(

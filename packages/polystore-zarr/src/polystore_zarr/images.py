@@ -1,4 +1,4 @@
-"""OME-Zarr images: how one is written with its pyramid."""
+"""Write OME-Zarr images with their pyramids."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from polystore_core import (
 )
 from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 
-from .arrays import ZarrArray, chunk_files, write_new
+from .arrays import ZarrArray, chunk_files
 from .blocks import count_blocks, halve_array, is_dask, layout_for, store_blocks
 from .creating import Layout, create_array
+from .filling import write_new
 from .growth import create_growing
 from .levels import level_zero
 from .ome import (
@@ -51,7 +52,7 @@ __all__ = ["Image", "ImageOptions", "Version", "in_order", "write_image", "write
 
 @dataclass(frozen=True, slots=True)
 class ImageOptions:
-    """The options of ``save`` that only images have, as they were given."""
+    """The options of ``save`` for images, as the caller gave them."""
 
     axes: str | Sequence[str] | None
     scale: Sequence[float] | Mapping[str, float] | None
@@ -60,7 +61,7 @@ class ImageOptions:
     levels: int | None
 
     def given(self) -> str | None:
-        """Return the name of one that was given."""
+        """Return the name of an option that the caller gave, or ``None``."""
         if (self.axes, self.scale, self.units, self.channels, self.levels) == _NOTHING:
             return None
         return next(f.name for f in fields(self) if getattr(self, f.name) is not None)
@@ -68,11 +69,12 @@ class ImageOptions:
     def usual_axes(
         self, shape: Sequence[int], labelled: Sequence[str] = ()
     ) -> Sequence[str] | None:
-        """Return the axes of pixels of which nobody says any; ``None`` for the usual ones.
+        """Return the axes of pixels without named axes, or ``None`` for the usual ones.
 
-        Labels have those of the ``labelled`` image, perhaps without channels.
+        Labels have the axes of the ``labelled`` image, perhaps without channels.
 
-        Raises ``InvalidOptionError`` for four axes, which may be czyx, tcyx or tzyx.
+        Raises:
+            InvalidOptionError: There are four axes, which may be czyx, tcyx or tzyx.
         """
         if labelled and labelled == [axis for axis in AXIS_TYPES if axis in labelled]:
             for axes in ([axis for axis in labelled if axis != "c"], labelled):
@@ -93,30 +95,31 @@ _NOTHING = (None,) * 5
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """The role of an image in its store."""
+    """The role of an image in its store, and the image that it replaces."""
 
     version: Version
     name: str
     is_label: bool
     labelled: StorePath | None = None
-    """Of a label image: the labelled image."""
+    """For a label image: the labelled image."""
     levels: int | None = None
-    """Of a label image: how many levels the labelled image has. OME-NGFF ("labels metadata")
-    wants the same number of both."""
+    """For a label image: the number of levels of the labelled image. OME-NGFF ("labels metadata")
+    wants the same number for both."""
     labelled_axes: Sequence[str] = ()
-    """Of a label image: the axes of the labelled image."""
+    """For a label image: the axes of the labelled image."""
     kept: Kept | None = None
     """The image that it replaces."""
 
     @property
     def zarr_format(self) -> ZarrFormat:
+        """The format of Zarr that the version of OME-NGFF uses."""
         return 2 if self.version == "0.4" else 3
 
 
 def in_order(
     data: Value, words: ImageMetadata, options: ImageOptions, layout: Layout
 ) -> tuple[Value, ImageMetadata, ImageOptions, Layout]:
-    """Return an image with the axes in the order of OME-NGFF, and its options with them."""
+    """Return an image with the axes in the order of OME-NGFF, and its options in this order."""
     array, moved = array_and_words(data, "tczyxs")
     assert moved is not None
     order = [words.names.index(name) for name in moved.names]
@@ -136,10 +139,22 @@ def write_image(
     *,
     grows: bool = False,
 ) -> Callable[[StorePath], None]:
-    """Check everything, and return a function that writes the image into an empty directory.
+    """Check all options, and return a function that writes the image into an empty directory.
 
-    ``words`` are those of ``value``, and ``options`` wins over them. Where ``value`` has none, the
-    words of the image that is replaced stay. An image that ``grows`` begins without frames.
+    Args:
+        value: the pixels.
+        words: the metadata of ``value``. Without any, that of the replaced image is kept.
+        image: the role of the image.
+        options: options of the caller, which win over ``words``.
+        layout: options for the storage.
+        attributes: attributes of the caller.
+        progress: report the blocks that were written.
+        pipeline: the implementation of codecs.
+        grows: whether the image grows. It then starts without frames.
+
+    Raises:
+        UnsupportedDataError: An image cannot have these pixels.
+        InvalidOptionError: An option does not fit the image.
     """
     if value.dtype.kind not in "biuf" or value.dtype.isbuiltin == 2:
         raise UnsupportedDataError(
@@ -197,7 +212,7 @@ def write_image(
             _write_dask(value, levels, method, progress)
         elif not (is_one or grows):
             write_streamed(value, levels, method, progress)
-        # How many pixels of level 0 one pixel of a level is, along each axis.
+        # The number of pixels of level 0 in one pixel of a level, along each axis.
         planes = (1.0,) * (len(axes) - 2)
         factors = [
             (str(level), (*planes, 2.0**level, 2.0**level)) for level in range(len(shapes))
@@ -211,6 +226,8 @@ def write_image(
         described = _describe(
             said, metadata, image, factors, method, levels[-1], is_bare=is_bare
         )
+        # The document of the group comes last. Nothing can be read before the tree has its name,
+        # but a level that fails must not leave a document that lists it.
         if kept is None:
             write_group(directory, zarr_format, {**(attributes or {}), **described})
             return
@@ -232,9 +249,16 @@ def _describe(
     *,
     is_bare: bool,
 ) -> dict[str, Any]:
-    """Return the attributes of an image: ``metadata`` is what was ``said``, of the stored axes.
+    """Return the attributes of an image.
 
-    ``is_bare`` says that nobody has said anything but the names of axes.
+    Args:
+        said: the metadata of the caller.
+        metadata: the same for the stored axes. RGB samples are stored as channels.
+        image: the role of the image.
+        factors: path and pixel size of each level, in pixels of level 0.
+        method: the method of the pyramid.
+        smallest: the smallest level, for the range of intensities.
+        is_bare: whether the caller gave nothing but the names of axes.
     """
     is_rgb = said is not metadata
     old = image.kept and image.kept.image.name
@@ -250,7 +274,7 @@ def _describe(
         kind="label" if image.is_label else "image",
         method=method,
     )
-    if is_bare:  # only the name was filled in, so spare small saves the search
+    if is_bare:  # only the name was filled in. A small save need not look for more
         return {**found, MARKER: {"filled": {"name": final.name}}}
     marks = {MARKER: {"samples": "c"}} if is_rgb else {}
     read = read_image(found)
@@ -263,7 +287,7 @@ def _describe(
 def _rebuild_label(
     levels: int, layout: Layout, pipeline: CodecPipeline, kept: Kept, directory: StorePath
 ) -> bool:
-    """Write a label image with as many ``levels`` as its image has, if it has others."""
+    """Write a label image again with as many ``levels`` as its image. ``False`` if not needed."""
     if len(kept.image.levels) == levels or kept.shape is None:
         return False
     image = Image(
@@ -283,7 +307,7 @@ def _rebuild_label(
 def _channels_of_samples(
     value: Value, layout: Layout, metadata: ImageMetadata
 ) -> tuple[Value, Layout, ImageMetadata]:
-    """Return samples of RGB as channels, which is what OME-NGFF has."""
+    """Return samples of RGB as channels, because OME-NGFF has no samples."""
     order, moved = samples_first(metadata)
     return value.transpose(order), layout.transpose(order), moved
 
@@ -291,7 +315,7 @@ def _channels_of_samples(
 def _level_shapes(
     value: Value, axes: Sequence[str], image: Image, options: ImageOptions
 ) -> list[tuple[int, ...]]:
-    """Return the shapes of the levels: as many as asked for, or as there were."""
+    """Return the shapes of the levels: as many as the caller wants, or as the old image had."""
     levels = image.levels or options.levels
     before = image.kept.levels(value) if image.kept is not None and levels is None else None
     try:
@@ -299,13 +323,13 @@ def _level_shapes(
     except InvalidOptionError:
         if before is None:
             raise
-    return level_shapes(value.shape, axes)  # others' levels may be more than halves
+    return level_shapes(value.shape, axes)  # the old levels may be smaller than halves
 
 
 def _check_words(
     value: Value, words: ImageMetadata | None, image: Image, options: ImageOptions
 ) -> ImageMetadata:
-    """Return the words of a caller, completed by those of the value, or else the stored image."""
+    """Return the metadata of the caller, completed from the value or from the stored image."""
     kept = image.kept
     like = words if words is not None or kept is None else kept.words(value)
     if kept is not None:
@@ -341,7 +365,7 @@ def _check_words(
 def write_streamed(
     value: Value, levels: Sequence[ZarrArray], method: Method, progress: Progress
 ) -> None:
-    """Write an array, or anything that is read by slicing, with the levels below it."""
+    """Write an array, or anything that can be sliced, with the levels below it."""
     with progress_reporter(progress, levels[0].block_count, "save", unit="block") as report:
         write_pyramid(value, levels, method=method, report=report)
 
@@ -349,7 +373,10 @@ def write_streamed(
 def _write_dask(
     value: Value, levels: Sequence[ZarrArray], method: Method, progress: Progress
 ) -> None:
-    """Write each level from the one above it, which its workers read back from the store."""
+    """Write each level from the level above, which the workers read back from the store.
+
+    Keeping the blocks of a level on the cluster would need memory for the whole image.
+    """
     sources: list[Any] = [value]
     sources += (halve_array(above, level, method) for above, level in pairwise(levels))
     total = sum(count_blocks(s, level.unit) for s, level in zip(sources, levels, strict=True))
@@ -359,7 +386,7 @@ def _write_dask(
 
 
 def _with_windows(metadata: ImageMetadata, smallest: ZarrArray) -> ImageMetadata:
-    """Show the range of intensities on the smallest level, where no limits are given."""
+    """Set the display range of channels without limits to the extent of the smallest level."""
     names = metadata.names
     before = (slice(None),) * names.index("c") if "c" in names else None
     channels = []
@@ -374,7 +401,7 @@ def _with_windows(metadata: ImageMetadata, smallest: ZarrArray) -> ImageMetadata
 
 
 def _with_colors(metadata: ImageMetadata, smallest: ZarrArray) -> ImageMetadata:
-    """Name and colour the channels that are samples of RGB. One range for all keeps the hues."""
+    """Name and colour the channels of RGB. One range for all, because others change the hues."""
     limits = _type_range(smallest.dtype) or (0.0, 1.0)
     names = _SAMPLES[: smallest.shape[metadata.names.index("c")]]
     channels = [
@@ -395,7 +422,7 @@ def _extent(pixels: Pixels) -> tuple[float, float]:
 
 
 def _type_range(dtype: np.dtype[Any]) -> tuple[float, float] | None:
-    """Return the range of integers, ``None`` for floats."""
+    """Return the range of an integer type, or ``None`` for floats."""
     if dtype.kind in "ui":
         return float(np.iinfo(dtype).min), float(np.iinfo(dtype).max)
     return (0.0, 1.0) if dtype.kind == "b" else None

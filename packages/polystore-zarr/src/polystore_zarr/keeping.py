@@ -1,8 +1,8 @@
 """Keep everything but the pixels of an image that is saved again.
 
-Axes, pixel size, units, channels and position stay where the new pixels fit them and have no words
-of their own. So do the number of levels, the labels, the tables and every attribute that we do not
-write ourselves.
+Axes, pixel size, units, channels and position are kept if they fit the new pixels and the new
+value has no metadata. The number of levels, the labels, the tables and all attributes of other
+programs are kept too.
 """
 
 from __future__ import annotations
@@ -47,12 +47,16 @@ class Kept:
     document: Document
     image: MultiscaleImage
     shape: tuple[int, ...] | None
-    """Of level 0; ``None`` where it cannot be read."""
+    """The shape of level 0, or ``None`` if it cannot be read."""
     dtype: np.dtype[Any] | None
 
     @classmethod
     def of(cls, directory: StorePath, store: StorePath, document: Document) -> Kept:
-        """Read it. Raises ``DataError``, also for two images in one group."""
+        """Read an image.
+
+        Raises:
+            DataError: The document is not valid, or the group has several images.
+        """
         image = read_image(document.attributes)
         if image is None:
             raise DamagedDataError(
@@ -73,23 +77,23 @@ class Kept:
     # ── its words ────────────────────────────────────────────────────────────────────────
 
     def words(self, value: Value) -> ImageMetadata | None:
-        """Return the words that stay where the new ``value`` says nothing of itself.
+        """Return the metadata that is kept for a new ``value`` without metadata.
 
-        ``None`` if there are none: the axes of the old image cannot be read.
+        Returns ``None`` if the axes of the old image cannot be read.
         """
         attributes, image = self.document.attributes, self.image
         shape, dtype = self.shape or value.shape, self.dtype or value.dtype
         old = image_words(attributes, image, shape, dtype)
         if old is None:
             return None
-        if dtype != value.dtype:
+        if dtype != value.dtype:  # 0 to 65535 is not a display range of floats from 0 to 1
             old = old.without(_OF_INTENSITIES)
         if len(old.axes) != len(value.shape):
             return old.without({"coords"})
         return fit_metadata(old, value.shape)
 
     def check_scale(self, scale: object) -> None:
-        """Raise where the old image has a transformation that would be lost."""
+        """Raise an error if the old image has a transformation that would be lost."""
         if scale is None and self.image.levels[0].scale is None:
             raise UnsupportedDataError(
                 "the image has a transformation that polystore does not apply and would lose: "
@@ -98,7 +102,7 @@ class Kept:
             )
 
     def keeps_channels(self, metadata: ImageMetadata) -> bool:
-        """Whether the channels are those of the old document, as it has them."""
+        """Return whether the channels of the old document can be kept unchanged."""
         listed = self._omero().get("channels")
         return (
             isinstance(listed, list)
@@ -114,7 +118,7 @@ class Kept:
         return omero if isinstance(omero, Mapping) else {}
 
     def levels(self, value: Value) -> int | None:
-        """Return the number of levels to have again, ``None`` for pixels of another size."""
+        """Return the number of levels of the old image, or ``None`` if its size was another."""
         same = self.shape is not None and self.shape[-2:] == value.shape[-2:]
         return len(self.image.levels) if same else None
 
@@ -126,9 +130,13 @@ class Kept:
         *,
         channels: bool,
     ) -> dict[str, Any]:
-        """Return the attributes of the new image's group, which has ``metadata``.
+        """Return the attributes of the group of the new image.
 
-        ``channels`` says that nobody has said anything of the channels.
+        Args:
+            described: attributes that were made for the new image.
+            given: attributes of the caller, which replace all others.
+            metadata: metadata of the new image.
+            channels: whether the caller gave no channels, so that the old ones are kept.
         """
         old = self.document.attributes
         if given is not None:
@@ -141,13 +149,13 @@ class Kept:
     # ── its other members ────────────────────────────────────────────────────────────────
 
     def members(self) -> list[str]:
-        """Return the names in its group that are neither documents nor levels."""
+        """Return the names in the group that are neither documents nor levels."""
         levels = {level.path.partition("/")[0] for level in self.image.levels}
         names = _names(self.directory)
         return [name for name in names if name not in levels and name not in DOCUMENTS]
 
     def check_labels(self, value: Value, zarr_format: int) -> None:
-        """Raise if the new pixels do not fit the labels, or the format the kept members."""
+        """Raise an error if labels or other members do not fit the new pixels or format."""
         if self.members() and self.document.zarr_format != zarr_format:
             raise InvalidOptionError(
                 "zarr_format",
@@ -167,7 +175,7 @@ class Kept:
                 )
 
     def check_plain(self) -> None:
-        """Raise where a plain array takes the place of an image and would lose its labels."""
+        """Raise an error if a plain array replaces an image, and its labels would be lost."""
         if self.members():
             raise InvalidOptionError(
                 "ome",
@@ -177,10 +185,13 @@ class Kept:
             )
 
     def put_members(self, tree: StorePath, rebuild: Callable[[Kept, StorePath], bool]) -> None:
-        """Give everything that stays to the new image in ``tree``, without copying bytes.
+        """Give all members to the new image in ``tree``, without copying bytes if possible.
 
-        ``rebuild`` writes a label image again where that is needed. Somebody may save or delete
-        a member at the same time, so each is read whole.
+        Another process may save or delete a member at the same time, so each is read whole.
+
+        Args:
+            tree: the new image.
+            rebuild: writes a label image again, if it needs another number of levels.
         """
         for name in self.members():
             source, target = self.directory / name, tree / name
@@ -208,7 +219,7 @@ class Kept:
             return
 
         def put() -> None:
-            target.files.remove(target.key)  # of a try before
+            target.files.remove(target.key)  # left by an earlier try
             label = None if rebuild is None else self._label(source)
             if rebuild is None or label is None or not rebuild(label, target):
                 files.link_tree(key, target)
@@ -218,15 +229,15 @@ class Kept:
         except FileNotFoundError:
             if files.kind(key) is not None:
                 raise
-            target.files.remove(target.key)  # deleted by others, so it is not lost
+            target.files.remove(target.key)  # another process deleted it, so nothing is lost
 
     def _label(self, directory: StorePath) -> Kept | None:
-        """Return the label image at ``directory``, ``None`` if there is none that we read."""
+        """Return the label image at ``directory``, or ``None`` if it cannot be read."""
         try:
             document = read_document(directory)
             is_image = document is not None and document.is_image
             return Kept.of(directory, self.store, document) if document and is_image else None
-        except DataError:  # it stays as it is
+        except DataError:  # it is kept unchanged
             return None
 
 

@@ -1,7 +1,7 @@
-"""Decide whether a value becomes an image or a plain array, and in which version.
+"""Decide whether a value becomes an image or a plain array, and the version of the image.
 
-Where something exists already, its content decides. Stores of others are seldom called
-``.ome.zarr``, so the name of a store decides only for new things in it.
+If something is at the path, its content decides. The name of the store decides only for new
+things, because other programs seldom call their stores ``.ome.zarr``.
 """
 
 from __future__ import annotations
@@ -47,17 +47,23 @@ class Surroundings:
     place: Address
     present: Document | None
     above: tuple[Document | None, ...]
-    """Of each group above the path, the store first."""
+    """The document of each group above the path, the store first."""
     is_free: bool = False
-    """Whether it is known that nothing is at the path: no node, folder, link or file."""
+    """Whether nothing is at the path: no node, folder, link or file. ``False`` if not known."""
 
     @classmethod
     def of(
         cls, place: Address, known: Mapping[StorePath, Document] | None = None
     ) -> Surroundings:
-        """Read them, but for those of ``known`` that have not changed since.
+        """Read the documents.
 
-        Raises ``DataError`` and ``OSError``.
+        Args:
+            place: the path.
+            known: documents that were read before. Only those that have changed are read.
+
+        Raises:
+            DataError: A document is not valid.
+            OSError: The store cannot be read.
         """
         if not place.store:
             return cls(place, None, ())
@@ -67,13 +73,13 @@ class Surroundings:
             above: list[Document | None] = []
             is_free = False
             for group in place.groups():
-                # In a folder that is missing there is nothing.
+                # Nothing is in a folder that is missing: the calls for it are saved.
                 document = None if is_free else read_document(group, known.get(group))
                 is_free = is_free or (document is None and files.is_free(group.key))
                 above.append(document)
             is_free = is_free or files.is_free(place.node.key)
             present = None if is_free else read_document(place.node)
-            # Something that is missing may have stepped aside for a moment.
+            # A missing node may have stepped aside for a moment, while it is replaced.
             if None not in (present, *above) or not files.settle(store):
                 return cls(place, present, tuple(above), is_free)
 
@@ -98,10 +104,10 @@ class Surroundings:
 
     @cached_property
     def is_image(self) -> bool | None:
-        """Whether content makes the path an image; ``None`` where it says nothing."""
+        """Whether the content makes the path an image. ``None`` if it does not decide."""
         if self.present is not None:
             return self.present.is_image
-        if self._image_above is not None:  # it holds its labels only
+        if self._image_above is not None:  # the images in an image are its labels
             return True if self.place.inner[self._image_above] == "labels" else None
         if self.above and _collects_images(self.above[-1]):
             return True
@@ -112,9 +118,10 @@ class Surroundings:
         return True if is_below_plate or _is_field(self.place.inner[depth:], plate) else None
 
     def image(self, ome: Ome | None, zarr_format: ZarrFormat | None) -> Image | None:
-        """Return the image that a value becomes here, ``None`` for a plain array.
+        """Return the role of a value that becomes an image, or ``None`` for a plain array.
 
-        Raises ``InvalidOptionError`` where no image can be.
+        Raises:
+            InvalidOptionError: An image cannot be at this path, or the options do not fit.
         """
         version = self._version(ome, zarr_format)
         if version is None:
@@ -170,7 +177,7 @@ class Surroundings:
             raise InvalidOptionError("zarr_format", 2, f"3 {expected}")
 
     def _check_place(self) -> bool:
-        """Raise where no image can be; return whether it is a label image."""
+        """Return whether the path is that of a label image. Raise if it cannot be an image."""
         parts = self.place.inner
         is_label = len(parts) >= 2 and parts[-2] == "labels"
         if self.present is not None and self.present.is_image:
@@ -202,7 +209,10 @@ class Surroundings:
         return is_label
 
     def _check_documents(self, is_label: bool) -> None:
-        """Raise an error now if these documents could not list the image later."""
+        """Raise an error if the documents above could not list the image later.
+
+        The list is written after the image. An error then would come after long work.
+        """
         parent = self.above[-1] if self.above else None
         if parent is not None and is_label:
             add_label(parent.attributes, self.place.inner[-1])
@@ -215,7 +225,7 @@ class Surroundings:
 
     @cached_property
     def _image_above(self) -> int | None:
-        """How many parts of the path lead to the image that it is in."""
+        """The number of parts of the path that lead to the image around it."""
         for depth in reversed(range(len(self.above))):
             above = self.above[depth]
             if above is not None and above.attributes and above.is_image:
@@ -227,7 +237,7 @@ class Surroundings:
         return plate_above(self.above)
 
     def _find_labelled(self) -> StorePath:
-        """Return the place of the image that a label image belongs to."""
+        """Return the place of the image to which a label image belongs."""
         inner = self.place.inner
         depth = len(inner) - 2 if self._image_above is None else self._image_above
         return self.place.group(depth)
@@ -244,7 +254,7 @@ def _is_ozx(place: Address) -> bool:
 
 
 def plate_above(above: Sequence[Document | None]) -> tuple[int, Plate] | None:
-    """Return the innermost plate of the groups above a path, and how deep it is."""
+    """Return the innermost plate of the groups above a path, and its depth."""
     for depth in reversed(range(len(above))):
         document = above[depth]
         if document is not None and document.attributes and document.derive(read_roles).plate:
@@ -254,7 +264,7 @@ def plate_above(above: Sequence[Document | None]) -> tuple[int, Plate] | None:
 
 
 def _collects_images(group: Document | None) -> bool:
-    """Whether the members of a group are images: of a well, or of a converted file."""
+    """Return whether the members of a group are images: of a well, or of a converted file."""
     if group is None or group.kind != "group" or not group.attributes:
         return False
     roles = group.derive(read_roles)

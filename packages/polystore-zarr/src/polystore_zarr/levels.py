@@ -1,4 +1,4 @@
-"""The levels of an image, and its labels: found, opened and described."""
+"""Find, open and describe the levels of an image and its labels."""
 
 from __future__ import annotations
 
@@ -54,7 +54,21 @@ def open_pixels(
 ) -> ZarrArray | Samples:
     """Open an array, or a level of an image with the axes that were saved.
 
-    Raises ``DataError``, ``InvalidOptionError``, ``UnsupportedOperationError``.
+    Args:
+        node: the array or image.
+        level: the level of an image.
+        path: its path, for errors.
+        backend: name of the backend, for errors.
+        pipeline: the implementation of codecs.
+        writable: whether the handle can write.
+        unaligned: whether it can write parts of chunks, under a lock.
+        durable: whether writes survive a power cut.
+        lasting: whether the handle is used after this operation.
+
+    Raises:
+        DataError: A document is not valid.
+        InvalidOptionError: The image does not have the level.
+        UnsupportedOperationError: A part of an image cannot be written.
     """
     if unaligned not in ("refuse", "lock"):
         raise InvalidOptionError("unaligned", unaligned, "'refuse' or 'lock'")
@@ -90,7 +104,7 @@ def open_pixels(
 
 
 def coarser_levels(array: ZarrArray, pyramid: Pyramid) -> Iterator[ZarrArray]:
-    """Open the levels below that of ``array``, but for those that cannot be read or do not fit."""
+    """Open the levels below ``array``. Skip those that cannot be read, or do not fit."""
     above = array
     for number in range(pyramid.level + 1, len(pyramid.image.levels)):
         with suppress(DataError, OSError, PathOutsideRootError):
@@ -107,9 +121,9 @@ def _is_coarser(shape: tuple[int, ...], above: tuple[int, ...]) -> bool:
 
 
 def _level_of(node: Node, level: int) -> tuple[StorePath, Document, Pyramid]:
-    """Return where a level of an image is, its document, and the image. -1 is the coarsest level.
+    """Return the place of a level of an image, its document, and the image.
 
-    Raises ``DataError``, ``InvalidOptionError``.
+    -1 is the coarsest level. Raises ``DataError``, ``InvalidOptionError``.
     """
     assert node.document is not None
     attributes = node.document.attributes
@@ -122,7 +136,9 @@ def _level_of(node: Node, level: int) -> tuple[StorePath, Document, Pyramid]:
     pyramid = Pyramid(node.directory.base, attributes, image, level % count)
     found = _level_at(node.directory, image.levels[level].path)
     if pyramid.level and found[1].growing:
-        with suppress(DataError, OSError, PathOutsideRootError):  # do not touch this level
+        with suppress(
+            DataError, OSError, PathOutsideRootError
+        ):  # level 0 is not the one wanted
             finest = ZarrArray(*_level_at(node.directory, image.levels[0].path))
             found = _no_longer(*found, finest.shape)
     return *found, pyramid
@@ -131,7 +147,7 @@ def _level_of(node: Node, level: int) -> tuple[StorePath, Document, Pyramid]:
 def _no_longer(
     directory: StorePath, document: Document, shape: Sequence[int]
 ) -> tuple[StorePath, Document]:
-    """Return a level of an image that grows without frames that level 0 does not have yet."""
+    """Return a level of a growing image, without frames that level 0 does not have yet."""
     if document.growing and document.fields["shape"][0] > shape[0]:
         document = document.with_length(shape[0])
     return directory, document
@@ -146,7 +162,8 @@ def _as_saved(array: ZarrArray, pyramid: Pyramid) -> ZarrArray | Samples:
 def describe(node: Node, backend: str) -> dict[str, Any]:
     """Return the fields of ``Info`` that an array or image has.
 
-    The shapes are those of loaded levels: ``metadata["axes"]`` are the axes in the store.
+    The shapes are those of loaded levels. ``metadata["axes"]`` are the axes in the store, which
+    differ for RGB.
     """
     document = node.document
     assert document is not None
@@ -157,7 +174,7 @@ def describe(node: Node, backend: str) -> dict[str, Any]:
     handle, image = ZarrArray(directory, document, pyramid=pyramid), pyramid.image
     found = handle.description()
     found["metadata"] |= image.description(len(handle.shape), _label_names(node.directory))
-    # A level that is missing, or of a kind that is not read, does not touch the others.
+    # A level that is missing or cannot be read must not hide the others.
     shapes = [
         handle.shape
         if level is image.levels[0]
@@ -172,9 +189,11 @@ def describe(node: Node, backend: str) -> dict[str, Any]:
 
 
 def check_label(value: Value, labelled: StorePath, path: str, backend: str) -> None:
-    """Raise if there is no image at ``labelled``, or one of another height and width.
+    """Check that the labels fit the image at ``labelled``.
 
-    Raises ``NotFoundError``, ``UnsupportedDataError``.
+    Raises:
+        NotFoundError: ``labelled`` is not an image.
+        UnsupportedDataError: The image has another height or width.
     """
     document = read_document(labelled) if is_directory(labelled) else None
     if document is None or not document.is_image:
@@ -196,9 +215,11 @@ def level_zero(directory: StorePath, image: MultiscaleImage) -> ZarrArray:
 
 
 def _level_at(directory: StorePath, path: str) -> tuple[StorePath, Document]:
-    """Return where a level is, and its document.
+    """Return the place of a level, and its document.
 
-    Raises ``DamagedDataError`` if it is missing, ``UnsupportedFileError`` if it is a group.
+    Raises:
+        DamagedDataError: The level is missing.
+        UnsupportedFileError: The level is a group.
     """
     level = directory / path
     document = read_document(level)
@@ -213,7 +234,7 @@ def _level_at(directory: StorePath, path: str) -> tuple[StorePath, Document]:
 
 
 def _label_names(directory: StorePath) -> tuple[str, ...]:
-    """Return the names of an image's labels, none where their group cannot be read."""
+    """Return the names of the labels of an image, or ``()`` if their group cannot be read."""
     try:
         labels = read_document(directory / "labels")
     except (DataError, PathOutsideRootError):
@@ -224,7 +245,7 @@ def _label_names(directory: StorePath) -> tuple[str, ...]:
 def _level_shape(
     directory: StorePath, level: str, finest: tuple[int, ...]
 ) -> tuple[int, ...] | None:
-    """Return the shape of a level, ``None`` if it cannot be read."""
+    """Return the shape of a level, or ``None`` if it cannot be read."""
     try:
         return ZarrArray(*_no_longer(*_level_at(directory, level), finest)).shape
     except (DataError, PathOutsideRootError):

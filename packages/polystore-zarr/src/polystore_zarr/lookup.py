@@ -56,8 +56,8 @@ Result = TypeVar("Result")
 class ZarrLookup(StorageBackend):
     """The part of the backend that finds and lists names.
 
-    An array, and an OME-Zarr image, is a file here. Groups and the folders around stores are
-    directories. Other files in those folders are not ours: they are never listed.
+    An array or an OME-Zarr image is a file here. Groups and the folders around stores are
+    directories. Files of other programs in these folders are never listed.
     """
 
     def __init__(self, store: ByteStore, *, durable: bool | None) -> None:
@@ -71,17 +71,17 @@ class ZarrLookup(StorageBackend):
 
     @property
     def store(self) -> ByteStore:
-        """Where the files are."""
+        """The store of the files."""
         return self._files.store
 
     @property
     def features(self) -> StoreFeatures:
-        """The promises for arrays and groups in this store, and who can rely on them."""
+        """The promises for arrays and groups in this store."""
         return self._files.features
 
     @property
     def capabilities(self) -> Capabilities:
-        """All operations but those that need more than the store promises."""
+        """All operations, without those that need more than the store promises."""
         return Capabilities(super().capabilities.operations - self._files.lacking().keys())
 
     def _cannot(self, operation: str) -> UnsupportedOperationError:
@@ -101,9 +101,12 @@ class ZarrLookup(StorageBackend):
     def _translate(
         self, path: Path, operation: str, source: Address | None = None
     ) -> Iterator[Address]:
-        """Give the address; complete errors, and translate those of the system.
+        """Give the address of a path. Translate and complete the errors of the block.
 
-        ``source`` is copied or moved to ``path``.
+        Args:
+            path: the path of the caller.
+            operation: the operation, for errors.
+            source: the address that is copied or moved to ``path``.
         """
         try:
             with self._files.keep_open() as files:
@@ -114,7 +117,7 @@ class ZarrLookup(StorageBackend):
                     place = place.with_archive(archive)
                 yield place
         except PathOutsideRootError as error:
-            # It may name a file below the path.
+            # The error may name a file below the path, which the caller does not know.
             if not error.backend and (source is None or not _is_at(error.path, source)):
                 error.backend, error.path = self.name, f"{path}"
             raise
@@ -127,7 +130,7 @@ class ZarrLookup(StorageBackend):
         return self._identities()(path)
 
     def _identities(self) -> Callable[[Path], Hashable]:
-        """Return ``_identity`` for many paths: links in the folders above are followed once."""
+        """Return ``_identity`` for many paths. It follows links in the folders above once."""
 
         @cache
         def resolve(place: StorePath) -> StorePath:
@@ -148,7 +151,7 @@ class ZarrLookup(StorageBackend):
         return node or self._find_again(place, lambda: self._look_once(place))
 
     def _find_again(self, place: Address, look: Callable[[], Result | None]) -> Result | None:
-        """Look again for something that may have stepped aside in the store of ``place``."""
+        """Look again for a node that may have stepped aside, while another one replaces it."""
         if place.store is None:
             return None
         files, store = place.store
@@ -162,7 +165,7 @@ class ZarrLookup(StorageBackend):
                 raise
             return Node(place.folder, None)
         if node is None and is_directory(place.folder):
-            # Ask again: by now it may be saved, and not a mere folder, or deleted.
+            # Look again: since the first look, the folder may have become a node, or be deleted.
             node = self._node(place, read_document(place.node) if place.store else None)
             if node is None and is_directory(place.folder):
                 return Node(place.folder, None)
@@ -183,9 +186,9 @@ class ZarrLookup(StorageBackend):
         return node
 
     def _pixels(self, place: Address, operation: str, found: Node | None = None) -> Node:
-        """Return the array or image of a path. Without one, it raises the errors of ``load``.
+        """Return the array or image of a path. Raises the errors of ``load``.
 
-        ``found`` is the node of the path, if the caller has looked for it.
+        ``found`` is the node of the path, if the caller already has it.
         """
         node = found or self._find(place, operation)
         if node.holds_pixels:
@@ -195,7 +198,7 @@ class ZarrLookup(StorageBackend):
         raise error
 
     def _whole(self, place: Address, operation: str, read: Callable[[], Result]) -> Result:
-        """Call ``read`` until the array or image was not replaced while it read."""
+        """Retry ``read`` until the array or image was not replaced while reading."""
         if place.store is None or not is_directory(place.node):
             self._pixels(place, operation)
         assert place.store is not None
@@ -204,8 +207,11 @@ class ZarrLookup(StorageBackend):
     def _refuse_arrays_above(
         self, place: Address, operation: str, above: Sequence[Document | None] = ()
     ) -> None:
-        """Refuse a path through an array. ``above`` are the documents that were read already."""
-        # If the store is there, its folders are not those of an array.
+        """Raise an error for a path through an array.
+
+        ``above`` are documents that the caller has already read.
+        """
+        # If the store exists, the folders above it cannot be those of an array.
         around = [] if place.store and is_directory(place.store) else place.around()
         for directory in around:
             self._refuse_array(place, operation, directory, None)
@@ -219,7 +225,7 @@ class ZarrLookup(StorageBackend):
                 raise self._in_the_way(
                     place, operation, f"{directory!r} is a file, not a Zarr store"
                 )
-            if kind is None:  # and so is everything in it
+            if kind is None:  # nothing is here, and nothing below
                 return
 
     def _refuse_array(
@@ -250,7 +256,7 @@ class ZarrLookup(StorageBackend):
     def _info(self, place: Address) -> Info:
         node = self._pixels(place, "describe")
         described = self._describe(node)
-        # Others ask often for an array that grows, and each of its frames has a file.
+        # Watchers ask for the info of a growing array often, and each of its frames has a file.
         grows = described["metadata"].get("grows", False)
         return Info(
             path=place.path,
@@ -289,7 +295,7 @@ class ZarrLookup(StorageBackend):
             try:
                 node = self._look(place)
             except DataError:
-                return "file"  # as in listings: ``load`` says what is wrong
+                return "file"  # as in listings. ``load`` raises the error
         if node is None:
             return None
         return "file" if node.holds_pixels else "directory"
@@ -305,6 +311,7 @@ class ZarrLookup(StorageBackend):
             inside = place.in_store
             found = {entry.name: entry for entry in entries(node.directory, inside=inside)}
             files, store = place.store or place.folder
+            # Entries may have stepped aside while they were listed: then list again.
             while inside and files.settle(store):
                 found = {entry.name: entry for entry in entries(node.directory, inside=inside)}
             return found.values()
@@ -314,5 +321,5 @@ class ZarrLookup(StorageBackend):
 
 
 def _is_at(key: str, place: Address) -> bool:
-    """Whether a key is at or below a place."""
+    """Return whether a key is at or below a place."""
     return any(f"{key}/".startswith(f"{path.key}/") for path in (place.node, place.folder))

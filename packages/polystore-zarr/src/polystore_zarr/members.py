@@ -1,9 +1,8 @@
 """The documents of groups that list their members: plates, wells, labels, consolidated metadata.
 
-Each call that saves, moves or deletes a member changes them under the lock of the store. A store
-without locks replaces only the version that was read. So many processes can fill one plate at once,
-and no field is lost. A call that saves, moves or deletes many
-members writes each document once.
+Each call that saves, moves or deletes a member changes them under the lock of the store. In a store
+without locks, it replaces only the version that was read. So many processes can fill one plate at
+the same time, and no field is lost. A call with many members writes each document once.
 """
 
 from __future__ import annotations
@@ -57,14 +56,14 @@ __all__ = ["check_members", "gathering_members", "join_members", "leave_members"
 _TRIES = 8
 
 _CONFLICTS, _PAUSE = 200, 0.02
-"""How often a document is read again that others have replaced, and the mean pause in seconds."""
+"""How often a change is tried if others replace the document, and the mean pause in seconds."""
 
 _SECONDS = 1.0
-"""The longest time that a member of a batch waits to be listed. A batch that is killed leaves only
-the members of that time unlisted."""
+"""The longest time in seconds until a member of a batch is listed. If a batch is killed, only the
+members of this time are not listed."""
 
 IsThere: TypeAlias = "Callable[[StorePath], bool]"
-"""Whether there is an image in a directory."""
+"""A function that tells whether an image is at a place."""
 
 _EDITS: dict[str, Any] = {
     "label": (add_label, remove_label),
@@ -76,7 +75,7 @@ _EDITS: dict[str, Any] = {
 def check_members(place: Address, *, is_image: bool) -> None:
     """Raise ``UnsupportedOperationError`` if the groups above could not list ``place``.
 
-    Some stores cannot change a document that other processes change too.
+    Some stores cannot safely change a document that other processes change too.
     """
     try:
         place.node.files.require_lists("listing a member in a group")
@@ -102,12 +101,16 @@ def join_members(
     above: Above | None = None,
     slot: Slot | None = None,
 ) -> None:
-    """Enter the images at and below ``place`` into the documents of the groups above them.
+    """Add the images at and below ``place`` to the documents of the groups above.
 
-    It looks for them under the lock: another process may delete or save them at the same time, and
-    the last one to look writes the documents as things are then. ``above`` are the documents as
-    the caller has read them, with ``None`` for a group that it has made. ``slot`` is a building
-    place of the store, if the caller has one.
+    The images are looked up under the lock. Another process may delete or save them at the same
+    time, and the last process under the lock writes the final state.
+
+    Args:
+        place: the path of the images.
+        durable: whether the documents survive a power cut.
+        above: documents that the caller has read, with ``None`` for groups that it has made.
+        slot: a hidden directory of the store, if the caller has one.
     """
     for _ in range(_TRIES):
         with suppress(FileNotFoundError):  # another process deletes the groups: look again
@@ -127,7 +130,8 @@ def _join(place: Address, durable: bool | None, above: Above | None, slot: Slot 
     for key in list(lists):
         if _is_settled(key, lists[key], known):
             del lists[key]
-    # Many calls save into one well again and again: they need not wait for the lock.
+    # Often the entries are already listed, for example when a field is saved again. Then there
+    # is no need to wait for the lock.
     if lists and (gathered := _gathered.get()) is not None:
         gathered.add(place.store, durable, lists)
     elif lists:
@@ -146,9 +150,9 @@ def leave_members(place: Address, *, durable: bool | None) -> None:
 def _forget_copies(
     store: StorePath, known: Mapping[StorePath, Document | None], durable: bool | None
 ) -> None:
-    """Remove consolidated metadata: copies, in the groups above, of documents that changed.
+    """Remove consolidated metadata, which has copies of documents, from the groups above.
 
-    Readers use the copies alone: they would miss new members, and read new chunks by old shapes.
+    Readers use only the copies. They would miss new members, and use old shapes for new chunks.
     """
     for directory, document in known.items():
         if document is not None and document.zarr_format == 2:
@@ -168,7 +172,7 @@ def _forget_copy(directory: StorePath, store: StorePath, durable: bool | None) -
 def _change(store: StorePath, change: Callable[[], None]) -> None:
     """Call ``change`` under the lock of a store.
 
-    Without locks, call it again if others have replaced a document that it has read.
+    Without locks, retry it if another process replaced a document that it has read.
     """
     with store.files.changing(store.key):
         for left in reversed(range(_CONFLICTS)):
@@ -178,6 +182,7 @@ def _change(store: StorePath, change: Callable[[], None]) -> None:
             except VersionConflictError:
                 if not left:
                     raise
+                # Random, so that two processes do not meet again in each try.
                 time.sleep(2 * _PAUSE * random.random())
 
 
@@ -193,7 +198,7 @@ def _retry(call: Callable[..., None], *given: Value) -> None:
 
 
 class _Gathered:
-    """The lists that a batch has not written yet, by store."""
+    """The lists that a batch has not written yet, by store. One thread uses it."""
 
     def __init__(self, backend: str) -> None:
         self._backend = backend
@@ -201,6 +206,7 @@ class _Gathered:
         self._written = float("-inf")
 
     def add(self, store: StorePath, durable: bool | None, lists: Lists) -> None:
+        """Add lists, and write all if the last writing was a second ago."""
         pending = self._stores.setdefault((store.base, durable), {})
         for (group, kind), entries in lists.items():
             kept = [replace(e, group=e.group.base, image=e.image.base) for e in entries]
@@ -209,7 +215,7 @@ class _Gathered:
             self.write()
 
     def write(self) -> None:
-        """Write the lists. Those that cannot be written, or that Ctrl-C stops, are kept."""
+        """Write the lists. If some cannot be written, or Ctrl-C stops it, they are kept."""
         failures: list[Exception] = []
         for (store, durable), lists in list(self._stores.items()):
             try:
@@ -240,8 +246,8 @@ _gathered: ContextVar[_Gathered | None] = ContextVar("_gathered", default=None)
 def gathering_members(backend: str) -> Iterator[None]:
     """Write the documents of groups once for all members that the body saves in this thread.
 
-    They are written for the first member, then once a second, and at the end. Errors of the
-    last writing name ``backend``.
+    They are written for the first member, then once a second, and at the end. Errors at the end
+    name ``backend``.
     """
     if _gathered.get() is not None:
         yield
@@ -267,7 +273,7 @@ def _is_settled(
     entries: Sequence[Entry],
     known: dict[StorePath, Document | None],
 ) -> bool:
-    """Whether a list has ``entries`` already. ``False`` if it must be checked under the lock."""
+    """Return whether a list already has ``entries``. ``False`` if only the lock can tell."""
     group, kind = key
     document = known[group] if group in known else read_document(group)
     if document is None:
@@ -282,7 +288,7 @@ def _is_settled(
         if not names.issubset(plate.wells):
             return False  # it is new
         if plate.field_count is not None and not all(map(_is_listed, entries)):
-            return False  # their number may exceed the count as soon as they are listed
+            return False  # with new fields, the count in the plate may have to grow
         if plate.field_count is None and plate.name:
             return True
     return _change_lists(document, entries, is_directory) is None
@@ -320,7 +326,7 @@ def _write(
 
     def write() -> None:
         looked = cache(is_there)
-        # A plate may count the fields of its wells, so it is written after them.
+        # Plates come after wells, because a plate may have the count of fields in its wells.
         for (group, _), entries in sorted(lists.items(), key=lambda item: "well" in item[0][1]):
             document = read_document(group)
             attributes = None if document is None else _change_lists(document, entries, looked)
@@ -335,7 +341,7 @@ def _write(
 def _change_lists(
     document: Document, entries: Sequence[Entry], is_there: IsThere
 ) -> dict[str, Any] | None:
-    """Return the attributes of a group with these entries, ``None`` if they stay the same."""
+    """Return the attributes of a group with these entries, or ``None`` if nothing changes."""
     if document.kind != "group":
         return None
     version: Version = "0.4" if document.zarr_format == 2 else "0.5"
@@ -351,7 +357,7 @@ def _change_lists(
                 enter, strike = _EDITS[entry.kind]
         else:
             attributes = _change_plate(document, entries, is_there, version)
-    except DataError:  # it lists images in a way that we cannot change
+    except DataError:  # the list has a form that we cannot change
         if any(is_image(entry.image) for entry in entries):
             raise
         return None

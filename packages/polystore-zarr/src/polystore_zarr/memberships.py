@@ -1,4 +1,4 @@
-"""The lists of other groups that an image belongs in: of its well, plate, labels or series."""
+"""The lists in other groups that must have an image: of its well, plate, labels or series."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ Kind: TypeAlias = Literal["label", "series", "field", "well", "deleted well"]
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An image, and one list that it belongs in."""
+    """An image, and one list that must have it."""
 
     group: StorePath
-    """The directory whose document has the list."""
+    """The group with the list in its document."""
     kind: Kind
     name: str
     """The name in the list: of a label or a field, or "B/03" for a well."""
@@ -44,7 +44,7 @@ Lists: TypeAlias = "dict[tuple[StorePath, Kind], list[Entry]]"
 
 
 def lists_with(place: Address, above: Above) -> Lists:
-    """Return the lists that have the images at and below ``place``."""
+    """Return the lists that must have the images at and below ``place``."""
     lists: Lists = {}
     for entry in _entries(place, above):
         lists.setdefault((entry.group, entry.kind), []).append(entry)
@@ -59,7 +59,7 @@ def lists_without(place: Address, above: Above) -> Lists:
             if kind == "well":
                 gone = [replace(entry, kind="deleted well") for entry in entries]
                 lists[group, "deleted well"] = gone
-        elif kind != "well":  # it stays, without this field
+        elif kind != "well":  # the well stays, without this field
             lists[group, kind] = entries
     return lists
 
@@ -72,7 +72,7 @@ def _entries(place: Address, above: Above) -> Iterable[Entry]:
         return (Entry(place.node.parent, "label", inner[-1], place.node),)
     found = []
     for depth, document in enumerate(above):
-        # The images that converters list in a group ``OME``.
+        # Converters, such as bioformats2raw, list their images in a group ``OME``.
         if document is not None and document.attributes and document.derive(read_roles).series:
             group = place.group(depth) / "OME"
             found.append(Entry(group, "series", "/".join(inner[depth:]), place.node))
@@ -85,10 +85,10 @@ def _entries(place: Address, above: Above) -> Iterable[Entry]:
 
 
 def _fields(place: Address, above: Above) -> Iterable[tuple[Address, int | None]]:
-    """Return the fields of plates at and below ``place``, each with how deep its plate is.
+    """Return the fields of plates at and below ``place``, each with the depth of its plate.
 
-    A plate is a group that says so, or else the store itself, if names and images are those
-    of fields. A well may also be in no plate.
+    A plate is a group with the metadata of a plate, or the store itself if names and images are
+    those of fields. A well may also be outside a plate.
     """
     try:
         found = plate_above(above)
@@ -112,7 +112,7 @@ def _fields(place: Address, above: Above) -> Iterable[tuple[Address, int | None]
 def _fields_below(
     place: Address, depth: int, plate: Plate | None
 ) -> Iterator[tuple[Address, int]]:
-    """Yield the fields of a row or a well that is saved whole."""
+    """Yield the fields of a row or a well that is copied or moved whole."""
     rest = place.inner[depth:]
     paths = [rest]
     while paths and len(paths[0]) < 3:
@@ -142,8 +142,9 @@ def _folders(place: Address, inner: tuple[str, ...]) -> list[str]:
 
 
 def is_image(image: StorePath) -> bool:
+    """Return whether an OME-Zarr image is at a place."""
     try:
         document = read_document(image)
-    except PathOutsideRootError:  # a link, which lists nothing
+    except PathOutsideRootError:  # a link that leads out of the root
         return False
     return document is not None and document.is_image

@@ -1,4 +1,4 @@
-"""Which implementation of zarr's codec pipeline an array uses: zarr's own, or ``zarrs`` in Rust."""
+"""The implementation of zarr's codec pipeline for an array: zarr's own, or ``zarrs`` in Rust."""
 
 from __future__ import annotations
 
@@ -19,19 +19,22 @@ __all__ = ["CodecPipeline", "pipeline_of", "refuse_after_fork"]
 CodecPipeline: TypeAlias = Literal["zarr", "zarrs"]
 
 _selecting = threading.Lock()
-"""Guards ``codec_pipeline.path`` of zarr's configuration while it names ``zarrs``."""
+"""Guards ``codec_pipeline.path`` of zarr's global configuration while it names ``zarrs``."""
 _zarrs_process: int | None = None
 
 
 def pipeline_of(name: CodecPipeline) -> AbstractContextManager[Value]:
-    """Select the pipeline of the arrays that are opened within; zarr knows only a global."""
+    """Select the pipeline for the arrays that are opened in the block.
+
+    In zarr this is a global setting, so only one thread at a time can have another one.
+    """
     if name == "zarr":
         return nullcontext()
     return _ZarrsSelected()
 
 
 def refuse_after_fork() -> None:
-    """Raise where the threads of ``zarrs`` are not: it would wait for them for ever."""
+    """Raise an error in a forked process. It lacks the threads of ``zarrs``, and would hang."""
     global _zarrs_process
     if _zarrs_process is None:
         _zarrs_process = multiprocessing.current_process().pid

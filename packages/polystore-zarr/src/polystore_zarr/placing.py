@@ -45,14 +45,14 @@ if TYPE_CHECKING:
 __all__ = ["ZarrPlacing"]
 
 _TRIES = 32
-"""How often a save makes the folders again that others delete."""
+"""How often a save makes folders again that another process deletes."""
 
 
 class ZarrPlacing(ZarrLookup):
     """The part of the backend that gives trees their names."""
 
     _batch: SaveBatch | None = None
-    """Of a copy of the backend that ``save_batch`` uses."""
+    """The batch, in the copy of the backend that ``save_batch`` uses."""
 
     def save_batch(
         self,
@@ -63,7 +63,7 @@ class ZarrPlacing(ZarrLookup):
         progress: Progress = False,
         **options: Option,
     ) -> None:
-        """Encode arrays ahead in threads, and save one after the other."""
+        """Save many arrays in order. Threads encode some of them ahead."""
         with (
             self._translate(".", "save_batch"),
             self._files.keep_open() as files,
@@ -84,7 +84,7 @@ class ZarrPlacing(ZarrLookup):
             )
 
     def _surroundings(self, place: Address) -> Surroundings:
-        """Read what is around a path. A batch reads a document again only if it has changed."""
+        """Read the documents around a path. A batch reads a document again only after a change."""
         if self._batch is None:
             return Surroundings.of(place)
         around = Surroundings.of(place, known := self._batch.documents)
@@ -124,10 +124,17 @@ class ZarrPlacing(ZarrLookup):
         above: Above | None = None,
         slot: Slot | None = None,
     ) -> Above:
-        """Make all groups above a node, of ``zarr_format`` or as the store already is.
+        """Make all groups above a node.
 
-        Returns the documents of the groups, ``None`` for a new one. ``above`` are the same
-        documents as they were a moment ago.
+        Args:
+            place: the node.
+            zarr_format: the format, or ``None`` for that of the store.
+            durable: whether the groups survive a power cut.
+            above: documents of the groups that were read a moment ago.
+            slot: a hidden directory of the store, if the caller has one.
+
+        Returns:
+            The document of each group, ``None`` for a new one.
         """
         documents: list[Document | None] = []
         for directory, below, known in zip_longest(place.groups(), place.inner, above or ()):
@@ -159,10 +166,10 @@ class ZarrPlacing(ZarrLookup):
         durable: bool | None,
         slot: Slot | None,
     ) -> Document | None:
-        """Make a group above a node, or return the document of a node that is there."""
+        """Make a group above a node, or return the document of an existing node."""
         assert place.store is not None
         files, key = directory
-        files.settle(place.store.key)  # it may have stepped aside
+        files.settle(place.store.key)  # the group may have stepped aside for a moment
         if not files.make_folder(key, durable=durable):
             found = read_document(directory)
             if found is not None:
@@ -178,9 +185,9 @@ class ZarrPlacing(ZarrLookup):
         operation: str,
         around: Surroundings | None = None,
     ) -> Node | None:
-        """Return the node that a value may replace at ``place``. Raises if no value may be there.
+        """Return the node that a value can replace at ``place``. Raise if a value cannot be there.
 
-        ``around`` has the documents that the caller has read there.
+        ``around`` has the documents that the caller has read.
         """
         if not place.store:
             raise NotAFileError(self.name, place.path, operation)
@@ -204,10 +211,10 @@ class ZarrPlacing(ZarrLookup):
             and not is_free
             and (kind := place.node.files.kind(place.node.key)) is not None
         ):
-            # A group that was made by its explicit path; or an array, a moment ago.
+            # A group that was made by its explicit path, or an array that was there a moment ago.
             document = read_document(place.node)
             if document is None and kind != "directory":
-                if kind != "symlink":  # a file of another program, which is not ours to replace
+                if kind != "symlink":  # a file of another program is never replaced
                     raise NotADirectoryInPathError(self.name, place.path, operation)
             else:
                 node = Node(place.node, document)
@@ -229,9 +236,9 @@ class ZarrPlacing(ZarrLookup):
             check_unowned(place.node, present)
 
     def _landing(self, place: Address) -> tuple[StorePath, StorePath]:
-        """Return the place and the store of a value saved at ``place``.
+        """Return the place and the store of a value that is saved at ``place``.
 
-        A symbolic link stays, and the value is saved where it leads.
+        A symbolic link stays, and its target gets the value.
         """
         assert place.store is not None
         files, key = place.node
@@ -252,9 +259,10 @@ class ZarrPlacing(ZarrLookup):
         above: Above | None = None,
         is_free: bool = False,
     ) -> None:
-        """Have ``make`` write a tree at a hidden path, then give the tree its name.
+        """Let ``make`` write a tree at a hidden path, and then give the tree its name.
 
-        Begins again if another process deletes the folder around the store.
+        Readers find the whole tree or nothing. If another process deletes the folder around the
+        store, all steps are repeated.
         """
         for left in reversed(range(_TRIES)):
             with ExitStack() as stack:
@@ -268,7 +276,8 @@ class ZarrPlacing(ZarrLookup):
                     continue
                 try:
                     make(tree := slot.path / new_name())
-                    # A write makes missing folders again: such a tree lacks files.
+                    # Writing makes missing folders again. If the hidden folder was deleted in
+                    # between, the tree lacks files, and must not get its name.
                     if slot.stays():
                         self._settle(
                             tree,
@@ -279,7 +288,9 @@ class ZarrPlacing(ZarrLookup):
                             durable=durable,
                             above=above,
                         )
-                        if self._batch is not None:  # its folder stays, and so would a copy
+                        # The hidden folder of a batch stays. A tree that was copied, and not
+                        # moved, would stay in it.
+                        if self._batch is not None:
                             tree.files.remove(tree.key)
                         return
                 except Exception:
@@ -290,7 +301,8 @@ class ZarrPlacing(ZarrLookup):
     def _building(
         self, store: StorePath, stack: ExitStack, *, durable: bool | None, is_new: bool
     ) -> Slot:
-        # An array that replaces another one leaves that behind, to be removed at the end.
+        # A save that replaces an array puts the old one into its hidden folder, to be removed at
+        # the end. So only new arrays share the folder of a batch.
         if self._batch is not None and is_new:
             return self._batch.building(store, durable=durable)
         return stack.enter_context(store.files.building(store.key, durable=durable))
@@ -302,9 +314,9 @@ class ZarrPlacing(ZarrLookup):
     def _settle(
         self, tree: StorePath, place: Address, *others: Value, **options: Option
     ) -> bool:
-        """Give a complete tree its name; ``False`` if something is there and was to stay.
+        """Give a complete tree its name. Return ``False`` if another value is there and stays.
 
-        Makes the groups above it again if another process deletes them.
+        If another process deletes the groups above, they are made again.
         """
         for _ in range(_TRIES):
             try:
@@ -329,9 +341,11 @@ class ZarrPlacing(ZarrLookup):
     ) -> bool:
         node, store = self._landing(place)
         files = node.files
-        if durable and tree.files.base is files.base:  # or it is flushed while it is copied
+        # Flushed before it has its name: a name must not survive a power cut without its chunks.
+        # In other stores, the copy flushes.
+        if durable and tree.files.base is files.base:
             tree.files.flush_tree(tree.key)
-        # A link may lead into a store on another disk, and its building place is there.
+        # A link may lead into a store on another disk, whose hidden folder is on that disk.
         own = slot if store == place.store else None
         above = self._make_groups(place, zarr_format, durable=durable, above=above, slot=own)
         try:
@@ -344,7 +358,7 @@ class ZarrPlacing(ZarrLookup):
                 durable=durable,
             )
         except FileExistsError:
-            # Another save may have begun there. Nobody knows how it will end.
+            # Another save may have started there, and it may still fail.
             if if_exists != "skip" or files.kind(node.key) is None:
                 raise
             return False

@@ -1,4 +1,4 @@
-"""A whole plate as one lazy image: its wells next to each other, as on the plate."""
+"""A whole plate as one lazy image, with the wells next to each other as on the plate."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ if TYPE_CHECKING:
 __all__ = ["PlateArray", "describe_plate", "open_plate"]
 
 _IN_THREADS = 1 << 17
-"""Bytes of a region from which its fields are read in threads."""
+"""For regions of at least this many bytes, fields are read in threads."""
 
 _MOST_KEPT = 1 << 10
-"""Handles on fields that are kept open: 12 KiB each. To open one takes longer than to read it."""
+"""Handles on fields that are kept open, 12 KiB each. Opening takes longer than reading."""
 
 
 class _Origin(NamedTuple):
-    """Where a plate is, and how its fields are opened."""
+    """The place of a plate, and the options with which its fields are opened."""
 
     store: StorePath
     plate: StorePath
@@ -61,13 +61,17 @@ class _Origin(NamedTuple):
     def of(
         cls, node: Node, place: Address, backend: str, pipeline: CodecPipeline = "zarr"
     ) -> _Origin:
+        """Return the origin of the plate ``node``."""
         assert place.store is not None
         return cls(place.store.base, node.directory.base, place.path, backend, pipeline)
 
     def field(self, path: str, level: int) -> ZarrArray | Samples | None:
-        """Open a level of a field, ``None`` if the field is not there.
+        """Open a level of a field. Return ``None`` if the field does not exist.
 
-        Raises ``DataError``, ``InvalidOptionError``, ``OSError``.
+        Raises:
+            DataError: The field cannot be read.
+            InvalidOptionError: The field does not have the level.
+            OSError: The store cannot be read.
         """
         directory = self.plate / path
         document = read_document(directory)
@@ -82,7 +86,7 @@ class _Origin(NamedTuple):
         )
 
     def path_of(self, field: str) -> str:
-        """Return the path of a field for people."""
+        """Return the path of a field in the form of the caller."""
         return f"{self.path.rstrip('/')}/{field}"
 
 
@@ -95,29 +99,32 @@ class _Tile(NamedTuple):
 
 
 class PlateArray(LazyArray):
-    """A read-only handle on the picture of a plate. It reads the fields that an index touches.
+    """A read-only handle on the picture of a plate. It reads only the fields that it needs.
 
-    The wells are in the rows and columns of the plate's document, from the first to the last row
-    and column that has a well. If a well has more than one field, the first axis is "field", in
-    natural order of the fields' names. The other axes are those of a field. Where a well or field
-    is missing, the picture is 0.
+    The wells are in the rows and columns of the document of the plate, from the first to the last
+    row and column with a well. If a well has more than one field, the first axis is "field", in
+    the natural order of the names. The other axes are those of a field. Missing wells and fields
+    are 0.
 
-    Shape, element type, axes, channels and levels are those of the first field. A field that has
-    others raises ``UnsupportedFileError`` when it is read. Wells and fields that are saved later
-    are not in the picture until you open it again.
+    Shape, element type, axes, channels and levels are those of the first field. A field with
+    others raises ``UnsupportedFileError`` when it is read. If wells or fields are saved later, open
+    the plate again to see them.
+
+    Locks: none. Threads only add and read whole items of ``_fields``.
     """
 
     def __init__(
         self, origin: _Origin, grid: PlateGrid, first: str, tile: ZarrArray | Samples
     ) -> None:
         self._origin, self._grid, self._first, self._tile = origin, grid, first, tile
-        # Fields that were read. Needs no lock: threads store whole entries.
+        # Handles on fields that were read.
         self._fields: dict[str, ZarrArray | Samples] = {}
         self._lead = 1 if len(grid.fields) > 1 else 0
         self._y, self._x = _plane_axes(tile)
         shape, chunks = list(tile.shape), list(tile.chunks or tile.shape)
         for axis, count in ((self._y, len(grid.rows)), (self._x, len(grid.columns))):
-            if shape[axis] % max(chunks[axis], 1):  # pieces of a picture have one size
+            # Chunks must be on one grid over all wells, so a field has whole chunks or one.
+            if shape[axis] % max(chunks[axis], 1):
                 chunks[axis] = shape[axis]
             shape[axis] *= count
         self.shape = (*[len(grid.fields)] * self._lead, *shape)
@@ -126,18 +133,18 @@ class PlateArray(LazyArray):
 
     @property
     def level(self) -> int:
-        """Its number in the pyramids of the fields."""
+        """The number of the level in the pyramids of the fields."""
         return self._tile.level
 
     @property
     def levels(self) -> tuple[PlateArray, ...]:
-        """It and the coarser levels, as many as the first field has."""
+        """The level and the coarser ones, as many as the first field has."""
         coarser = self._tile.levels[1:]
         return (self, *(PlateArray(self._origin, self._grid, self._first, t) for t in coarser))
 
     @property
     def image(self) -> ImageMetadata | None:
-        """The words of the first field, but for those of its place."""
+        """The metadata of the first field, without its position."""
         found = self._tile.image
         if found is None:
             return None
@@ -199,7 +206,7 @@ class PlateArray(LazyArray):
             ) from error
 
     def _find_tiles(self, ranges: tuple[range, ...]) -> Iterator[_Tile]:
-        """Yield the parts of a region that listed fields have."""
+        """Yield the parts of a region that are in fields of the plate's documents."""
         own, y, x = ranges[self._lead :], self._y, self._x
         rows, columns = Cut(own[y], self._tile.shape[y]), Cut(own[x], self._tile.shape[x])
         names = self._grid.fields
@@ -219,7 +226,7 @@ class PlateArray(LazyArray):
                     yield _Tile(path, tuple(inside), (*[number] * self._lead, *outside))
 
     def _pixels(self, tile: _Tile) -> Pixels | None:
-        """Return the pixels of a tile, ``None`` if its field is not there."""
+        """Return the pixels of a tile, or ``None`` if its field does not exist."""
         origin = self._origin
         directory = origin.plate / tile.path
         known = self._fields.get(tile.path)
@@ -267,7 +274,7 @@ class PlateArray(LazyArray):
         )
 
     def _refuse_if_gone(self) -> None:
-        """Raise ``NotFoundError`` if not only fields are missing, but the plate is."""
+        """Raise ``NotFoundError`` if the whole plate is missing, and not only some fields."""
         origin = self._origin
         if read_document(origin.plate) is None:
             hint = "it was moved or deleted since it was opened"
@@ -275,7 +282,7 @@ class PlateArray(LazyArray):
 
 
 def _plane_axes(field: ZarrArray | Samples) -> tuple[int, int]:
-    """Return the numbers of axes y and x: the last two, if their names are not known."""
+    """Return the numbers of the axes y and x. Without known names, these are the last two."""
     names = field.axis_names
     if "y" in names and "x" in names:
         return names.index("y"), names.index("x")
@@ -294,9 +301,12 @@ def open_plate(
 ) -> PlateArray:
     """Open the picture of a plate at a ``level`` of its fields.
 
-    The documents of all wells are read, and no field but the first.
+    This reads the documents of all wells, and the first field.
 
-    Raises ``DataError``, ``InvalidOptionError``, ``OSError``.
+    Raises:
+        DataError: A document of the plate or of a well is not valid.
+        InvalidOptionError: The first field does not have the level.
+        OSError: The store cannot be read.
     """
     grid = PlateGrid.of(node)
     origin = _Origin.of(node, place, backend, pipeline)
@@ -327,8 +337,8 @@ def _picture(origin: _Origin, grid: PlateGrid, level: int) -> PlateArray:
 def describe_plate(node: Node, place: Address, backend: str) -> Document:
     """Return the fields of ``Info`` that a plate has.
 
-    Those of its picture are left out if it cannot be opened, and all of them if the document of
-    the plate cannot be read: the fields can still be listed then.
+    If its picture cannot be opened, there is only the metadata. If the document of the plate
+    cannot be read, there is nothing, and the fields can still be listed.
     """
     try:
         grid = PlateGrid.of(node)

@@ -1,4 +1,4 @@
-"""Where the fields of a plate are in its picture, and which of them are there."""
+"""The positions of the fields of a plate in its picture, and which of them exist."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Place: TypeAlias = tuple[int, int]
 
 
 def is_plate(node: Node) -> bool:
-    """Whether a node is the group of a plate."""
+    """Return whether a node is the group of a plate."""
     document = node.document
     return (
         document is not None
@@ -46,7 +46,7 @@ def is_plate(node: Node) -> bool:
 
 
 def way_to_pixels(node: Node, path: str) -> str | None:
-    """Tell how the pixels of a plate or well at ``path`` are read, ``None`` for other groups."""
+    """Return how to read the pixels of a plate or well, or ``None`` for other groups."""
     if is_plate(node):
         return "it is a plate: open() gives one lazy image of it, and its levels"
     document = node.document
@@ -62,20 +62,20 @@ def way_to_pixels(node: Node, path: str) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class PlateGrid:
-    """The wells and fields that the documents of a plate and of its wells list.
+    """The wells and fields in the documents of a plate and of its wells.
 
-    Rows and columns are those of the plate's document, from the first to the last that has a well.
+    The rows and columns are those from the first to the last one with a well.
     """
 
     name: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     fields: tuple[str, ...]
-    """The names of fields in any well, in natural order."""
+    """The names of the fields of all wells, in natural order."""
     wells: Mapping[Place, tuple[str, ...]]
-    """The fields of each well that is there, by rows."""
+    """The fields of each existing well, by rows."""
     missing: tuple[str, ...] = ()
-    """Paths of wells that are listed, but have no document or no place on the plate."""
+    """Paths of wells in the list that have no document, or no row or column."""
     failures: Mapping[str, Exception] = field(default_factory=dict)
     """The wells whose documents cannot be read, by path."""
 
@@ -83,7 +83,9 @@ class PlateGrid:
     def of(cls, node: Node) -> PlateGrid:
         """Read the documents of all wells.
 
-        Raises ``DamagedDataError``, ``UnsupportedFileError`` for the document of the plate.
+        Raises:
+            DamagedDataError: The document of the plate is not valid.
+            UnsupportedFileError: Its version is newer.
         """
         assert node.document is not None
         plate = node.document.derive(read_plate)
@@ -118,13 +120,13 @@ class PlateGrid:
         return f"{self.rows[place[0]]}/{self.columns[place[1]]}"
 
     def paths(self) -> Iterator[str]:
-        """Yield the path of each field, well by well."""
+        """Yield the path of each field, one well after another."""
         for place, names in self.wells.items():
             for name in names:
                 yield f"{self.well(place)}/{name}"
 
     def empty_fields(self) -> list[str]:
-        """Return the paths of fields that other wells list, but their own well does not."""
+        """Return the paths of fields that are in the lists of other wells, but not of their own."""
         return [
             f"{self.well(place)}/{name}"
             for place, names in self.wells.items()
@@ -134,7 +136,8 @@ class PlateGrid:
 
 
 def _places(plate: Plate) -> dict[str, Place]:
-    """Return the row and column of each well that has both, as its path names them."""
+    """Return the row and column of each well, by the names in its path."""
+    # The indices in the document are not used: some programs write wrong ones.
     rows = {name: number for number, name in reversed(list(enumerate(plate.rows)))}
     columns = {name: number for number, name in reversed(list(enumerate(plate.columns)))}
     places = {}
@@ -150,12 +153,12 @@ def _extent(numbers: list[int]) -> range:
 
 
 _FEW = 64
-"""Wells whose documents are read in threads: those of a local disk take 50 us each."""
+"""Documents of this many wells are read in threads. On a local disk, one takes 50 us."""
 
 
 def _fields(plate: StorePath, wells: list[str]) -> list[tuple[str, ...] | Exception | None]:
-    """Return the fields that each well lists, ``None`` for a well without a document."""
-    base = plate.base  # for threads, which must not share the directories that are kept open
+    """Return the fields of each well, or ``None`` for a well without a document."""
+    base = plate.base  # threads must not share directories that one operation keeps open
 
     def read(well: str) -> tuple[str, ...] | Exception | None:
         try:
@@ -171,24 +174,24 @@ def _fields(plate: StorePath, wells: list[str]) -> list[tuple[str, ...] | Except
 def map_in_threads(
     work: Callable[[Item], Result], items: Sequence[Item], threads: int
 ) -> list[Result]:
-    """Return the results in order. One thread is the caller's own."""
+    """Return the results of ``work`` in order. With one thread, this is the caller's."""
     if threads < 2 or len(items) < 2:
         return list(map(work, items))
     with in_threads(min(threads, len(items))) as run:
         return list(run(work, items))
 
 
-# ── what is there ────────────────────────────────────────────────────────────────────────
+# ── members that exist ───────────────────────────────────────────────────────────────────
 
 
 def missing_members(plate: StorePath, grid: PlateGrid) -> list[str]:
-    """Return the paths of wells and fields that are listed, but are not there."""
+    """Return the paths of wells and fields in the lists that do not exist."""
     lost = [path for path in grid.paths() if read_kind(plate / path) is None]
     return natural_order([*grid.missing, *lost])
 
 
 def find_unlisted(plate: StorePath, grid: PlateGrid) -> list[str]:
-    """Return the paths of fields that are there, but are not listed."""
+    """Return the paths of fields that exist, but are in no list."""
     listed = set(grid.paths())
     found = []
     for row in _folders(plate):

@@ -1,4 +1,4 @@
-"""A folder of image files, named by an instrument, as one OME-Zarr plate."""
+"""Save a folder of image files with names of an instrument as one OME-Zarr plate."""
 
 from __future__ import annotations
 
@@ -46,18 +46,28 @@ def save_plate(
     progress: Progress = False,
     **options: Option,
 ) -> list[str]:
-    """Save the images of ``folder`` as one plate; return the paths of its fields.
+    """Save the images of ``folder`` as one plate, and return the paths of its fields.
 
-    ``names`` says what the file names mean, such as ``"*_{well}f{field}d{channel}.TIF"``: a
-    field needs ``{well}``, or ``{row}`` and ``{column}``; ``{field}`` or ``{site}`` tells the
-    fields of a well apart; ``{t}`` or ``{time}``, ``{channel}`` or ``{w}``, and ``{z}`` become
-    axes. ``exclude`` is a shell pattern of file names that are left out, such as ``"*_thumb*"``.
-    Channels are labelled as in the names, or by ``channels`` (name to label, or to a
-    mapping with label, color and window). Further options are those of ``save``.
+    Args:
+        manager: loads the files and saves the plate.
+        folder: the folder of the files.
+        plate: path of the plate, such as "plate.ome.zarr".
+        names: template of the file names, such as ``"*_{well}f{field}d{channel}.TIF"``. It needs
+            ``{well}``, or ``{row}`` and ``{column}``. ``{field}`` or ``{site}`` is the field of a
+            well. ``{t}`` or ``{time}``, ``{channel}`` or ``{w}``, and ``{z}`` become axes.
+        source_backend: name of the backend of the files.
+        backend: name of the backend of the plate.
+        exclude: shell pattern of file names to leave out, such as ``"*_thumb*"``.
+        channels: for the name of a channel in file names, a label, or a mapping with label, color
+            and window.
+        progress: report each field.
+        options: options of ``save``.
 
-    Raises ``InvalidOptionError``, before anything is written, for a folder without images, a name
-    that does not fit and a field with files missing; ``NotFoundError`` for a missing folder;
-    ``UnsupportedDataError`` for images of different shapes.
+    Raises:
+        InvalidOptionError: The folder has no images, a name does not fit, or a field lacks files.
+            Nothing has been written.
+        NotFoundError: The folder does not exist.
+        UnsupportedDataError: The images of a field have different shapes.
     """
     template = names if isinstance(names, NameTemplate) else NameTemplate(names)
     _check_fields(template)
@@ -109,11 +119,12 @@ class _Field:
 
     @property
     def files(self) -> list[str]:
-        """In the order of the axes."""
+        """The files in the order of the axes."""
         grid = product(*map(self.names, self.axes))
         return [self.places[place] for place in grid]
 
     def check_complete(self) -> None:
+        """Raise ``InvalidOptionError`` if a file is missing."""
         for place in product(*map(self.names, self.axes)):
             if place not in self.places:
                 what = ", ".join(
@@ -123,6 +134,7 @@ class _Field:
                 raise InvalidOptionError("folder", self.path, f"a file for {what}", fault)
 
     def stack(self, planes: Sequence[Pixels]) -> Pixels:
+        """Return the planes as one array, with the axes of the field before y and x."""
         shapes = {(plane.shape, plane.dtype.str) for plane in planes}
         if len(shapes) != 1 or planes[0].ndim != 2:
             raise UnsupportedDataError(
@@ -168,7 +180,7 @@ def _fields(template: NameTemplate, files: Iterable[str]) -> dict[str, _Field]:
 
 
 def _path(values: Mapping[str, str]) -> str:
-    """Return ROW/COLUMN/FIELD."""
+    """Return the path ROW/COLUMN/FIELD for the fields of a name."""
     row, column = (
         split_well(values["well"]) if "well" in values else (values["row"], values["column"])
     )

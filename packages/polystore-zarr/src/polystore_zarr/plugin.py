@@ -1,10 +1,11 @@
-"""Manifest: which class provides the backend. Imports nothing but polystore."""
+"""Manifest: which class provides the backend. Imports only polystore."""
 
 from polystore_core import BackendSpec, hookimpl
 
 
 @hookimpl
 def polystore_backend(name: str) -> BackendSpec | None:
+    """Return the specification of the backend with this name."""
     if name != "zarr":
         return None
     return BackendSpec(

@@ -1,8 +1,8 @@
-"""Multiscale pyramids, streamed: each source element is read once, each level written once.
+"""Write pyramids as a stream: each element is read once, and each level is written once.
 
-Nothing here knows what a store is. A source has ``shape``, ``dtype`` and slicing; a target has
-``unit`` and slice assignment as well, where ``unit`` is the box that must be written in one
-piece: the shard, or the chunk of an array without shards.
+This module does not use stores. A source has ``shape``, ``dtype`` and slicing. A target also has
+slice assignment and ``unit``, the box that must be written in one piece: a shard, or a chunk of an
+array without shards.
 """
 
 from __future__ import annotations
@@ -40,21 +40,25 @@ Report: TypeAlias = Callable[[], object]
 """Called once for each unit of the first level."""
 
 _BAND = 256 << 10
-"""So many bytes are averaged at a time. Measured with 2 MiB of second-level cache: planes of
-uint16 take three times as long with 1 MiB, a tenth longer with 128 KiB."""
+"""This many bytes are averaged at a time. Measured with 2 MiB of second-level cache: planes of
+uint16 take three times as long with 1 MiB, and a tenth longer with 128 KiB."""
 _BLOCK = 8 << 20
-"""Small units are read and written together up to so many bytes."""
+"""Small units are read and written together, up to this many bytes."""
 _TOGETHER = 128 << 20
-"""Bytes that the tiles of levels which are made together have: four units of default shards."""
+"""The most bytes of the tiles of levels that are made together: four units of default shards."""
 
 
 class Source(Protocol):
     """A source of pixels: an array, a memory map, or a handle that reads when sliced."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes."""
+
     @property
-    def dtype(self) -> np.dtype[Value]: ...
+    def dtype(self) -> np.dtype[Value]:
+        """The type of the elements."""
+
     def __getitem__(self, box: Box, /) -> Value: ...
 
 
@@ -65,7 +69,9 @@ class Target(Source, Protocol):
     """
 
     @property
-    def unit(self) -> tuple[int, ...]: ...
+    def unit(self) -> tuple[int, ...]:
+        """The box that must be written in one piece."""
+
     def __setitem__(self, box: Box, block: Pixels, /) -> None: ...
 
 
@@ -79,14 +85,14 @@ def level_shapes(
     levels: int | None = None,
     smallest: int = 256,
 ) -> list[tuple[int, ...]]:
-    """Return the shape of each level, the first being ``shape`` itself.
+    """Return the shape of each level. The first is ``shape`` itself.
 
-    Each level halves y and x, rounding up, and no other axis. Levels are added until y and x
-    are at most ``smallest`` pixels, or there are ``levels`` of them.
+    Each level has half the length of y and x, rounded up. Levels are added until y and x have at
+    most ``smallest`` pixels, or the number of levels is ``levels``.
 
     Raises:
-        InvalidOptionError: for axes that do not end in y and x or do not fit ``shape``, and
-            for ``levels`` below 1 or beyond the one in which the plane is a single pixel.
+        InvalidOptionError: The axes do not end in y and x or do not fit ``shape``, or ``levels``
+            is below 1, or more than the levels until a plane is one pixel.
     """
     if tuple(axes[-2:]) != ("y", "x") or len(axes) != len(shape):
         raise InvalidOptionError(
@@ -115,17 +121,22 @@ def downsample(
 ) -> Pixels:
     """Return ``block`` at half its size in y and x, rounded up, with the same dtype.
 
-    ``"mean"`` averages each 2 x 2 square; at an odd edge those of its pixels that exist.
-    Integers are averaged exactly and halves rounded up, towards positive infinity; booleans by
-    majority, a tie being true. Floating point cannot overflow, because pixels are quartered
-    before they are added (this loses only bits below the smallest normal number); NaN and
-    infinity spread as in ``numpy.mean``; float16 is averaged in float32.
+    The method "mean" averages each 2 x 2 square, or the existing pixels of it at an odd edge.
+    Integers are averaged exactly, and halves are rounded up, towards positive infinity. For
+    booleans the majority decides, and a tie is true. Floats cannot overflow, because pixels are
+    divided by four before they are added. This loses only bits below the smallest normal number.
+    NaN and infinity spread as in ``numpy.mean``. float16 is averaged in float32.
 
-    ``"nearest"`` takes the first pixel of each square: for labels, and for any dtype.
+    The method "nearest" takes the first pixel of each square, for labels and any dtype.
+
+    Args:
+        block: the pixels.
+        axes_yx: the axes y and x.
+        method: "mean" or "nearest".
 
     Raises:
-        UnsupportedDataError: the mean of something else than numbers and booleans.
-        InvalidOptionError: another ``method``.
+        UnsupportedDataError: Values of this type have no mean.
+        InvalidOptionError: The method is another one.
     """
     block = np.asarray(block)
     _check_method(block.dtype, method)
@@ -144,7 +155,7 @@ def _check_method(dtype: np.dtype[Value], method: Method) -> None:
 
 
 def _halve(block: Pixels, halved: Pixels, method: Method) -> None:
-    """Fill ``halved`` from ``block``; both end in y and x."""
+    """Fill ``halved`` from ``block``. The last axes of both are y and x."""
     if method == "nearest":
         halved[...] = block[..., ::2, ::2]
         return
@@ -162,7 +173,7 @@ def _average_planes(planes: Pixels, halved: Pixels) -> None:
     row_bytes = max(1, width * planes.itemsize)
     rows = max(2, _BAND // row_bytes // 2 * 2)
     many = max(1, _BAND // max(1, height * row_bytes))
-    with np.errstate(all="ignore"):  # infinity minus infinity is NaN, and no warning
+    with np.errstate(all="ignore"):  # infinity minus infinity is NaN, without a warning
         for p in range(0, count, many):
             for y in range(0, height, rows):
                 band = _make_even(planes[p : p + many, y : y + rows])
@@ -170,9 +181,9 @@ def _average_planes(planes: Pixels, halved: Pixels) -> None:
 
 
 def _make_even(band: Pixels) -> Pixels:
-    """Return ``band`` with even extents, native and contiguous in x: edges are doubled.
+    """Return ``band`` with even lengths, native byte order, and contiguous in x.
 
-    A mean over a doubled pixel is the mean over the pixels that exist.
+    Pixels at an odd edge are doubled. The mean is then the mean of the existing pixels.
     """
     count, height, width = band.shape
     if not (height % 2 or width % 2) and band.dtype.isnative:
@@ -194,8 +205,8 @@ def _average(band: Pixels) -> Pixels:
         return _average_floats(band)
     if size == 8:
         return _average_quarters(band)
-    # Two neighbours in x are one integer of twice the width: taken apart by shifts, which are
-    # contiguous, they are added half again as fast as with slices of stride 2.
+    # Two neighbours in x are read as one integer of twice the width. Taking them apart by shifts,
+    # on contiguous memory, is half again as fast as adding slices of stride 2.
     bits = 8 * size
     pairs = band.view(f"{kind}{2 * size}")
     total = pairs >> bits
@@ -212,7 +223,7 @@ def _average(band: Pixels) -> Pixels:
 
 
 def _average_quarters(band: Pixels) -> Pixels:
-    """Average 64-bit integers, whose sum no integer holds: four times a quarter, and a rest."""
+    """Average 64-bit integers. Their sum does not fit into an integer, so quarters are added."""
     quarters, rests = _add(band >> 2), _add(band & 3)
     rests += 2
     rests >>= 2
@@ -246,27 +257,31 @@ def write_pyramid(
     method: Method = "mean",
     report: Report | None = None,
 ) -> None:
-    """Write ``source`` to ``targets[0]`` and each further level to the target after it.
+    """Write ``source`` to ``targets[0]``, and each further level to the next target.
 
     The shapes are those of :func:`level_shapes`. The last two axes are y and x. A single target
-    may have any number of axes. ``report`` is called for each unit of the first level that was
-    written.
+    can have any number of axes.
 
-    Each element of ``source`` is read once, and each unit of a level is written once, whole.
-    The first levels are made tile by tile: a tile is written, halved into the tile below it,
-    and dropped. Tiles are made of whole units, and together they have at most 128 MiB, or one
-    unit. The other levels are made in the same way from the last of these, which is read back
-    from its target. With default shards, four levels are made together, and one in 64 pixels of
-    ``source`` is read back. So memory does not depend on ``source``, but on the units: 128 MiB,
-    one unit while it is encoded, and one while it is read.
+    Each element of ``source`` is read once, and each unit of a level is written once, whole. The
+    first levels are made tile by tile: a tile is written, halved into the tile below, and dropped.
+    A tile has whole units. Together, the tiles have at most 128 MiB, or one unit. The other levels
+    are made in the same way from the last of these levels, which is read back from its target.
 
-    Boxes are written one after another: with zarr's own pipeline, measured, threads over units
-    gave nothing.
+    With default shards, four levels are made together, and one in 64 pixels is read back. So the
+    memory does not depend on ``source``. It is 128 MiB, one unit while it is encoded, and one
+    while it is read. Boxes are written one after another, because threads over units were not
+    faster with zarr's own pipeline.
+
+    Args:
+        source: the pixels of the first level.
+        targets: the arrays of the levels.
+        method: "mean" or "nearest".
+        report: called for each unit of the first level that was written.
 
     Raises:
-        InvalidOptionError: shapes or units that do not fit, or another ``method``.
-        UnsupportedDataError: a dtype that has no mean.
-        DamagedDataError: the source gave something else than it announced.
+        InvalidOptionError: Shapes or units do not fit, or the method is another one.
+        UnsupportedDataError: Values of this dtype have no mean.
+        DamagedDataError: The source returned another shape or dtype than it announced.
     """
     _check_targets(source, targets)
     if len(targets) > 1:
@@ -290,9 +305,9 @@ class _Levels:
     method: Method
     report: Report | None
     start: int
-    """The first of them. The one above it is complete, and is read back."""
+    """The first of these levels. The level above it is complete, and is read back."""
     tiles: Sequence[tuple[int, ...]]
-    """The tile of each."""
+    """The tile of each level."""
 
     def make(self, level: int, box: Box) -> Pixels:
         """Write a tile of ``level``, and all tiles above it. Return its pixels."""
@@ -324,10 +339,16 @@ def halve_box(
     tile: Sequence[int],
     method: Method,
 ) -> Pixels:
-    """Return the pixels of a level in ``box``, made from the level above it.
+    """Return the pixels of a level in ``box``, made from the level above.
 
-    ``above`` is called with boxes of at most ``tile`` (made even in y and x), one after another,
-    and returns the pixels of the level above, which has ``shape`` and ``dtype``.
+    Args:
+        above: returns the pixels of the level above in a box. It is called with one box after
+            another, of at most ``tile`` (made even in y and x).
+        shape: the shape of the level above.
+        dtype: the dtype of both levels.
+        box: the box.
+        tile: the largest box to read.
+        method: "mean" or "nearest".
     """
     before = len(box) - 2
     even = (*tile[:before], *(extent + extent % 2 for extent in tile[before:]))
@@ -346,10 +367,10 @@ def halve_box(
 
 
 def _tiles(targets: Sequence[Target], itemsize: int) -> list[tuple[int, ...]]:
-    """Return the tiles of as many levels as can be made together, at least of the first.
+    """Return the tiles of as many levels as can be made together, but at least one.
 
-    Tiles are whole units, even in y and x, and two by two of a level cover those of the level
-    below. Small units are joined.
+    Tiles have whole units, with even lengths in y and x. Two by two tiles of a level are a tile of
+    the level below. Small units are joined.
     """
     ndim = len(targets[0].shape)
     halves = (*[1] * (ndim - 2), 2, 2) if len(targets) > 1 else (1,) * ndim
@@ -392,7 +413,7 @@ def _grow(
 ) -> tuple[int, ...]:
     """Return ``tile`` doubled up to about ``budget`` bytes, or to the edge of ``shape``.
 
-    The last axes grow first: a box is then one run of rows in whatever order it is stored.
+    The last axes grow first, so that a box is one run of rows in the file.
     """
     grown = list(tile)
     for axis in reversed(range(len(grown))):

@@ -1,4 +1,4 @@
-"""Values and boxes of the regions that are written: pure."""
+"""The values and boxes of regions that are written. Pure functions."""
 
 from __future__ import annotations
 
@@ -18,9 +18,12 @@ __all__ = ["box_around", "fit_values", "unfold"]
 
 
 def fit_values(value: Value, dtype: np.dtype[Value], shape: tuple[int, ...]) -> Pixels:
-    """Return ``value`` as an array of ``dtype`` and ``shape``. Raises ``UnsupportedDataError``.
+    """Return ``value`` as an array of ``dtype`` and ``shape``.
 
-    A number of Python may be rounded to a floating-point type. Arrays convert exactly.
+    A Python number may be rounded to a floating-point type. Arrays are converted exactly.
+
+    Raises:
+        UnsupportedDataError: The value does not fit the dtype or the shape.
     """
     is_text = dtype.kind in "OT"  # to NumPy, its elements are objects
     is_plain = is_array(value) and not is_text
@@ -33,7 +36,7 @@ def fit_values(value: Value, dtype: np.dtype[Value], shape: tuple[int, ...]) -> 
         raise UnsupportedDataError(
             f"{values.dtype} values do not fit an array of {dtype}: convert them", "zarr"
         )
-    if values.dtype != dtype:  # NumPy takes int64 to float64 for safe: it rounds
+    if values.dtype != dtype:  # NumPy calls int64 to float64 safe, but it rounds large numbers
         values = convert(values, dtype, "unsafe" if is_number else "exact")
     try:
         return np.broadcast_to(values, shape)
@@ -44,8 +47,8 @@ def fit_values(value: Value, dtype: np.dtype[Value], shape: tuple[int, ...]) -> 
 
 
 def _holds(dtype: np.dtype[Value], number: complex) -> bool:
-    """Whether an array can hold a number of Python; floating point may round it."""
-    if dtype.isbuiltin == 2:  # bfloat16 and float8, of which NumPy knows no kind
+    """Return whether an array can hold a Python number, which floats may round."""
+    if dtype.isbuiltin == 2:  # bfloat16 and float8, which NumPy cannot compare with others
         dtype = np.dtype("f4")
     if not np.can_cast(np.min_scalar_type(number), dtype, "same_kind"):
         return False
@@ -61,9 +64,9 @@ def unfold(values: Pixels, selection: Selection) -> Pixels:
 def box_around(
     ranges: Sequence[range], shape: Sequence[int], unit: Sequence[int]
 ) -> tuple[slice, ...] | None:
-    """Return the smallest box on the grid of ``unit`` around a region, ``None`` if it is one.
+    """Return the smallest box on the grid of ``unit`` around a region.
 
-    The last box of an axis ends with the array.
+    Returns ``None`` if the region is such a box. The last box of an axis ends with the array.
     """
     box = tuple(
         slice(r.start // u * u, min(-(-(r[-1] + 1) // u) * u, length))

@@ -38,7 +38,7 @@ _STAYS = "it exists, and a folder never replaces anything: delete it first"
 
 
 class ZarrTree(ZarrPlacing):
-    """All of the backend that needs no pixels, and so no zarr."""
+    """The part of the backend that deletes, copies and moves. It does not import zarr."""
 
     # ── deleting ─────────────────────────────────────────────────────────────────────────
 
@@ -63,7 +63,10 @@ class ZarrTree(ZarrPlacing):
                 self._delete_folder(node.directory, place, recursive=recursive)
 
     def _find_or_link(self, place: Address, operation: str) -> Node:
-        """Find a node or folder, or a link that leads nowhere or out of the root."""
+        """Find a node or folder, or a link that is broken or leads out of the root.
+
+        Such a link can be deleted and moved, but its target is not followed.
+        """
         try:
             return self._find(place, operation)
         except (NotFoundError, PathOutsideRootError):
@@ -74,12 +77,16 @@ class ZarrTree(ZarrPlacing):
 
     @contextmanager
     def _leaving(self, place: Address) -> Iterator[None]:
-        """Strike ``place`` from the documents above it, and enter it again if it is still there."""
+        """Remove ``place`` from the documents above, and add it again if it still exists.
+
+        The document comes first: a list that has a deleted image is an error for readers, but an
+        image that is not in the list is only not shown.
+        """
         try:
             leave_members(place, durable=self.durable)
             yield
         except BaseException:
-            with suppress(Exception):  # the first failure is the one to tell
+            with suppress(Exception):  # the first failure is raised
                 join_members(place, durable=self.durable)
             raise
         join_members(place, durable=self.durable)
@@ -92,7 +99,7 @@ class ZarrTree(ZarrPlacing):
             raise DirectoryNotEmptyError(self.name, place.path, "delete")
 
     def _take_away(self, directory: StorePath, place: Address, *, whole: bool) -> None:
-        """Hide a tree, then remove it: a reader never finds half of it."""
+        """Hide a tree in one step, and then remove it, so that no reader finds half of it."""
         files, key = directory
         assert place.store is not None
         if files.remove_link(key):
@@ -157,7 +164,7 @@ class ZarrTree(ZarrPlacing):
             self._settle_folder(copied, new, slot)
 
     def _store_of_folder(self, place: Address) -> StorePath:
-        """Return the store that a folder is in, or the folder itself if it is around stores."""
+        """Return the store around a folder, or the folder itself if it is around stores."""
         return place.store if place.in_store and place.store else place.folder
 
     def _check_folder_target(self, old: Address, new: Address, operation: str) -> None:
@@ -193,7 +200,7 @@ class ZarrTree(ZarrPlacing):
     def _format_of(self, tree: StorePath) -> ZarrFormat | None:
         try:
             document = read_document(tree)
-        except PathOutsideRootError:  # a link is moved as it is
+        except PathOutsideRootError:  # a link, which is moved itself
             return None
         return None if document is None else document.zarr_format
 
@@ -290,14 +297,14 @@ class ZarrTree(ZarrPlacing):
                 raise
 
     def _flush_moved(self, tree: StorePath) -> None:
-        """Flush a copy before its source is deleted: one of them survives a power cut."""
+        """Flush a copy before its source is deleted, so that one survives a power cut."""
         if self.durable is not False:
             tree.files.flush_tree(tree.key)
             tree.files.flush_name(tree.key)
 
 
 def _is_renamed(archive: StorePath, new: Address) -> bool:
-    """Whether an archive moves as a file: to a name with the same suffix."""
+    """Return whether an archive is moved as a file, to a name with the same suffix."""
     if not new.in_store or new.inner or new.store is None:
         return False
     target = new.archive or new.store

@@ -1,4 +1,4 @@
-"""Checks of the values that a caller saves, before anything is written."""
+"""Check the values that a caller saves, before anything is written."""
 
 from __future__ import annotations
 
@@ -20,10 +20,14 @@ __all__ = ["check_attributes", "check_shape", "check_value"]
 
 
 def check_value(data: Value) -> Value:
-    """Return a value with ``shape``, ``dtype`` and indexing. Raises ``UnsupportedDataError``."""
+    """Return a value that has ``shape`` and ``dtype``, and can be indexed.
+
+    Raises:
+        UnsupportedDataError: The value is not an array, or has Python objects.
+    """
     if type(data) is np.ndarray:
         dtype = data.dtype
-        # NumPy counts text as objects. 2 is a type that another library has added.
+        # NumPy says that text (kind "T") has objects. isbuiltin is 2 for types of libraries.
         if dtype.kind == "T" or not (dtype.hasobject or dtype.isbuiltin == 2):
             return data
     if is_dask(data):
@@ -56,7 +60,7 @@ def _advice(data: Value) -> str:
 
 
 def check_attributes(attributes: object) -> None:
-    """Refuse attributes that no JSON document can hold, NaN among them."""
+    """Raise an error for attributes that JSON cannot hold, such as NaN."""
     if attributes is None:
         return
     if not isinstance(attributes, Mapping):
@@ -68,7 +72,7 @@ def check_attributes(attributes: object) -> None:
 
 
 def check_shape(shape: int | Sequence[int | None]) -> tuple[tuple[int, ...], bool]:
-    """Return the lengths of a new array, and whether it grows: then the first one is 0."""
+    """Return the lengths of a new array, and whether it grows. Then the first length is 0."""
     grows = False
     try:
         lengths = (shape,) if isinstance(shape, int) else tuple(shape)

@@ -1,4 +1,4 @@
-"""Lazy handles on RGB images, whose samples are channels in the store."""
+"""Lazy handles on RGB images. In the store, their samples are channels."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["Samples"]
 
 
 class Samples(LazyArray):
-    """An RGB image with the samples on its last axis: ``array`` with its axes in ``order``."""
+    """An RGB image with the samples on its last axis, over ``array`` with its axes in ``order``."""
 
     def __init__(self, array: ZarrArray, order: Sequence[int]) -> None:
         self._array, self._order, self._moved = array, tuple(order), array.transpose(order)
@@ -44,28 +44,28 @@ class Samples(LazyArray):
 
     @property
     def level(self) -> int:
-        """Its number in the pyramid."""
+        """The number of the level in the pyramid."""
         return self._array.level
 
     @property
     def axis_names(self) -> tuple[str, ...]:
-        """The names of axes in the document of its image, with "s" for the samples."""
+        """The names of the axes in the document of its image, with "s" for the samples."""
         names = self._array.axis_names
         return (*(names[n] for n in self._order[:-1]), "s")
 
     @property
     def levels(self) -> tuple[Samples, ...]:
-        """It and the coarser levels, as those of the array."""
+        """The level and the coarser ones, like those of the array."""
         return (self, *(Samples(level, self._order) for level in self._array.levels[1:]))
 
     @property
     def directory(self) -> StorePath:
-        """Where the metadata and chunks of the array are."""
+        """The place of the metadata and chunks of the array."""
         return self._array.directory
 
     @property
     def is_identified(self) -> bool:
-        """Whether the file that was read says which array this is, and not a second look."""
+        """Whether the document that was read identifies the array."""
         return self._array.is_identified
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
@@ -74,7 +74,7 @@ class Samples(LazyArray):
     def read(self, selection: Selection, memory: Memory | None = None) -> Pixels:
         """Return the selected elements, without a check that the array is still there.
 
-        They are not in what ``memory`` gives: their axes are in another order in the store.
+        ``memory`` is not used, because the axes have another order in the store.
         """
         stored = [range(0)] * self.ndim
         for number, chosen in zip(self._order, selection.ranges, strict=True):

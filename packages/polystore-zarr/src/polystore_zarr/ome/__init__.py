@@ -1,6 +1,6 @@
 """OME-NGFF documents, versions 0.5 and 0.4 (https://ngff.openmicroscopy.org).
 
-Pure functions from attributes to attributes; no store is touched.
+Pure functions from attributes to attributes. They do not use a store.
 """
 
 from .reading import read_image, read_labels, read_plate, read_roles, read_well

@@ -1,7 +1,7 @@
-"""Documents read with care: those of strangers give a value or an error of ours.
+"""Read documents that strangers may have written. The result is a value or an error of ours.
 
-Only what leads to pixels can be damaged: the levels of an image, the members of plates and wells.
-Everything else that cannot be read is left out: it says how to show the pixels, or where they are.
+Damage is an error only in the parts that lead to pixels: the levels of an image, and the members
+of plates and wells. Other parts, such as colours or positions, are left out if they are not valid.
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ __all__ = [
 
 _READABLE = ("0.1", "0.2", "0.3", "0.4", "0.5")
 _VERSION = re.compile(r"(\d+\.\d+)(?:[.+-].*|dev.*)?", re.ASCII)
-"""Also of others' dialects: SpatialData writes "0.4-dev-spatialdata"."""
+"""A version. SpatialData writes "0.4-dev-spatialdata"."""
 _OLD_AXES = tuple("tczyx")
-"""0.1 and 0.2 know no others, and do not name them."""
+"""The axes of versions 0.1 and 0.2, whose documents do not name them."""
 
 
 def read_image(attributes: Attributes) -> MultiscaleImage | None:
-    """Return the first multiscale image that a group's attributes describe, if they do.
+    """Return the first multiscale image in the attributes of a group, or ``None``.
 
-    Versions 0.1 to 0.5. Transformations of levels and of the whole image are taken together;
-    where an old document has none, the scale is 1. With any other transformation than scale,
-    translation and identity, and with axes that cannot be read, the scale is ``None``. Malformed
-    channels are left out.
+    Reads versions 0.1 to 0.5. The transformations of a level and of the whole image are combined.
+    An old document without any has scale 1. If there is another transformation than scale,
+    translation and identity, or the axes cannot be read, the scale is ``None``. Channels that are
+    not valid are left out.
 
     Raises:
-        DamagedDataError: the levels are malformed.
-        UnsupportedFileError: a later version, or a level outside the image.
+        DamagedDataError: The levels are not valid.
+        UnsupportedFileError: The version is newer, or a level is outside the image.
     """
     multiscales, inner, outer = find_in(attributes, "multiscales")
     if multiscales is None:
@@ -79,13 +79,13 @@ def read_image(attributes: Attributes) -> MultiscaleImage | None:
 
 
 def read_plate(attributes: Attributes) -> Plate | None:
-    """Return the plate that a group's attributes describe, if they do.
+    """Return the plate in the attributes of a group, or ``None``.
 
     Rows and columns without a name are left out, and so is a count that is not a number.
 
     Raises:
-        DamagedDataError: the lists are malformed.
-        UnsupportedFileError: a later version, or a well outside the plate.
+        DamagedDataError: The lists are not valid.
+        UnsupportedFileError: The version is newer, or a well is outside the plate.
     """
     value, _, outer = _find_claimed(attributes, "plate")
     if value is None:
@@ -105,7 +105,7 @@ def read_plate(attributes: Attributes) -> Plate | None:
 
 
 _MANY = 64
-"""To sort fewer wells is as fast as to find out whether they are in order."""
+"""Sorting fewer wells takes no longer than finding out whether they are in order."""
 
 
 def _is_in_order(plate: Mapping[str, Value], found: Plate) -> bool:
@@ -123,18 +123,18 @@ def _is_in_order(plate: Mapping[str, Value], found: Plate) -> bool:
 
 
 def natural(name: str) -> tuple[bool, int, str, str]:
-    """Sort key: numbers by value, then letters as A … Z, AA …."""
+    """Return a sort key: numbers by their value, then letters in the order A … Z, AA …."""
     number = name.isascii() and name.isdigit()
     significant = name.lstrip("0") if number else name
     return not number, len(significant), significant, name
 
 
 def read_well(attributes: Attributes) -> Well | None:
-    """Return the well that a group's attributes describe, if they do.
+    """Return the well in the attributes of a group, or ``None``.
 
     Raises:
-        DamagedDataError: the list of images is malformed.
-        UnsupportedFileError: a later version, or an image outside the well.
+        DamagedDataError: The list of images is not valid.
+        UnsupportedFileError: The version is newer, or an image is outside the well.
     """
     value, _, outer = _find_claimed(attributes, "well")
     if value is None:
@@ -146,20 +146,20 @@ def read_well(attributes: Attributes) -> Well | None:
 
 
 def read_labels(attributes: Attributes) -> tuple[str, ...]:
-    """Return the paths of the label images that a group's attributes list.
+    """Return the paths of the label images in the attributes of a group.
 
-    Entries that are not paths within the group are left out.
+    Entries that are not paths inside the group are left out.
     """
     value, _, _ = find_in(attributes, "labels")
     return tuple(path for path in value if _is_inside(path)) if isinstance(value, list) else ()
 
 
 _OBJECTS = (dict, Mapping)
-"""A check for ``Mapping`` alone takes ten times as long for a dict, which most objects are."""
+"""Checking a dict for ``Mapping`` takes ten times as long as for ``dict``, which comes first."""
 
 
 def line_name(line: object) -> str | None:
-    """Return the name of a row or column. Some write the numbers of columns as numbers."""
+    """Return the name of a row or column. Some programs write columns as numbers."""
     name = line.get("name") if isinstance(line, _OBJECTS) else None
     return str(name) if type(name) is int else name if isinstance(name, str) else None
 
@@ -180,9 +180,9 @@ def _names(plate: Mapping[str, Value], key: str) -> tuple[str, ...]:
 
 
 def _paths(holder: Mapping[str, Value], key: str) -> tuple[str, ...]:
-    """Return the paths that are listed. An entry without one leads nowhere, and is left out."""
+    """Return the paths in a list. Entries without a path are left out."""
     members = _list(holder.get(key), key)
-    try:  # a plate has thousands, so no loop in Python
+    try:  # a plate has thousands of wells, and a loop in Python would take ten times as long
         found = tuple(map(PATH, members))
         is_plain = set(map(type, members)) <= {dict} and set(map(type, found)) <= {str}
     except (KeyError, TypeError):
@@ -193,7 +193,7 @@ def _paths(holder: Mapping[str, Value], key: str) -> tuple[str, ...]:
             _raise_damaged(f"{key} has entries that are not objects")
         found = tuple(path for path in map(path_of, objects) if path is not None)
     joined = f"/{'/'.join(found)}/"
-    # To search for _OUTSIDE takes thirty times as long.
+    # One search in all joined paths. Searching each for _OUTSIDE takes thirty times as long.
     is_inside = joined.isascii() and "//" not in joined and "." not in joined
     if not is_inside or "\\" in joined or "\0" in joined:
         for path in found:
@@ -207,7 +207,7 @@ _KEYS = {"plate": frozenset(("wells", "rows", "columns")), "well": frozenset(("i
 def _find_claimed(
     attributes: Attributes, key: Literal["plate", "well"]
 ) -> tuple[Value, Attributes, object]:
-    """Return the result of ``found_in``, without the attribute of another program."""
+    """Return the result of ``find_in``, unless the attribute belongs to another program."""
     value, inner, outer = find_in(attributes, key)
     is_ours = outer is not None or (
         isinstance(value, _OBJECTS) and not _KEYS[key].isdisjoint(value)
@@ -216,7 +216,7 @@ def _find_claimed(
 
 
 class Roles(NamedTuple):
-    """The roles of a group, as its attributes say."""
+    """The roles of a group, by its attributes."""
 
     plate: bool
     well: bool
@@ -225,16 +225,16 @@ class Roles(NamedTuple):
 
 
 def read_roles(attributes: Attributes) -> Roles:
-    """Return the roles that a group's attributes describe.
+    """Return the roles in the attributes of a group.
 
-    Groups of any store may have an attribute of such a name: as text, say.
+    A group of any store may have an attribute with such a name, for example a text.
     """
     if not attributes:
         return _NO_ROLES
     inner = attributes.get("ome")
     inner = inner if isinstance(inner, _OBJECTS) else {}
     is_there = {}
-    for key, known in _KEYS.items():  # as _claimed, for both at once
+    for key, known in _KEYS.items():  # like _find_claimed, for both at once
         value, is_ours = inner.get(key), inner.get("version", "0.5") is not None
         if value is None:
             value, is_ours = attributes.get(key), False
@@ -248,7 +248,7 @@ _NO_ROLES = Roles(False, False, False)
 
 
 def find_in(attributes: Attributes, key: str) -> tuple[Value, Attributes, object]:
-    """Return the value of ``key``, the object that has it, and the version (from 0.5 on)."""
+    """Return the value of ``key``, the object with it, and the version (from 0.5 on)."""
     if not isinstance(attributes, _OBJECTS):
         _raise_damaged(f"attributes is of type {type(attributes).__name__}, not an object")
     inner = attributes.get("ome")
@@ -258,11 +258,12 @@ def find_in(attributes: Attributes, key: str) -> tuple[Value, Attributes, object
 
 
 def _raise_damaged(reason: str) -> NoReturn:
-    # Values are not shown: one that is nested deep enough cannot be.
+    # The message has no values, because Python cannot print one that is nested too deeply.
     raise DamagedDataError(reason, "ome-zarr")
 
 
 def mapping(value: object, what: str) -> Mapping[str, Value]:
+    """Return ``value`` if it is an object. ``what`` names it in the error."""
     if not isinstance(value, _OBJECTS):
         _raise_damaged(f"{what} is of type {type(value).__name__}, not an object")
     return value
@@ -305,7 +306,7 @@ _OUTSIDE = re.compile(r"(?:\A|/)\.{0,2}(?:/|\Z)|[\\\0\ud800-\udfff]")
 
 
 def _read_version(version: object, unwritten: str = "0.4") -> str:
-    """Return a version that can be read, as it is written. Some write it as a number."""
+    """Return a version that can be read, unchanged. Some programs write it as a number."""
     if version is None:
         return unwritten
     if type(version) in (int, float):
@@ -322,7 +323,7 @@ def _read_version(version: object, unwritten: str = "0.4") -> str:
 
 
 def _read_axes(value: object) -> tuple[Axis, ...]:
-    """Return the axes; none if one has no name, or the same as another."""
+    """Return the axes, or ``()`` if one has no name, or two have the same."""
     axes = []
     for item in (
         _OLD_AXES if value is None else value if isinstance(value, list | tuple) else ()
@@ -337,13 +338,13 @@ def _read_axes(value: object) -> tuple[Axis, ...]:
 
 
 def _steps(described: Mapping[str, Value]) -> Sequence[Value]:
-    """Return the transformations of a level or an image; a malformed list as one of them."""
+    """Return the transformations of a level or an image. A list that is not valid is one entry."""
     steps = described.get("coordinateTransformations") or []
     return steps if isinstance(steps, list | tuple) else [steps]
 
 
 def _read_level(path: str, steps: Sequence[Value], ndim: int) -> Level:
-    """Compose scale and translation of several transformations, one applied after another."""
+    """Combine several transformations, applied in turn, into one scale and translation."""
     scale, translation = [1.0] * ndim, [0.0] * ndim
     unknown = Level(path, None, None, tuple(steps))
     is_placed = False

@@ -1,4 +1,4 @@
-"""What OME-NGFF documents say, as values."""
+"""The content of OME-NGFF documents as values."""
 
 from __future__ import annotations
 
@@ -22,39 +22,41 @@ class Level:
     """One resolution of an image. Coordinate = index * scale + translation."""
 
     path: str
-    """Path of the array, relative to the image's group; it never leaves it."""
+    """Path of the array, relative to the group of the image. It never leads outside."""
     scale: tuple[float, ...] | None
-    """``None`` where a transformation is neither scale nor translation, as is the translation."""
+    """Pixel size. ``None``, like the translation, if there are other transformations."""
     translation: tuple[float, ...] | None
     transformations: tuple[Any, ...] = ()
-    """As they are written, where they give no scale."""
+    """All transformations in the document, if they give no scale."""
     is_placed: bool = field(default=False, compare=False)
-    """Whether a translation is written. Without one, the position of the image is unknown."""
+    """Whether the document has a translation. If not, the position of the image is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MultiscaleImage:
-    """The first multiscale image of a group, as its document describes it."""
+    """The first multiscale image in the document of a group."""
 
     version: str
     axes: tuple[Axis, ...]
-    """None where the document's cannot be read."""
+    """The axes, or ``()`` if they cannot be read."""
     levels: tuple[Level, ...]
-    """From the finest to the coarsest; at least one."""
+    """At least one level, from the finest to the coarsest."""
     channels: tuple[Channel, ...] = ()
     name: str = ""
     is_label: bool = False
     source: str | None = None
-    """Of a label image: the path of the labelled image relative to it, as it is written."""
+    """For a label image: the path of the labelled image, relative to it, as in the document."""
     count: int = 1
-    """How many images the group describes."""
+    """The number of images in the document."""
 
     def description(self, ndim: int, labels: Sequence[str] = ()) -> Document:
-        """Return all this, and the names of its ``labels``, as plain values.
+        """Return the fields as plain values, for ``Info.metadata``.
 
-        ``ndim`` is the number of axes that level 0 has. If the document describes another
-        number, axes, scale and units are ``None``. The scale is ``None`` too where a
-        transformation is not applied, and ``transformations`` then holds all of level 0.
+        Args:
+            ndim: the number of axes of level 0. If the document has another number, axes, scale
+                and units are ``None``. The scale is also ``None`` if there are other
+                transformations, which are then in ``transformations``.
+            labels: the names of its label images.
         """
         fits = len(self.axes) == ndim
         first = self.levels[0]
@@ -73,7 +75,7 @@ class MultiscaleImage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plate:
-    """A plate as its document describes it."""
+    """A plate, from its document."""
 
     version: str
     rows: tuple[str, ...]
@@ -82,14 +84,14 @@ class Plate:
     """Paths of the wells, such as "B/03"."""
     name: str = ""
     field_count: int | None = None
-    """The largest number of fields in a well, if the document tells it."""
+    """The largest number of fields in a well, if the document has it."""
     in_order: bool = False
     """Whether all rows, columns and wells are in order, have our form, and fit the indices.
 
-    Small plates are not examined."""
+    ``False`` for small plates, which are not examined."""
 
     def places(self, entries: Sequence[Any]) -> list[tuple[int, int]] | None:
-        """Return the row and column of entries by their indices, ``None`` if one does not fit."""
+        """Return the row and column of entries by their indices, or ``None`` if one is wrong."""
         try:
             places = list(map(PLACE, entries))
             names = [(self.rows[row], self.columns[column]) for row, column in places]
@@ -100,9 +102,9 @@ class Plate:
         return places if fit and list(map("/".join, names)) == paths else None
 
     def follow(self, start: int, stop: int, new: Sequence[Any]) -> Plate | None:
-        """Return the plate with other entries instead of those from ``start`` to ``stop``.
+        """Return the plate with the entries ``new`` in place of those from ``start`` to ``stop``.
 
-        ``None`` if it was not in order, or is not any more.
+        Returns ``None`` if the plate is not in order, before or after.
         """
         found = self.places(new) if self.in_order else None
         if found is None:
@@ -119,12 +121,12 @@ class Plate:
 
 
 PATH, PLACE = itemgetter("path"), itemgetter("rowIndex", "columnIndex")
-"""Of a well in a document."""
+"""Functions that get the path, and the indices, of a well in a document."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Well:
-    """A well as its document describes it."""
+    """A well, from its document."""
 
     version: str
     fields: tuple[str, ...]

@@ -34,7 +34,7 @@ _ROW, _COLUMN, _FIELD = (re.compile(p) for p in ("[A-Z]{1,2}", "[0-9]{1,3}", "[A
 def check_well(row: str, column: str, field: str = "0", plate: Plate | None = None) -> None:
     """Raise ``InvalidOptionError`` if this cannot be a field of a well of a plate.
 
-    The rows and columns that ``plate`` has may be called anything.
+    The existing rows and columns of ``plate`` can have any name.
     """
     fits = (
         bool(_ROW.fullmatch(row)) or (plate is not None and row in plate.rows),
@@ -59,16 +59,22 @@ def plate_with_wells(
     version: Version = "0.5",
     field_count: int | None = None,
 ) -> Document:
-    """Return the attributes of a plate that has these wells, each a row and a column.
+    """Return the attributes of a plate with these wells.
 
-    They are the same if the plate has all this already. If not, rows, columns and wells are put
-    in order, and all indices are set again. ``name`` is given to a plate without one, and
-    ``field_count`` is raised to the one given. ``known`` is the plate of ``attributes``, for
-    callers that have read it.
+    If the plate already has them, nothing changes. If not, rows, columns and wells are put in
+    order, and all indices are set again.
+
+    Args:
+        attributes: the attributes of the plate.
+        wells: the row and column of each well.
+        known: the plate in ``attributes``, if the caller has read it.
+        name: the name for a plate without one.
+        version: the version of a new document.
+        field_count: the least number of fields in a well that the document must have.
 
     Raises:
-        InvalidOptionError: there cannot be such a well: see :func:`check_well`.
-        DamagedDataError: ``attributes`` hold a malformed plate.
+        InvalidOptionError: A well cannot have this name. See :func:`check_well`.
+        DamagedDataError: The plate in ``attributes`` is not valid.
     """
     known = known or read_plate(attributes)
     plate, listed = _plate_parts(attributes, known)
@@ -96,7 +102,10 @@ def plate_with_wells(
 
 
 def _put_in(listed: list[Any], new: Mapping[str, tuple[str, str]], plate: Plate) -> bool:
-    """Put wells into a list that is in order. ``False`` if one is in a new row or column."""
+    """Put wells into a sorted list. Return ``False`` if one is in a new row or column.
+
+    Sorting the list again for each new well would take longer than reading it.
+    """
     if not all(row in plate.rows and column in plate.columns for row, column in new.values()):
         return False
     for path, (row, column) in new.items():
@@ -115,7 +124,7 @@ def plate_without_wells(
 ) -> Document:
     """Return the attributes of a plate without these wells.
 
-    Rows and columns stay: the specification lists those of the physical plate, used or not.
+    Rows and columns stay. In the specification they are those of the physical plate.
     """
     plate, listed = _plate_parts(attributes, known or read_plate(attributes))
     struck = {f"{row}/{column}" for row, column in wells}
@@ -136,10 +145,10 @@ def _plate_parts(attributes: Attributes, known: Plate | None) -> tuple[Document,
 def _put_in_order(
     attributes: Attributes, version: Version, plate: Document, wells: Sequence[Value]
 ) -> Document:
-    """Put a plate in order and into ``attributes``. Entries of others stay, after ours."""
+    """Put a plate in order, and into ``attributes``. Entries of other programs follow ours."""
     ours, others = [], []
     for well in wells:
-        # Wells of others may be somewhere else than in a row and a column.
+        # Wells of other programs may not be in a row and a column.
         row, _, column = (path_of(well) or "").partition("/")
         if column and "/" not in column:
             ours.append((row, column, well))
@@ -158,7 +167,7 @@ def _put_in_order(
         ),
         *others,
     ]
-    # Also within 0.5, whose text does not ask for it: ome-zarr-models warns where it is missing.
+    # Version 0.5 does not require it, but ome-zarr-models warns if it is missing.
     plate.setdefault("version", version_of(attributes, version, "plate"))
     return edit_document(attributes, version, "plate", plate)
 
@@ -166,7 +175,7 @@ def _put_in_order(
 def _settle_lines(
     plate: Document, key: Literal["rows", "columns"], used: Iterable[str]
 ) -> dict[str, int]:
-    """Put the rows or columns of a plate in order, with those in use. Return their indices."""
+    """Put the rows or columns of a plate in order, and add those in use. Return their indices."""
     known: dict[str, Any] = {}
     nameless = []
     for line in (*plate.get(key, ()), *({"name": name} for name in dict.fromkeys(used))):
@@ -182,13 +191,13 @@ def _settle_lines(
 def well_with_field(
     attributes: Attributes, field: str, version: Version = "0.5", *, known: Well | None = None
 ) -> Document:
-    """Return the attributes of a well that has this field; the same if it has it already.
+    """Return the attributes of a well with this field.
 
-    ``known`` is the well of ``attributes``, for callers that have read it.
+    ``known`` is the well in ``attributes``, if the caller has read it.
 
     Raises:
-        InvalidOptionError: ``field`` is new, and not made of letters and digits.
-        DamagedDataError: ``attributes`` hold a malformed well.
+        InvalidOptionError: ``field`` is new, and has other characters than letters and digits.
+        DamagedDataError: The well in ``attributes`` is not valid.
     """
     known = known or read_well(attributes)
     well, images = _well_parts(attributes, known)

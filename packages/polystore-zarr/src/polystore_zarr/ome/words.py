@@ -1,14 +1,14 @@
-"""The words of an image: from the attributes of its group, and back.
+"""The metadata of an image: from the attributes of its group, and back.
 
-OME-NGFF has places for some words, and demands others that nobody may know: a scale, a colour,
-the limits of a channel. So an attribute "polystore" of the group tells more, in the vocabulary
-of ``metadata_document``:
+OME-NGFF has fields for some metadata. It also requires fields that may be unknown: a scale, a
+colour, the display range of a channel. So an attribute "polystore" of the group has more, in the
+form of ``metadata_document``:
 
-- ``image``: the words that NGFF has no place for, such as the wavelength of a channel.
-- ``filled``: the words that the writer put where NGFF demands one. They are not read as words of
-  the image. A program that changes one of them makes it a word.
+- ``image``: metadata without a field in NGFF, such as the wavelength of a channel.
+- ``filled``: values that the writer made up for required fields. They are not loaded as metadata.
+  If another program changes such a field, its value is loaded.
 - ``samples``: the name of the axis, "c", whose channels are the samples of RGB. The image is
-  loaded with them on its last axis, as it was saved.
+  loaded with the samples on its last axis, as it was saved.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ __all__ = [
 
 _OF_AXIS = {f.name: f.default for f in fields(Axis) if f.name not in ("name", "type")}
 _OF_CHANNEL = {f.name: f.default for f in fields(Channel)}
-"""The words of an axis and of a channel, and their values where they are unknown."""
+"""The fields of an axis and of a channel, with their values if unknown."""
 
 
 def image_words(
@@ -59,10 +59,17 @@ def image_words(
     dtype: np.dtype[Value],
     level: int = 0,
 ) -> ImageMetadata | None:
-    """Return the words of a level of ``image``, as which ``attributes`` were read.
+    """Return the metadata of a level of an image.
 
-    ``shape`` and ``dtype`` are those of the array of the level. ``None`` where the axes cannot be
-    read, or are more or fewer than those of the array.
+    Args:
+        attributes: the attributes of the group.
+        image: the image that was read from ``attributes``.
+        shape: the shape of the array of the level.
+        dtype: its element type.
+        level: the number of the level.
+
+    Returns:
+        ``None`` if the axes cannot be read, or their number is not that of the array.
     """
     if len(image.axes) != len(shape):
         return None
@@ -84,7 +91,7 @@ def image_words(
 
 
 def _standard(image: MultiscaleImage, dtype: np.dtype[Value], source: str) -> ImageMetadata:
-    """Return the words of level 0 that NGFF has places for."""
+    """Return the metadata of level 0 in the fields of NGFF."""
     first = image.levels[0]
     names = lower_names([axis.name for axis in image.axes])
     axes = []
@@ -107,7 +114,7 @@ def _standard(image: MultiscaleImage, dtype: np.dtype[Value], source: str) -> Im
 
 
 def _channel(channel: Channel, dtype: np.dtype[Value]) -> Channel:
-    """Leave out limits that say nothing, or that turn the intensities round."""
+    """Leave out display ranges that span the whole type, or whose start is above the end."""
     changes: dict[str, Any] = {}
     if channel.limits is not None:
         is_whole = dtype.kind in "ui" and dtype.itemsize > 1
@@ -120,21 +127,21 @@ def _channel(channel: Channel, dtype: np.dtype[Value]) -> Channel:
 
 
 def lower_names(names: Sequence[str]) -> Sequence[str]:
-    """Return names in lower case, if all are those of axes of images: "Z", "Y", "X"."""
+    """Return names in lower case if all are axes of images, such as "Z", "Y", "X"."""
     small = [name.lower() for name in names]
     is_known = AXIS_TYPES.keys() >= set(small) and len(set(small)) == len(small)
     return small if is_known else names
 
 
 def _factors(first: Level, level: Level, ndim: int) -> list[float]:
-    """Return how many pixels of level 0 one of ``level`` spans; 1 where that is unknown."""
+    """Return how many pixels of level 0 one pixel of ``level`` spans, or 1 if unknown."""
     if first.scale is None or level.scale is None:
         return [1.0] * ndim
     return [b / a for a, b in zip(first.scale, level.scale, strict=True)]
 
 
 def fit_metadata(metadata: ImageMetadata, shape: Sequence[int]) -> ImageMetadata:
-    """Return the words that an array of ``shape`` can have: channels and coords may not fit."""
+    """Return the metadata without channels and coords that do not fit an array of ``shape``."""
     names = metadata.names
     if metadata.channels:
         count = shape[names.index("c")] if "c" in names else 1
@@ -169,16 +176,20 @@ def with_marks(
     *,
     is_rgb: bool,
 ) -> Document:
-    """Return ``attributes`` with what they do not say of ``metadata``, or say too much.
+    """Return ``attributes`` with our own attribute, if they differ from ``metadata``.
 
-    ``standard`` is read from ``attributes``, with the axes of ``metadata``.
+    Args:
+        attributes: the attributes for NGFF.
+        metadata: the metadata that must load.
+        standard: the metadata that was read from ``attributes``, with the same axes.
+        is_rgb: whether the channels are samples of RGB.
     """
     same = {
         word
         for word in metadata.words() | standard.words()
         if _value_of(metadata, word) == _value_of(standard, word)
     }
-    if "coords" not in same:  # they are read with the scale and origin beside them
+    if "coords" not in same:  # coords are read together with scale and origin
         same -= {"scale", "origin"}
     marks: Document = {"samples": "c"} if is_rgb else {}
     for key, words in (("image", metadata), ("filled", standard)):
@@ -188,7 +199,7 @@ def with_marks(
 
 
 def words_left(metadata: ImageMetadata) -> Document:
-    """Return the words as a document, which is empty if the axes say no more than their names."""
+    """Return the metadata as a document, without axes that have only names."""
     document = metadata_document(metadata)
     if all(len(axis) == 1 for axis in document["axes"]):
         del document["axes"]
@@ -205,7 +216,7 @@ def _value_of(metadata: ImageMetadata, word: str) -> object:
 
 
 def _without_filled(metadata: ImageMetadata, filled: object) -> ImageMetadata:
-    """Return ``metadata`` without the words that are as the writer filled them in."""
+    """Return ``metadata`` without values that the writer filled in and nobody has changed."""
     if not isinstance(filled, Mapping):
         return metadata
     changes: dict[str, Any] = {}
@@ -220,7 +231,7 @@ def _without_filled(metadata: ImageMetadata, filled: object) -> ImageMetadata:
 
 
 def _less(value: Any, entry: object, words: Mapping[str, Any]) -> Any:
-    """Return an axis or channel without those of ``words`` that ``entry`` has as well."""
+    """Return an axis or channel without the values that ``entry`` has too."""
     changes = {}
     given = entry if isinstance(entry, Mapping) else {}
     for word in words.keys() & given.keys():
@@ -241,7 +252,7 @@ def _marks(attributes: Attributes) -> Mapping[str, Value]:
 def samples_last(
     attributes: Attributes, image: MultiscaleImage, shape: Sequence[int]
 ) -> tuple[int, ...]:
-    """Return the order of axes in which channels that are samples are last, or ``()``."""
+    """Return the order of axes that puts channels of RGB last, or ``()`` for other images."""
     marks = _marks(attributes)
     names = [axis.name for axis in image.axes]
     if not marks or marks.get("samples") != "c" or "c" not in names or "s" in names:
@@ -253,7 +264,7 @@ def samples_last(
 
 
 def samples_first(metadata: ImageMetadata) -> tuple[tuple[int, ...], ImageMetadata]:
-    """Return the order of axes, and the words, of an image whose samples are channels."""
+    """Return the order of axes, and the metadata, for storing RGB samples as channels."""
     last = len(metadata.axes) - 1
     first = 1 if metadata.names[0] == "t" else 0
     order = (*range(first), last, *range(first, last))

@@ -1,6 +1,6 @@
-"""Documents of images, labels, wells and plates: from attributes to attributes.
+"""Documents of images and labels: from attributes to attributes.
 
-What is added to a document of others leaves every key in place that is not ours.
+If a document of another program is changed, all its other keys stay.
 """
 
 from __future__ import annotations
@@ -41,14 +41,20 @@ def image_document(
     kind: Literal["image", "label"] = "image",
     method: Literal["mean", "nearest"] | None = None,
 ) -> Document:
-    """Return the attributes of an image's group.
+    """Return the attributes of the group of an image.
 
-    ``levels`` are the paths of the arrays, finest first, each with how many pixels of level 0
-    one of its pixels spans along each axis. The centre of such a pixel lies (factor - 1) / 2
-    pixels further than that of the first one of level 0, and so says the translation; also
-    for ``method="nearest"`` (the default for labels), so that labels lie on their image. An
-    unknown scale is 1, because the specification wants one, and an unknown origin is 0. Of
-    irregular coords, these are the mean step and the first place.
+    The translation of a level is the centre of its first pixel, which is (factor - 1) / 2 pixels
+    from the centre of the first pixel of level 0. This also holds for ``method="nearest"``, so
+    that labels are on their image. The specification requires a scale: an unknown scale is 1, and
+    an unknown origin is 0. For irregular coords, these are the mean step and the first value.
+
+    Args:
+        metadata: the metadata of level 0.
+        levels: the path of each array, finest first, and how many pixels of level 0 one of its
+            pixels spans along each axis.
+        version: the version of OME-NGFF.
+        kind: whether it is a label image.
+        method: the method of the pyramid. The default for labels is "nearest".
     """
     _check_version(version)
     sizes, origin = [], []
@@ -138,12 +144,16 @@ def _omero(metadata: ImageMetadata, version: Version) -> Document:
 def keep_attributes(
     old: Attributes, new: Attributes, *, channels: bool, windows: Sequence[bool]
 ) -> Document:
-    """Return the attributes ``new`` of an image, with the additional ones of ``old``.
+    """Return the attributes ``new`` of an image with additional keys of ``old``.
 
-    ``new`` are those of :func:`image_document`. Keys that they do not have stay, in the image,
-    its label and its channels: the colours of labels, or the wavelength of a channel. With
-    ``channels``, the channels are those of ``old``, and so are those of the ``windows`` that
-    are true.
+    Keys that ``new`` does not have are kept in the image, its label and its channels. Examples
+    are the colours of labels, or the wavelength of a channel.
+
+    Args:
+        old: the attributes of the old image.
+        new: the result of :func:`image_document`.
+        channels: whether the old channels are kept.
+        windows: for each channel, whether its old display range is kept.
     """
     before, after = _inner(old), dict(_inner(new))
     above = _without(before["multiscales"][0], _OF_OLD_LEVELS)
@@ -172,7 +182,7 @@ def _without(value: Mapping[str, Value], keys: Iterable[str]) -> Document:
 
 
 def _inner(attributes: Attributes) -> Mapping[str, Value]:
-    """Return what describes an image: the attributes, or the part "ome" of them."""
+    """Return the object with the image: the attributes, or the part "ome" of them."""
     return find_in(attributes, "multiscales")[1]
 
 
@@ -192,9 +202,10 @@ def labels_document(names: Iterable[str], version: Version = "0.5") -> Document:
 
 
 def add_label(attributes: Attributes, name: str, version: Version = "0.5") -> Document:
-    """Return the attributes of a group ``labels`` with ``name`` listed, once.
+    """Return the attributes of a group ``labels`` with ``name`` in its list, once.
 
-    Raises ``UnsupportedFileError`` where ``labels`` is something else than a list.
+    Raises:
+        UnsupportedFileError: ``labels`` is not a list.
     """
     return _listing(
         attributes, version, "labels", [*(_list_of(attributes, "labels") or ()), name]
@@ -208,9 +219,9 @@ def remove_label(attributes: Attributes, name: str, version: Version = "0.5") ->
 
 
 def add_series(attributes: Attributes, path: str, version: Version = "0.5") -> Document:
-    """Return the attributes of a group ``OME`` with ``path``, if it lists its images.
+    """Return the attributes of a group ``OME`` with ``path``, if it has a list of images.
 
-    bioformats2raw writes such a group next to the images that it makes of one file.
+    bioformats2raw writes such a group next to the images from one file.
     """
     present = _list_of(attributes, "series")
     added = None if present is None else [*present, path]
@@ -224,7 +235,7 @@ def remove_series(attributes: Attributes, path: str, version: Version = "0.5") -
 
 
 def _list_of(attributes: Attributes, key: str) -> Sequence[Value] | None:
-    """Return a list of names, with entries of others as they are."""
+    """Return a list of names. Entries of other programs are not changed."""
     value = find_in(attributes, key)[0]
     if value is None or isinstance(value, list | tuple):
         return value
@@ -259,7 +270,7 @@ def _check_version(version: Value) -> None:
 
 
 def version_of(attributes: Attributes, version: Version, key: str) -> Version:
-    """Return the version that a document already has, else ``version``."""
+    """Return the version of a document, or ``version`` if it has none."""
     _check_version(version)
     if isinstance(attributes.get("ome"), Mapping):
         return "0.5"
@@ -269,7 +280,7 @@ def version_of(attributes: Attributes, version: Version, key: str) -> Version:
 def edit_document(
     attributes: Attributes, version: Version, key: str, value: object
 ) -> Document:
-    """Return ``attributes`` with ``value`` where a document of its version has ``key``."""
+    """Return ``attributes`` with ``value`` under ``key``, at the place for their version."""
     if version_of(attributes, version, key) == "0.4":
         return {**attributes, key: value}
     inner = mapping(attributes.get("ome", {}), "ome")

@@ -1,6 +1,7 @@
-"""Stores in one zip file: read as folders are, and written whole.
+"""Stores in one zip file. They are read like folders, and written whole.
 
-No member is added to an archive: a zip file can neither replace a member nor change its order.
+A member is never added to an archive, because a zip file cannot replace members or change their
+order.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
 __all__ = ["ArchiveFiles", "archive_at"]
 
 _WHOLE = ("save", "copy to", "move to", "delete", "move")
-"""Operations that change an archive whole, and no member of it."""
+"""Operations that can change a whole archive, but not a member of it."""
 _NEVER = ("create", "create the directory")
 
 
 def archive_at(path: StorePath) -> ArchiveFiles | None:
-    """Return the files of the zipped store at a place in a local store, or to be made there.
+    """Return the files of the zipped store at a place of a local store, which may not exist yet.
 
-    A zip file is a store by any name. ``None`` for all else.
+    Returns ``None`` for all other places. A zip file is a store with any name.
     """
     files, key = path
     if not isinstance(files, LocalFiles):
@@ -47,7 +48,10 @@ def archive_at(path: StorePath) -> ArchiveFiles | None:
         return None if _is_folder(path) else ArchiveFiles(files, key)
     try:
         is_zip = files.size(key) is not None and _starts_as_zip(path)
-    except (OSError, PathOutsideRootError):  # the operation says so, if it needs the store
+    except (
+        OSError,
+        PathOutsideRootError,
+    ):  # an operation that needs the store raises the error
         return None
     return ArchiveFiles(files, key) if is_zip else None
 
@@ -55,7 +59,7 @@ def archive_at(path: StorePath) -> ArchiveFiles | None:
 def _is_folder(path: StorePath) -> bool:
     try:
         return path.files.kind(path.key) == "directory"
-    except PathOutsideRootError:  # a link that leads out, which can be deleted
+    except PathOutsideRootError:  # a link that leads out of the root. It can be deleted
         return False
 
 
@@ -65,7 +69,7 @@ def _starts_as_zip(path: StorePath) -> bool:
 
 
 class ArchiveFiles(Files):
-    """The files of a zipped store, at ``key`` of a local store. Trees are built next to it."""
+    """The files of a zipped store at ``key`` of a local store. Trees are built next to it."""
 
     is_store = True
     store: ArchiveStore
@@ -188,11 +192,12 @@ class ArchiveFiles(Files):
         with ExitStack() as held, writing as file:
             pack(tree, file, comment)
             if replace and self._local.size(self._key) is not None:
-                # A reader that tries again and again waits for this lock in the end.
+                # A reader of an archive that changes all the time takes this lock in the end
+                # (``steady``). Then it must not be replaced.
                 held.enter_context(self._local.lock(self._key))
 
     def make_folders(self, key: str, *, durable: bool | None = False) -> None:
-        """Do nothing: a folder is there as soon as something is in it."""
+        """Do nothing. In an archive, a folder exists when something is in it."""
 
     def take_away(self, tree: str, store: str) -> None:
         self._local.store.delete(self._key)

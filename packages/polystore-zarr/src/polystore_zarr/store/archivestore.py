@@ -25,18 +25,18 @@ _ADVICE = (
 )
 
 _known: dict[str, Contents] = {}
-"""The contents of archives, by the names of their files, as this process has last read them.
+"""The contents of archives by the names of their files, from the last reading by this process.
 
-No file stays open: it would keep an archive that was deleted on the disk. Needs no lock: threads
-store whole entries.
+No file is kept open, because an open file keeps a deleted archive on the disk. No lock is needed,
+because threads store whole entries.
 """
 _MOST_KNOWN, _MOST_MEMBERS = 16, 1 << 18
 
 
 class ArchiveStore(ByteStore):
-    """The members of a zip file, for reading. The file is opened again for each of them.
+    """The members of a zip file, for reading. The file is opened again for each member.
 
-    So it pickles as its path, and reads a new archive if another process has replaced the old one.
+    So the store pickles as its path, and reads a new archive that has replaced the old one.
     """
 
     features = StoreFeatures(replace="none", delete="none")
@@ -48,10 +48,12 @@ class ArchiveStore(ByteStore):
         return f"<ArchiveStore {self.files.full(self.file)!r}>"
 
     def contents(self) -> Contents:
-        """Return the members as they are now.
+        """Return the present members.
 
-        Raises ``FileNotFoundError`` without an archive, ``DamagedDataError``,
-        ``UnsupportedFileError``.
+        Raises:
+            FileNotFoundError: The archive does not exist.
+            DamagedDataError: The file is not a zip archive, or is damaged.
+            UnsupportedFileError: The archive is not a Zarr store at its root.
         """
         known = _known.get(self.files.full(self.file))
         if known is not None and known.stamp == self.files.stamp(self.file):
@@ -92,7 +94,7 @@ class ArchiveStore(ByteStore):
     def scan(self, folder: str = "", /) -> Iterator[Stat]:
         contents = self.contents()
         waiting = [folder]
-        for inner in waiting:  # which grows
+        for inner in waiting:  # the list grows during the loop
             for name, is_folder in contents.folders.get(inner, {}).items():
                 key = f"{inner}/{name}" if inner else name
                 if is_folder:
@@ -123,4 +125,5 @@ class ArchiveStore(ByteStore):
 
 
 def refusal(archive: str) -> UnsupportedOperationError:
+    """Return the error for a change of a part of an archive."""
     return UnsupportedOperationError("", f"changing a part of {archive!r}", _ADVICE)

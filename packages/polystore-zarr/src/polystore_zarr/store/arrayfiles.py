@@ -1,4 +1,4 @@
-"""The files of one array: which chunks exist, and its lock."""
+"""The files of one array: its existing chunks, and its lock."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ __all__ = ["existing_chunks", "has_chunk", "key_parts", "name_lock", "size_text"
 
 
 _LONGEST = 200
-"""The longest name in bytes. A lock adds a few more, and file systems take 255."""
+"""The most bytes of a name. A lock adds a few, and file systems accept 255."""
 
 
 def name_lock(directory: StorePath) -> str:
-    """Return the key whose lock all writers of parts of the array take.
+    """Return the key of the lock for all writers of parts of the array.
 
-    It is next to the store, because other readers would find it inside. It is the same for all
-    names of the array: a store or a group may be a symbolic link.
+    It is next to the store, because other programs would find it inside. It is the same for all
+    names of the array, also if the store or a group is a symbolic link.
     """
     store, inner = split_key(directory.files.resolve(directory.key))
     folder, slash, name = store.rpartition("/")
     name = f"{name}!{'!'.join(inner) or '.'}"
-    if len(name.encode(errors="surrogateescape")) > _LONGEST:  # names of locks are, too
+    if len(name.encode(errors="surrogateescape")) > _LONGEST:
+        # Two long names could only have the same lock if their digests were equal.
         name = sha256(name.encode(errors="surrogateescape")).hexdigest()
     return f"{folder}{slash}{name}"
 
 
 def has_chunk(directory: StorePath, name: str) -> bool:
-    """Whether a chunk or shard has a file, and one that is not empty.
+    """Return whether a chunk or shard has a file that is not empty.
 
     zarr 3.1 takes an empty shard for one that was never written.
     """
@@ -59,7 +60,7 @@ def key_parts(metadata: Any, path: str, backend: str) -> tuple[str, str]:
 
 
 def size_text(nbytes: int) -> str:
-    """Return a number of bytes as people write it: "4 TiB"."""
+    """Return a number of bytes as text, such as "4 TiB"."""
     units = ["bytes", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
     power = min(int(math.log(max(nbytes, 1), 1024)), len(units) - 1)
     return f"{nbytes / 1024**power:.3g} {units[power]}"
@@ -68,9 +69,9 @@ def size_text(nbytes: int) -> str:
 def existing_chunks(
     directory: StorePath, prefix: str, separator: str, axes: Sequence[Cut]
 ) -> Iterator[Parts]:
-    """Yield the parts of a region that are in each chunk with a file.
+    """Yield the parts of a region for each chunk that has a file.
 
-    Chunks are called ``c/0/1`` (``prefix`` "c", ``separator`` "/"), "c.0.1", "0/1" or "0.1".
+    Names of chunks are "c/0/1" (``prefix`` "c", ``separator`` "/"), "c.0.1", "0/1" or "0.1".
     """
     if separator == "/":
         yield from _below(directory / prefix if prefix else directory, axes)

@@ -1,14 +1,14 @@
-"""Trees that change places whole, and the trees that step aside for them.
+"""Replace whole trees, by an exchange of names or by moving the old tree aside.
 
-Where the file system can, a new tree and the old one exchange their names in one step. Where
-it cannot, and wherever a tree that has a name of its own is moved onto another, the old tree
-steps aside first: it gets a hidden name next to the store, the new one gets the place, and the
-old one is removed. An exchange would show the old value of the target under the source.
+If the file system can do it, a new hidden tree and the old tree exchange their names in one step.
+If it cannot, the old tree steps aside: it gets a hidden name next to the store, the new tree gets
+the place, and the old tree is removed. A tree that already has a name is always moved in this way,
+because an exchange would show the old value of the target under the name of the source.
 
 All of this happens under the lock of the store. So if a process holds the lock and finds an old
 tree aside, the writer of the tree was killed. The process puts the tree back if its place is free.
-The hidden folder is ``.~ps-<store>.aside``; in it, ``3/run.zarr/step/a`` is the tree of
-``run.zarr/step/a``, three names deep.
+The hidden folder is ``.~ps-<store>.aside``. In it, ``3/run.zarr/step/a`` is the tree of
+``run.zarr/step/a``, which has three names.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ def _aside(lock: str) -> str:
 
 
 def is_aside(name: str) -> bool:
-    """Whether a name in a directory is that of a folder for trees that stepped aside."""
+    """Return whether a name is that of a folder for trees that stepped aside."""
     return name.startswith(HIDDEN_PREFIX) and name.endswith(_ASIDE)
 
 
 def _place_aside(calls: Calls, place: str, store: str) -> str:
-    """Return where the tree at ``place``, in ``store`` or the store itself, steps aside to."""
+    """Return the hidden key for the tree at ``place``, in ``store`` or the store itself."""
     inner = place.removeprefix(store).split("/")
     names = [os.path.basename(calls.places.resolve(store)), *filter(None, inner)]
     return os.path.join(_aside(calls.lock_of(store)), str(len(names)), *names)
@@ -78,22 +78,22 @@ def _place_aside(calls: Calls, place: str, store: str) -> str:
 def building_place(
     calls: Calls, store: str, *, durable: bool | None = None
 ) -> AbstractContextManager[Slot]:
-    """Give a hidden directory next to ``store``, and a way to tell whether it is still there.
+    """Give a hidden directory next to ``store``.
 
-    Puts back what a killed writer has left aside.
+    If a writer was killed, its old trees are put back first.
     """
     lock = calls.lock_of(store)
     if not calls.is_free(_aside(lock)):
-        with suppress(PermissionError):  # it belongs to another user
+        with suppress(PermissionError):  # another user owns the folder
             _settle_now(calls, store, lock)
     return slot(calls, lock, durable=durable)
 
 
 def settle(calls: Calls, store: str) -> bool:
-    """Wait for a writer that has a tree of ``store`` aside, and put the tree back if it died.
+    """Wait for a writer that has a tree of ``store`` aside. Put the tree back if it was killed.
 
-    Returns ``False`` if nothing was aside. A user who may only read cannot put it back, and finds
-    the rest of the store as it is.
+    Returns ``False`` if nothing was aside. A user who can only read cannot put the tree back, and
+    finds the rest of the store.
     """
     lock = calls.lock_of(store)
     try:
@@ -121,11 +121,11 @@ def settle_visible(calls: Calls, folder: str, aside: str) -> bool:
 
 
 def find_again(calls: Calls, store: str, look: Callable[[], Result | None]) -> Result | None:
-    """Look again for something that a writer may have moved aside."""
+    """Look again for a node that a writer may have moved aside."""
     lock = calls.lock_of(store)
-    if not calls.is_there(lock):  # nothing has ever stepped aside
+    if not calls.is_there(lock):  # without a lock file, nothing was ever moved aside
         return None
-    for _ in range(2):  # it may have come back before we asked, and gone again since
+    for _ in range(2):  # the node may be back before the first look, and aside again after it
         _settle_now(calls, store, lock)
         if (found := look()) is not None:
             return found
@@ -133,7 +133,7 @@ def find_again(calls: Calls, store: str, look: Callable[[], Result | None]) -> R
 
 
 def _settle(calls: Calls, lock: str, hidden: str) -> None:
-    """Put trees back whose places are free, and hide the rest. You hold the lock."""
+    """Put trees back if their places are free, and hide the others. The caller holds the lock."""
     aside = _aside(lock)
     try:
         depths = calls.names(aside)
@@ -141,7 +141,8 @@ def _settle(calls: Calls, lock: str, hidden: str) -> None:
         return
     for depth in depths:
         _put_back(calls, os.path.join(aside, depth), os.path.dirname(aside), int(depth))
-    # In one step: half of a tree must not be found here, and put back.
+    # Hidden in one step before it is removed. If removing is interrupted, the next writer must
+    # not find half of a tree here, and put it back.
     calls.rename(aside, f"{hidden}/{new_name()}")
 
 
@@ -152,7 +153,7 @@ def _put_back(calls: Calls, kept: str, place: str, depth: int) -> None:
         return
     try:
         (calls.rename if is_folder(calls, kept) else calls.rename_file)(kept, place)
-    except FileNotFoundError:  # the group around it is gone
+    except FileNotFoundError:  # the group around the place was deleted
         return
     except OSError as error:
         if error.errno not in _TAKEN:
@@ -161,18 +162,18 @@ def _put_back(calls: Calls, kept: str, place: str, depth: int) -> None:
 
 @contextmanager
 def _stepping_aside(calls: Calls, lock: str, hidden: str) -> Iterator[None]:
-    """Put trees back that the body has moved aside if it fails. Otherwise hide them."""
+    """If the body fails, put the trees back that it has moved aside. If not, hide them."""
     try:
         yield
     except BaseException:
-        with suppress(OSError):  # the failure of the body is the one to raise
+        with suppress(OSError):  # the error of the body is raised
             _settle(calls, lock, hidden)
         raise
-    with suppress(OSError):  # it is done; the next save into the store tries again
+    with suppress(OSError):  # the work is done, and the next save into the store tries again
         calls.rename(_aside(lock), f"{hidden}/{new_name()}")
 
 
-# ── coming and going ─────────────────────────────────────────────────────────────────────
+# ── appearing and disappearing ───────────────────────────────────────────────────────────
 
 
 def take_place(
@@ -185,19 +186,27 @@ def take_place(
     replace: bool,
     durable: bool | None,
 ) -> None:
-    """Put ``tree`` at ``place``: the moment at which readers see it.
+    """Put ``tree`` at ``place``. From this moment, readers see it.
 
-    ``hidden`` is the building place of the store, and gets the old tree. Others can see a
-    ``tree`` that is not in it. With ``durable=None`` a tree that replaces another is flushed
-    first, so that after a power cut either is there whole.
+    Args:
+        calls: the files of the store.
+        tree: key of the tree.
+        place: key of its new place.
+        store: key of the store.
+        hidden: key of the hidden directory of the store, which gets the old tree. Readers can
+            see a ``tree`` that is not in it.
+        replace: whether to replace a tree at ``place``.
+        durable: ``None`` flushes a tree that replaces another, so that after a power cut the old
+            or the new tree is whole.
 
-    Raises ``FileExistsError`` if something is there, unless ``replace``.
+    Raises:
+        FileExistsError: Something is at ``place``, and ``replace`` is false.
     """
     if replace and _take_free(calls, tree, place):
-        return  # the usual case, without a look at the lock
+        return  # the usual case needs no lock
     lock = calls.lock_of(store)
     if not replace:
-        # With the lock in hand, a place is not free only because its tree has stepped aside.
+        # Under the lock. Without it, a place may be free for a moment, while its tree is aside.
         with calls.store.lock(store) if calls.is_there(lock) else nullcontext():
             _settle(calls, lock, hidden)
             if not _take_free(calls, tree, place):
@@ -209,7 +218,9 @@ def take_place(
     with calls.store.lock(store):
         _settle(calls, lock, hidden)
         while not _take_free(calls, tree, place):
-            with suppress(FileNotFoundError):  # deleted by others: the place is free
+            with suppress(
+                FileNotFoundError
+            ):  # another process deleted it, so the place is free
                 if is_hidden and calls.exchange(tree, place):
                     return
                 with _stepping_aside(calls, lock, hidden):
@@ -221,14 +232,14 @@ def take_place(
 
 
 def _take_free(calls: Calls, tree: str, place: str) -> bool:
-    """Rename ``tree`` to ``place``; ``False`` if something other than an empty folder is there."""
+    """Rename ``tree`` to ``place``. Return ``False`` if it is not free, or an empty folder."""
     try:
         calls.places.run_both(os.rename, tree, place)
     except OSError as error:
         if error.errno not in _TAKEN:
             raise
         if error.errno == errno.ENOTDIR and not calls.is_there(place):
-            raise  # a part of the path is a file
+            raise  # a file is where a folder of the path should be
         return False
     return True
 
@@ -240,10 +251,13 @@ def hide_tree(calls: Calls, tree: str, store: str) -> None:
 
 
 def remove_empty_group(calls: Calls, group: str, store: str) -> None:
-    """Remove a group in which no array, image or group is left.
+    """Remove a group without members.
 
-    Raises ``OSError`` (``ENOTEMPTY``) if another process has saved into it. Then the group is
-    whole again. The documents step aside first, so that ``rmdir`` can tell.
+    The documents step aside first. Then ``rmdir`` removes the group in one step, or fails if
+    another process has saved into it.
+
+    Raises:
+        OSError: (``ENOTEMPTY``) Another process has saved into the group, which is whole again.
     """
     lock = calls.lock_of(store)
     with building_place(calls, store) as own, calls.store.lock(store):
@@ -260,9 +274,10 @@ def remove_empty_group(calls: Calls, group: str, store: str) -> None:
 
 
 def remove_empty_folder(calls: Calls, folder: str) -> None:
-    """Remove a folder around stores that holds hidden names and files of file browsers only.
+    """Remove a folder around stores that has only hidden names and files of file browsers.
 
-    Raises ``OSError`` (``ENOTEMPTY``) if another process has saved into it, or is saving.
+    Raises:
+        OSError: (``ENOTEMPTY``) Another process has saved into it, or is saving.
     """
     for name in calls.names(folder):
         key = f"{folder}/{name}"
@@ -275,7 +290,7 @@ def remove_empty_folder(calls: Calls, folder: str) -> None:
 
 
 def _remove_hidden(calls: Calls, key: str) -> bool:
-    """Remove a lock file or a leftover; ``False`` if it is in use, or an only copy."""
+    """Remove a lock file or a leftover. Return ``False`` if it is in use, or an only copy."""
     name = os.path.basename(key)
     with calls.places.at(key, follow=False) as place:
         if is_lock(name):

@@ -1,4 +1,4 @@
-"""A place in a store, and all that Zarr needs of the store around it."""
+"""A place in a store, and the operations of a store that Zarr needs."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ __all__ = [
 ]
 
 NODES = ("zarr.json", ".zarray", ".zgroup")
-"""Files that make a folder an array or a group."""
+"""The files that make a folder an array or a group."""
 DOCUMENTS = (*NODES, ".zattrs", ".zmetadata")
-"""Files in which Zarr describes a node: no array or group can have such a name."""
+"""The files with the metadata of a node. An array or group cannot have such a name."""
 MARKER = "polystore"
-"""The attribute for facts that Zarr has no place for: all chunks were written, the byte order.
+"""Our attribute, for facts without a field in Zarr: that all chunks were written, the byte order.
 
-In a store that is not a folder it also has a random id."""
+In a store that is not a folder, it also has a random id."""
 FLUSHED = f"{HIDDEN_PREFIX}flushed-"
-"""The start of the name of a copy: the document of an array that grows, as it was flushed."""
+"""The start of the name of a flushed copy of the document of an array that grows."""
 ZIPPED = (".zarr.zip", ".ozx")
 """Suffixes of stores in one zip file (RFC 9 of OME-NGFF)."""
 
@@ -62,13 +62,13 @@ _STORE = re.compile(
 
 
 def end_of_store(key: str) -> int | None:
-    """Return where the first name of a store ends in ``key``, ``None`` if there is none."""
+    """Return the end of the first name of a store in ``key``, or ``None`` if there is none."""
     found = _STORE.search(key)
     return None if found is None else found.end()
 
 
 def suffix_of(name: str) -> str:
-    """Return the suffix of a store in lower case, "" if it has none."""
+    """Return the suffix of a store in lower case, or "" if it has none."""
     return next((s for s in (*ZIPPED, ".zarr") if name.lower().endswith(s)), "")
 
 
@@ -84,10 +84,12 @@ class StorePath(NamedTuple):
 
     @property
     def name(self) -> str:
+        """The last name of the key."""
         return self.key.rpartition("/")[2]
 
     @property
     def parent(self) -> StorePath:
+        """The folder of this place."""
         head, slash, _ = self.key.rpartition("/")
         return StorePath(self.files, head or ("/" if slash else ""))
 
@@ -97,6 +99,7 @@ class StorePath(NamedTuple):
         return StorePath(self.files.base, self.key)
 
     def join(self, names: Sequence[str]) -> StorePath:
+        """Return the place with these names below this one."""
         return StorePath(
             self.files, "/".join((self.key, *names)) if self.key else "/".join(names)
         )
@@ -116,12 +119,12 @@ class Stored(NamedTuple):
 
 
 class Slot(NamedTuple):
-    """A hidden directory that belongs to us, in which trees are built."""
+    """A hidden directory that belongs to this writer, in which trees are built."""
 
     path: StorePath
     stays: Callable[[], bool]
-    """Whether it is still there. Another one is at its path if one process has deleted the folder
-    around the store, and another one has saved into it again."""
+    """Returns whether it is still at its path. Another one may be there, if one process deletes the
+    folder around the store, and another one saves into it again."""
 
 
 class Files(ABC):
@@ -137,22 +140,22 @@ class Files(ABC):
         return self
 
     def keep_open(self) -> AbstractContextManager[Files]:
-        """Give the files for the length of an operation, which may keep directories open."""
+        """Give the files for one operation, which may keep directories open until its end."""
         return nullcontext(self)
 
     def full(self, key: str) -> str:
-        """Return the name of a key for people."""
+        """Return the name of a key for messages, such as its whole path."""
         return key
 
     @abstractmethod
     def key_of(self, path: str) -> str:
-        """Return the key that a path of the caller means. Raises ``PathOutsideRootError``."""
+        """Return the key for a path of the caller. Raises ``PathOutsideRootError``."""
 
-    # ── what the store promises ──────────────────────────────────────────────────────────
+    # ── promises of the store ────────────────────────────────────────────────────────────
 
     @property
     def features(self) -> StoreFeatures:
-        """The promises of arrays and groups, which are more than one value of the store."""
+        """The promises for arrays and groups, which are several values of the store."""
         return replace(self.store.features, links="none", nested_values=False)
 
     def lacking(self) -> dict[str, str]:
@@ -163,7 +166,7 @@ class Files(ABC):
         """Raise ``UnsupportedOperationError`` if the store does not have ``feature``."""
 
     def require_new(self, operation: str) -> None:  # noqa: B027 - folders have it all
-        """Raise ``UnsupportedOperationError`` if several writers of a new path could all win."""
+        """Raise ``UnsupportedOperationError`` if several writers could all create one new path."""
 
     def require_lists(self, operation: str) -> None:  # noqa: B027 - folders have it all
         """Raise ``UnsupportedOperationError`` if documents of groups cannot be changed."""
@@ -172,40 +175,41 @@ class Files(ABC):
 
     @abstractmethod
     def kind(self, key: str) -> Kind | None:
-        """Return the kind of the thing at ``key``, for a link that of its target.
+        """Return the kind of the thing at ``key``. For a link, it is the kind of its target.
 
-        A link that leads nowhere is a "symlink".
+        A link without a target is a "symlink".
         """
 
     def is_free(self, key: str) -> bool:
-        """Whether nothing is at ``key``, not even a link. ``False`` if one call cannot tell."""
+        """Return whether nothing is at ``key``, also no link. ``False`` if one call cannot tell."""
         return False
 
     def why_missing(self, key: str) -> str:
-        """Return a hint for the user if ``key`` is not there."""
+        """Return a hint for the user if ``key`` does not exist."""
         return ""
 
     @abstractmethod
     def size(self, key: str) -> int | None:
-        """Return the number of bytes of a file, ``None`` if there is none."""
+        """Return the number of bytes of a file, or ``None`` if there is none."""
 
     def is_link(self, key: str) -> bool:
+        """Return whether a symbolic link is at ``key``."""
         return False
 
     @abstractmethod
     def read(self, key: str, most: int) -> Stored | None:
-        """Read a document, but no more than ``most`` bytes and one. ``None`` if it is missing."""
+        """Read at most ``most + 1`` bytes of a document. Return ``None`` if it is missing."""
 
     def peek(self, key: str, most: int) -> bytes:
-        """Read the first ``most`` bytes of a file, fast. Any error may mean that ``read`` can."""
+        """Read the first ``most`` bytes of a file, fast. If it fails, ``read`` may still work."""
         return self.store.read(key, 0, most)
 
     def open(self, key: str) -> BinaryIO:
         """Open a document, chunk or shard for reading, and never wait for it.
 
         Raises:
-            DamagedDataError: there is something else: a folder, a named pipe, a device.
-            OSError: there is nothing, or the system refuses.
+            DamagedDataError: Something else is there: a folder, a named pipe, a device.
+            OSError: Nothing is there, or the system refuses.
         """
         try:
             return self.store.open(key)
@@ -213,10 +217,10 @@ class Files(ABC):
             self.refuse(key, error)
 
     def read_parts(self, key: str, split: Callable[[int], int]) -> tuple[bytes, bytes]:
-        """Read a chunk in two parts: to cut them out of one piece would copy it.
+        """Read a chunk in two parts, because cutting one piece would copy it.
 
-        ``split`` gets the size of the chunk, and returns that of the first part. Raises as
-        ``open`` does.
+        ``split`` gets the size of the chunk, and returns the size of the first part. Raises the
+        errors of ``open``.
         """
         with self.open(key) as file:
             size = file.seek(0, os.SEEK_END)
@@ -225,7 +229,7 @@ class Files(ABC):
             return read_bytes(file.read, first), read_bytes(file.read, size - first)
 
     def refuse(self, key: str, error: OSError) -> NoReturn:
-        """Raise ``error``, or ``DamagedDataError`` if something there cannot be opened."""
+        """Raise ``error``, or ``DamagedDataError`` if something else than a file is there."""
         reason = error.strerror or str(error)
         if isinstance(error, IsADirectoryError):
             reason = "it is a folder, not a file"
@@ -247,7 +251,7 @@ class Files(ABC):
         return self.stamp(f"{key}/{document}" if key else document)
 
     def folder_identity(self, key: str) -> Hashable:
-        """Return a value that differs for a new folder at ``key``; ``None`` if nothing does."""
+        """Return a value that differs for a new folder at ``key``, or ``None`` if there is none."""
         return None
 
     @abstractmethod
@@ -255,14 +259,14 @@ class Files(ABC):
         """Return the time of the last change, in seconds since 1970."""
 
     def resolve(self, key: str) -> str:
-        """Return ``key`` without links: the same for all names of a place."""
+        """Return ``key`` without links, which is the same for all names of a place."""
         return key
 
     @abstractmethod
     def entries(self, key: str) -> list[Entry]:
         """List a folder, without hidden names and the files of file browsers.
 
-        Waits for writers that have moved a tree aside for a moment. It would be missing otherwise.
+        Waits for writers that have a tree aside for a moment, so that it is not missing.
         """
 
     @abstractmethod
@@ -270,7 +274,7 @@ class Files(ABC):
         """Give a function that tells whether the same tree is still at ``key``."""
 
     def settle(self, store: str) -> bool:
-        """Wait for a writer that has a tree of ``store`` aside. ``False`` if none has."""
+        """Wait for a writer that has a tree of ``store`` aside. Return ``False`` if none has."""
         return False
 
     @contextmanager
@@ -281,7 +285,7 @@ class Files(ABC):
             yield
 
     def find_again(self, store: str, look: Callable[[], Result | None]) -> Result | None:
-        """Look again for something that may be aside."""
+        """Look again for a node that may be aside."""
         return None
 
     # ── files ────────────────────────────────────────────────────────────────────────────
@@ -291,7 +295,7 @@ class Files(ABC):
         """Write a file that has no readers yet, and its missing folders."""
 
     def replace(self, key: str, pieces: Pieces, *, durable: bool | None = None) -> None:
-        """Replace a file that others may be reading; ``durable`` is that of ``ByteStore.sink``."""
+        """Replace a file that readers may have open. ``durable`` is that of ``ByteStore.sink``."""
         with self.store.writing(key, durable=durable) as file:
             for piece in pieces:
                 file.write(piece)
@@ -304,7 +308,10 @@ class Files(ABC):
         durable: bool | None = None,
         slot: Slot | None = None,
     ) -> bool:
-        """Write a file; ``False`` if there is one. ``slot`` is a building place of the store."""
+        """Write a new file. Return ``False`` if there is one already.
+
+        ``slot`` is a hidden directory of the store, if the caller has one.
+        """
         try:
             with self.store.writing(key, if_exists="error", durable=durable) as file:
                 file.write(content)
@@ -329,21 +336,28 @@ class Files(ABC):
     ) -> None:
         """Replace a document of a group. The caller is in ``changing``.
 
-        ``known`` is the stamp of the file that was read, ``None`` if there was none. Raises
-        ``VersionConflictError`` if there is another one by now: begin again. ``slot`` is a
-        building place of the store, if the caller has one.
+        Args:
+            key: key of the document.
+            content: its new bytes.
+            store: key of the store.
+            durable: whether it survives a power cut.
+            known: the stamp of the file that was read, ``None`` if there was none.
+            slot: a hidden directory of the store, if the caller has one.
+
+        Raises:
+            VersionConflictError: Another process has replaced the file since. Start again.
         """
 
     def changing(self, store: str) -> AbstractContextManager[object]:
-        """Change documents of groups: under the lock of a store, if it has one."""
+        """Change documents of groups in the block, under the lock of the store if it has locks."""
         return self.lock(store)
 
     @abstractmethod
     def make_folders(self, key: str, *, durable: bool | None = False) -> None:
-        """Make a folder and its missing parents, where the store has folders."""
+        """Make a folder and its missing parents, if the store has folders."""
 
     def make_folder(self, key: str, *, durable: bool | None = False) -> bool:
-        """Make a folder; ``False`` if there may be one already."""
+        """Make a folder. Return ``False`` if there may be one already."""
         self.make_folders(key, durable=durable)
         return False
 
@@ -357,14 +371,15 @@ class Files(ABC):
         """Hold the lock of a store, or of an array that is written in parts."""
 
     def check_growing(self) -> None:
-        """Raise ``UnsupportedOperationError`` unless arrays can grow, as they do in folders."""
+        """Raise ``UnsupportedOperationError`` if arrays cannot grow. They can in folders."""
         reason = "append to an array in a folder, and copy it here at the end"
         raise UnsupportedOperationError("", "arrays that grow in this store", reason)
 
     def take_writer_lock(self, key: str) -> HeldLock:
-        """Take the lock of the array at ``key``, if arrays can grow: each has one writer.
+        """Take the lock of the array at ``key`` that grows, which can have only one writer.
 
-        Raises ``LockTimeoutError`` at once if it has another one.
+        Raises:
+            LockTimeoutError: It has another writer. This call does not wait.
         """
         raise NotImplementedError
 
@@ -377,7 +392,7 @@ class Files(ABC):
     def building(
         self, store: str, *, durable: bool | None = None
     ) -> AbstractContextManager[Slot]:
-        """Give a hidden directory to build trees for ``store`` in; it is removed at the end."""
+        """Give a hidden directory for building trees of ``store``. It is removed at the end."""
 
     @abstractmethod
     def take_place(
@@ -390,48 +405,56 @@ class Files(ABC):
         replace: bool,
         durable: bool | None,
     ) -> None:
-        """Put ``tree`` at ``place``: the moment at which readers see it.
+        """Put ``tree`` at ``place``. From this moment, readers see it.
 
-        ``tree`` is in ``slot``, or in this store. With ``durable=None`` a tree that replaces
-        another is flushed first, so that after a power cut either is there whole.
+        Args:
+            tree: the tree, in ``slot`` or in this store.
+            place: key of its new place.
+            store: key of the store.
+            slot: a hidden directory of the store.
+            replace: whether to replace a tree at ``place``.
+            durable: ``None`` flushes a tree that replaces another, so that after a power cut the
+                old or the new tree is whole.
 
-        Raises ``FileExistsError`` if something is there, unless ``replace``, and ``OSError``
-        (``EXDEV``) if the tree must be copied there.
+        Raises:
+            FileExistsError: Something is at ``place``, and ``replace`` is false.
+            OSError: (``EXDEV``) The tree is on another disk, and must be copied.
         """
 
     @abstractmethod
     def take_away(self, tree: str, store: str) -> None:
-        """Let a tree of ``store``, or the store itself, disappear in one step, and remove it."""
+        """Hide a tree of ``store``, or the store itself, in one step, and then remove it."""
 
     def remove_leftovers(self, key: str) -> bool:
-        """Remove the chunks of a save that was killed. ``False`` if there are none."""
+        """Remove the chunks of a save that was killed. Return ``False`` if there are none."""
         return False
 
     @abstractmethod
     def remove_empty_group(self, key: str, store: str) -> None:
-        """Remove a group in which no array, image or group is left.
+        """Remove a group without members.
 
-        Raises ``OSError`` (``ENOTEMPTY``) if another process has saved into it. Then the group
-        is whole again.
+        Raises:
+            OSError: (``ENOTEMPTY``) Another process has saved into the group, which is whole.
         """
 
     @abstractmethod
     def remove_empty_folder(self, key: str) -> None:
-        """Remove a folder around stores that holds hidden names and files of file browsers only.
+        """Remove a folder around stores that has only hidden names and files of file browsers.
 
-        Raises ``OSError`` (``ENOTEMPTY``) if another process has saved into it, or is saving.
+        Raises:
+            OSError: (``ENOTEMPTY``) Another process has saved into it, or is saving.
         """
 
     @abstractmethod
     def link_tree(self, key: str, target: StorePath) -> None:
-        """Make the same tree at ``target``, in a building place, without copying if possible."""
+        """Make the same tree at ``target``, a hidden place, without copying if possible."""
 
     @abstractmethod
     def remove(self, tree: str) -> None:
-        """Remove a tree or a file that no reader sees."""
+        """Remove a tree or a file that readers cannot see."""
 
     def remove_link(self, key: str) -> bool:
-        """Remove a symbolic link, and not the tree that it leads to. ``False`` if it is not one."""
+        """Remove a symbolic link, but not its target. Return ``False`` if it is not a link."""
         return False
 
     def flush_tree(self, key: str) -> None:  # noqa: B027 - most stores flush as they commit

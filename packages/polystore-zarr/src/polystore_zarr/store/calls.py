@@ -1,4 +1,4 @@
-"""System calls on the files of a local store, by their keys: none leads out of its root."""
+"""System calls on the files of a local store by their keys. None leads out of its root."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW"
 
 
 class _File(io.FileIO):
-    """A file that Ctrl-C may leave to the collector. It closes in C, where Ctrl-C is not lost."""
+    """A file that the garbage collector may close. It closes in C, where Ctrl-C is not lost."""
 
     __del__ = io.FileIO.close
 
 
 def new_file(name: str, *, dir_fd: int | None = None) -> io.FileIO:
     """Open a new file for writing."""
-    # The object owns the descriptor from the start: Ctrl-C cannot lose it. "x" follows no link.
+    # The object owns the descriptor from the start, so that Ctrl-C cannot lose it. "x" follows no
+    # link.
     opener = None if dir_fd is None else partial(os.open, mode=0o666, dir_fd=dir_fd)
     return _File(name, "x", opener=opener)
 
@@ -53,7 +54,7 @@ def _peek(name: str, most: int, *, dir_fd: int | None = None) -> bytes:
 
 
 class Calls(Files):
-    """The system calls of a :class:`LocalStore`. They act on links, and not on their targets."""
+    """The system calls of a :class:`LocalStore`. They act on links, not on their targets."""
 
     store: LocalStore
     places: Places
@@ -66,10 +67,11 @@ class Calls(Files):
     # ── looking ──────────────────────────────────────────────────────────────────────────
 
     def lstat(self, key: str) -> os.stat_result:
+        """Return the status of a name, without following a link."""
         return self.places.stat(key, follow_symlinks=False)
 
     def is_there(self, key: str) -> bool:
-        """``os.path.lexists``, but for errors."""
+        """Return whether something is at ``key``, like ``os.path.lexists``, but raise errors."""
         return not self.is_free(key)
 
     def is_free(self, key: str) -> bool:
@@ -91,21 +93,25 @@ class Calls(Files):
             os.close(descriptor)
 
     def pin(self, key: str) -> int:
-        """Open a directory, so that no other one gets its number."""
+        """Open a directory, so that no other directory gets its inode number."""
         with self.places.at(key) as place:
             return os.open(place.name, _PIN, dir_fd=place.dir_fd)
 
     def peek(self, key: str, most: int) -> bytes:
-        # A named pipe has no bytes here, and does not wait. Links are left to ``read``.
+        # O_NONBLOCK: a named pipe gives no bytes, and does not wait. O_NOFOLLOW: ``read`` follows.
         return self.places.run(_peek, key, most)
 
     # ── changing ─────────────────────────────────────────────────────────────────────────
 
     def mkdir(self, key: str) -> None:
+        """Make a directory."""
         self.places.run(os.mkdir, key)
 
     def make_missing(self, key: str) -> None:
-        """Make a folder that is missing, and its parents: ``make_folders`` looks at them first."""
+        """Make a folder that is known to be missing, and its parents.
+
+        ``make_folders`` looks at each folder first, which takes more calls.
+        """
         with suppress(FileExistsError):  # another thread was faster
             try:
                 self.places.run(os.mkdir, key)
@@ -118,18 +124,18 @@ class Calls(Files):
         with self.places.at(
             f"{key}/_" if key else "_", follow=False, create=True, durable=durable
         ):
-            pass  # the place of a name in it is there: so is the directory
+            pass  # the place of a name in the directory exists, so the directory does too
 
     def rename(self, key: str, target: str) -> None:
-        """Give a tree another name. An empty folder may have that name."""
+        """Give a tree another name, which is free or that of an empty folder."""
         self.places.run_both(os.rename, key, target)
 
     def rename_file(self, key: str, target: str) -> None:
-        """Give a file another name. Another file may have that name."""
+        """Give a file another name, and replace another file with this name."""
         self.places.run_both(os.replace, key, target)
 
     def exchange(self, one: str, other: str) -> bool:
-        """Let two trees change names in one step; ``False`` where the system cannot."""
+        """Exchange the names of two trees in one step. Return ``False`` if the system cannot."""
         return self.places.run_both(exchange, one, other)
 
     def link(self, key: str, target: str) -> None:
@@ -137,12 +143,15 @@ class Calls(Files):
         self.places.run_both(os.link, key, target, follow_symlinks=False)
 
     def unlink(self, key: str) -> None:
+        """Remove a file or a link."""
         self.places.run(os.unlink, key)
 
     def rmdir(self, key: str) -> None:
+        """Remove an empty directory."""
         self.places.run(os.rmdir, key)
 
     def remove_tree(self, key: str) -> None:
+        """Remove a tree that no other process has claimed."""
         with self.places.at(key, follow=False) as place:
             remove_tree(place.name, dir_fd=place.dir_fd, timeout=0)
 

@@ -1,9 +1,9 @@
-"""Chunks and shards in their files, read and written without a detour.
+"""Read and write the files of chunks and shards without zarr.
 
-What ``save`` writes by default is plain: numbers, Blosc or nothing, a CRC-32C, in one file for
-each chunk or in shards. zarr-python's way there costs more than the image where images are small,
-and leaves half of the processors idle where they are large, so arrays of just this kind go through
-the codecs directly. Everything else is zarr's, and so are the documents.
+By default, ``save`` writes plain arrays: numbers, Blosc or no compression, a CRC-32C, with one
+file for each chunk or shard. For small images, zarr-python takes longer than the image itself. For
+large images, it leaves half of the processors idle. So plain arrays use the codecs directly. All
+other arrays, and all documents, are zarr's.
 
 Formats: https://zarr-specs.readthedocs.io (Zarr 3: regular grid, default chunk key encoding,
 ``bytes``, ``blosc``, ``crc32c`` and ``sharding_indexed``), and the header of a Blosc 1 chunk.
@@ -46,31 +46,34 @@ __all__ = ["ChunkFiles", "EncodedFile", "fill_array"]
 _BLOSC_HEADER = 16
 _CRC = 4
 _IN_THREADS = 1 << 20
-"""Bytes from which several chunks gain by threads."""
+"""For at least this many bytes, several chunks are faster with threads."""
 _MOST_INNER = 1 << 22
-"""Inner chunks of a shard. The index of more has more bytes than any shard should have."""
+"""The most inner chunks of a shard. The index of more would be larger than a shard should be."""
 _EMPTY = 2**64 - 1
 """Offset and length of an inner chunk that was never written."""
 
 
 _Stored: TypeAlias = tuple[bytes, bytes]
-"""A chunk as it is on the disk, and its checksum."""
+"""The stored bytes of a chunk, and its checksum."""
 _Run: TypeAlias = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
 
 EncodedFile: TypeAlias = tuple[str, list[bytes]]
-"""The name of a chunk or shard in the directory of its array, and the bytes in its file."""
+"""The name of a chunk or shard in the directory of its array, and the bytes of its file."""
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkFiles:
-    """The chunks of one array, by the fields of its ``zarr.json``."""
+    """The chunks of one array, from the fields of its ``zarr.json``.
+
+    Locks: none but that of ``indexes``. The other fields never change.
+    """
 
     directory: StorePath
     shape: tuple[int, ...]
     chunks: tuple[int, ...]
     shards: tuple[int, ...] | None
     dtype: np.dtype[Any]
-    """Little-endian."""
+    """The element type, little-endian."""
     fill: Any
     compressor: Any
     checksum: bool
@@ -80,16 +83,16 @@ class ChunkFiles:
     def of(
         cls, directory: StorePath, fields: Document, known: dict[Any, Any] | None = None
     ) -> ChunkFiles | None:
-        """Return them, or ``None`` for an array that is not this plain.
+        """Return the chunks of a plain array, or ``None`` for another array.
 
-        ``known`` keeps what was found, for arrays with the same fields but for attributes.
+        ``known`` keeps the result for arrays with the same fields, besides attributes.
         """
         known = {} if known is None else known
         if cls not in known:
             try:
                 known[cls] = plan_chunks(fields)
             except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
-                known[cls] = None  # zarr will say what is wrong with it
+                known[cls] = None  # zarr will raise the error
         plan = known[cls]
         return None if plan is None else cls(directory, *plan)
 
@@ -98,15 +101,19 @@ class ChunkFiles:
     def read(
         self, ranges: Sequence[range], *, complete: bool, memory: Memory | None = None
     ) -> Pixels:
-        """Read the selection of ``ranges`` (ascending), with one axis for each.
+        """Read a selection, with one axis for each range.
 
-        If ``memory`` is given, the result may be what it returns.
+        Args:
+            ranges: an ascending range for each axis.
+            complete: whether all chunks must exist, so that a missing one is damage.
+            memory: gives memory of the caller, which may be used for the result.
 
-        Raises ``DamagedDataError``; a missing chunk is damage where all are ``complete``.
+        Raises:
+            DamagedDataError: A chunk is damaged, or missing although all must exist.
         """
         if complete and self._is_one_file(ranges):
             return self._read_file(memory)
-        if complete:  # before any memory is taken: the shape may be a lie
+        if complete:  # before memory is allocated, because the shape may be a lie
             name = _name_at(
                 r[-1] // u for r, u in zip(ranges, self.shards or self.chunks, strict=True)
             )
@@ -128,6 +135,7 @@ class ChunkFiles:
                 if complete:
                     raise _damage_error(name, "is missing")
                 target[...] = self.fill
+            # Decompressed straight into the result if possible: a copy takes as long as LZ4.
             elif target.shape == self.chunks and target.flags.c_contiguous:
                 self._decode(stored, target, name)
             else:
@@ -150,7 +158,7 @@ class ChunkFiles:
         return result
 
     def _is_one_file(self, ranges: Sequence[range]) -> bool:
-        """Whether ``ranges`` select a whole array that is one chunk in one file."""
+        """Return whether ``ranges`` select a whole array that is one chunk in one file."""
         if self.shards is not None or self.chunks != self.shape:
             return False
         return list(ranges) == list(map(range, self.shape))
@@ -188,7 +196,7 @@ class ChunkFiles:
         return self.directory.files.open((self.directory / name).key)
 
     def _checksum_bytes(self, length: int) -> int:
-        """Return how many of the bytes of a chunk are its checksum."""
+        """Return the number of bytes of a chunk that are its checksum."""
         return min(_CRC, length) if self.checksum else 0
 
     def _inner(self, shard: Parts) -> Iterator[tuple[Parts, _Stored | None, str]]:
@@ -219,11 +227,11 @@ class ChunkFiles:
 
     @property
     def _most(self) -> int:
-        """Bytes that no encoded chunk exceeds."""
+        """The most bytes of an encoded chunk. Blosc stores data that grows as it is."""
         return math.prod(self.chunks) * self.dtype.itemsize + _BLOSC_HEADER + _CRC
 
     def _index(self, file: BinaryIO, name: str) -> NDArray[np.uint64]:
-        """Return offset and length of each inner chunk of a shard."""
+        """Return the offset and length of each inner chunk of a shard."""
         version = version_of(file, _CRC)
         index = self.indexes.get(name, version)
         if index is None:
@@ -269,8 +277,8 @@ class ChunkFiles:
     # ── writing ──────────────────────────────────────────────────────────────────────────
 
     def write_new(self, values: Pixels) -> None:
-        """Write all of an array that has no readers yet."""
-        if self.shards is None and self.chunks == self.shape:  # which is one file
+        """Write all elements of an array that has no readers yet."""
+        if self.shards is None and self.chunks == self.shape:  # one chunk in one file
             name = "/".join(("c", *"0" * values.ndim))
             chunk = np.ascontiguousarray(values, self.dtype)
             self.directory.files.write((self.directory / name).key, self._compress(chunk))
@@ -285,10 +293,13 @@ class ChunkFiles:
         seen: bool,
         durable: bool | None = None,
     ) -> None:
-        """Write whole chunks or shards: ``ranges`` keep to their grid, or end with the array.
+        """Write whole chunks or shards.
 
-        ``seen`` says that others may read the array while it is written. Its files are then
-        replaced, as ``durable`` says.
+        Args:
+            ranges: ranges on the grid of chunks or shards, or to the end of the array.
+            values: the elements.
+            seen: whether readers may see the array. Files are then replaced in one step.
+            durable: whether files that are replaced survive a power cut.
         """
         files = self.directory.files
         write = partial(files.replace, durable=durable) if seen else files.write
@@ -305,14 +316,14 @@ class ChunkFiles:
                 save(shard, run)
 
     def encode(self, values: Pixels) -> list[EncodedFile]:
-        """Encode the whole array, in this thread. Writes nothing."""
+        """Encode the whole array in this thread, without writing it."""
         ranges = [range(length) for length in self.shape]
         return [
             (_name(parts), self._pieces(parts, values, map)) for parts in self._boxes(ranges)
         ]
 
     def _boxes(self, ranges: Sequence[range]) -> Iterator[Parts]:
-        """Yield the parts of a region that are in each file."""
+        """Yield the parts of a region for each file."""
         return grid(list(map(Cut, ranges, self.shards or self.chunks)))
 
     def _pieces(self, parts: Parts, values: Pixels, run: _Run) -> list[bytes]:
@@ -352,12 +363,12 @@ class ChunkFiles:
 
 
 def _box(slices: Iterable[slice]) -> tuple[Value, ...]:
-    # The ellipsis makes NumPy return an array where there are no dimensions.
+    # With the ellipsis, NumPy returns an array and not a number if there are no dimensions.
     return (*slices, ...)
 
 
 def fill_array(shape: Sequence[int], fill: Value, dtype: np.dtype[Value]) -> Pixels:
-    """Return an array of one value. Zeros take memory only when it is written."""
+    """Return an array of one value. An array of zeros takes memory only when it is written."""
     value = np.asarray(fill, dtype)
     if value.dtype.hasobject or any(value.tobytes()):
         return np.full(shape, value, dtype)
@@ -382,13 +393,13 @@ def _name_at(position: Iterable[int]) -> str:
 
 
 def _bits(chunk: Pixels) -> Pixels:
-    """Return a chunk as a buffer, which bfloat16 and float8 cannot be."""
+    """Return a chunk as a buffer. bfloat16 and float8 have none, so they become integers."""
     return chunk if chunk.dtype.isbuiltin != 2 else chunk.view(f"u{chunk.itemsize}")
 
 
 @contextmanager
 def _running(count: int, nbytes: int) -> Iterator[_Run]:
-    """Give ``map``, in threads if that is faster."""
+    """Give a ``map`` function that uses threads if that is faster."""
     workers = threads_for(nbytes, _IN_THREADS)
     if min(count, workers) < 2:
         yield map

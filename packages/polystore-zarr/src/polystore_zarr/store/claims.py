@@ -1,12 +1,12 @@
-"""One save or deletion of a place at a time, in a store that has no locks and no trees.
+"""Allow one save or deletion of a place at a time, in a store without locks and trees.
 
-A process that changes a place claims it: it puts a key there with ``if_exists="error"``, and only
-one of several processes gets it. Then it looks for the claims of others, in all groups around the
-place, and in the place if it deletes. So if one place contains the other, at least one of the two
-processes sees the other one.
+A process that changes a place claims it. It puts a key there with ``if_exists="error"``, which
+only one of several processes can do. Then it looks for claims of others, in all groups around the
+place, and below the place if it deletes. If one place contains the other, at least one of the two
+processes sees the claim of the other.
 
-A claim says which process has it. If that process is killed, the claim stays, and so do its chunks.
-Readers do not find them. Only a deletion removes them, because another machine cannot tell a killed
+A claim names its process. If this process is killed, the claim and the chunks stay. Readers do not
+find them. Only a deletion removes them, because another machine cannot distinguish a killed
 process from a slow one.
 """
 
@@ -36,14 +36,14 @@ if TYPE_CHECKING:
 __all__ = ["CLAIM", "Claim", "hold_claim", "is_exclusive", "refuse_claims"]
 
 CLAIM = f"{HIDDEN_PREFIX}claim"
-"""The name of the claim in a place."""
+"""The name of a claim in its place."""
 
 
 def is_exclusive(store: ByteStore) -> bool:
-    """Whether only claims keep the others out.
+    """Return whether only claims keep other writers out.
 
-    Chunks without a document may then belong to a running process. Under a lock, and if only one
-    process may write, they belong to a killed one.
+    Chunks without a document may then belong to a running process. Under a lock, or if only one
+    process can write, they belong to a killed one.
     """
     return store.features.create_only != "none" and not store.claims(Locks)
 
@@ -55,7 +55,7 @@ class Claim:
         self._store = store
         self.key = f"{place}/{CLAIM}"
         self.is_unfinished = False
-        """Whether there are chunks that belong to no array: the claim then stays."""
+        """Whether there are chunks without a document. The claim then stays."""
         fields = {
             "machine": _here(),
             "host": platform.node(),
@@ -66,7 +66,11 @@ class Claim:
         self._content = json.dumps(fields).encode()
 
     def put(self, *, take_over: bool) -> None:
-        """Raises ``OSError`` (``EEXIST``, or ``EBUSY`` with ``take_over``) if others have it."""
+        """Put the claim.
+
+        Raises:
+            OSError: (``EEXIST``, or ``EBUSY`` with ``take_over``) Another process has it.
+        """
         if not is_exclusive(self._store):
             self._store.put(self.key, self._content)
             return
@@ -85,6 +89,7 @@ class Claim:
 
     def _replace(self, content: bytes | None) -> None:
         if content is not None and self._store.claims(Versions):
+            # Only the version that was judged is replaced. If its owner has renewed it, this fails.
             versions = self._store.needed(Versions, "delete")
             found = self._store.stat(self.key)
             if found.version is not None and _read(self._store, self.key) == content:
@@ -95,7 +100,7 @@ class Claim:
 
     @property
     def is_held(self) -> bool:
-        """Whether it is still there."""
+        """Whether the claim is still there, and ours."""
         return _read(self._store, self.key) == self._content
 
     def check(self) -> None:
@@ -105,23 +110,28 @@ class Claim:
             raise OSError(errno.ESTALE, reason, self.key)
 
     def drop(self) -> None:
+        """Delete the claim, unless it must stay for chunks without a document."""
         if not self.is_unfinished and self.is_held:
             self._store.delete(self.key)
 
 
 @contextmanager
 def hold_claim(store: ByteStore, place: str, *, take_over: bool = False) -> Iterator[Claim]:
-    """Hold the claim on ``place``, and the lock of it if the store has locks.
+    """Hold the claim on ``place``, and its lock if the store has locks.
 
-    With ``take_over`` a claim is taken from a process that is not known to run.
+    Args:
+        store: the store.
+        place: key of the place.
+        take_over: whether to take the claim of a process that is not known to run.
 
-    Raises ``OSError``: ``EEXIST`` (with ``take_over``, ``EBUSY``) if another process has the
-    claim, and ``EBUSY`` if it deletes a group around the place.
+    Raises:
+        OSError: (``EEXIST``, or ``EBUSY`` with ``take_over``) Another process has the claim.
+            (``EBUSY``) Another process deletes a group around the place.
     """
     with ExitStack() as stack:
         if store.claims(Locks):
             stack.enter_context(store.needed(Locks, "lock").lock(place))
-        folder = stack.enter_context(scratch_folder())  # tells others whether we still run
+        folder = stack.enter_context(scratch_folder())  # locked while this process runs
         mine = Claim(store, place, folder)
         try:
             mine.put(take_over=take_over)
@@ -129,14 +139,17 @@ def hold_claim(store: ByteStore, place: str, *, take_over: bool = False) -> Iter
                 refuse_claims(store, _above(place))
             yield mine
         finally:
-            # Readers do not see a claim that stays next to an array, and the next deletion takes
-            # it over.
+            # If this fails, the claim stays next to an array. Readers do not see it, and the next
+            # deletion takes it over.
             with suppress(OSError):
                 mine.drop()
 
 
 def refuse_claims(store: ByteStore, keys: Iterable[str], *, running: bool = False) -> None:
-    """Raise ``OSError`` (``EBUSY``) if one of ``keys`` is a claim, of a running process."""
+    """Raise ``OSError`` (``EBUSY``) if one of ``keys`` is a claim.
+
+    With ``running``, only claims of processes that are known to run count.
+    """
     for key in keys:
         content = _read(store, key)
         if content is not None and (not running or _is_running(content)):
@@ -161,7 +174,7 @@ def _read(store: ByteStore, key: str) -> bytes | None:
 
 
 def _is_running(content: bytes) -> bool:
-    """Whether the process of a claim is known to run: it has the folder of the claim locked."""
+    """Return whether the process of a claim is known to run, by the lock of its folder."""
     fields = _fields(content)
     folder = fields.get("folder")
     if fields.get("machine") != _here() or not isinstance(folder, str):

@@ -1,4 +1,4 @@
-"""Trees that are copied, within a store or from one store into another."""
+"""Copy trees, in a store or from one store to another."""
 
 from __future__ import annotations
 
@@ -25,14 +25,13 @@ def copy_tree(
     target: StorePath,
     is_wanted: Callable[[StorePath, Entry], bool] = lambda _folder, _entry: True,
 ) -> None:
-    """Copy a tree into a new folder, following links, without hidden files.
+    """Copy a tree into a new folder. Follow links, and skip hidden files.
 
-    Raises the first ``OSError`` as it is: ``shutil.copytree`` gathers its errors into one that
-    has no ``errno``.
+    Raises the first ``OSError``. ``shutil.copytree`` collects errors into one without ``errno``.
     """
     target.files.make_folders(target.key)
-    # If an array or image grows meanwhile, its copy has more than it needs: the document is
-    # copied before the chunks, and level 0 before the others.
+    # An array or image may grow while it is copied. Documents are copied before chunks, and level
+    # 0 before the others, so that the copy has all chunks of its documents, and perhaps more.
     found = source.files.entries(source.key)
     for entry in sorted(found, key=_turn):
         old, new = source / entry.name, target / entry.name
@@ -52,12 +51,13 @@ def _turn(entry: Entry) -> tuple[bool, str]:
 
 
 def _is_circle(folder: StorePath, link: StorePath) -> bool:
-    """Whether a link leads to a folder that it is in."""
+    """Return whether a link leads to a folder around it."""
     resolve = folder.files.resolve
     return f"{resolve(folder.key)}/".startswith(f"{resolve(link.key)}/")
 
 
 def copy_file(source: StorePath, target: StorePath) -> None:
+    """Copy one file to a new place."""
     target.files.write(target.key, pieces_of(source))
 
 

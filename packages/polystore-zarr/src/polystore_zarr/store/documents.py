@@ -1,11 +1,11 @@
-"""The text of metadata documents, as Python's ``json`` writes it by default.
+"""The text of metadata documents, in the default form of Python's ``json``.
 
-It has no indentation: Python's encoder in C writes none, and the one in Python is six times
-slower. The document of a plate with 1,536 wells would take 7 ms, for each well that is saved.
+It has no indentation, because only Python's encoder in Python writes it, which is six times
+slower. The document of a plate with 1,536 wells would take 7 ms for each well that is saved.
 
-zarr-python and xarray write ``NaN``, ``Infinity`` and ``-Infinity`` into attributes. JSON has no
-such constants, but they are read, and a document that is written again keeps them for its author.
-Attributes that are given to ``save`` are checked before (``values.check_attributes``).
+zarr-python and xarray write ``NaN``, ``Infinity`` and ``-Infinity`` into attributes. These are not
+JSON, but they are read, and a document that is written again keeps them. The attributes that you
+give to ``save`` are checked before (``values.check_attributes``).
 """
 
 from __future__ import annotations
@@ -38,5 +38,5 @@ def decode_document(text: bytes, path: StorePath) -> Document:
 
 
 def encode_document(fields: Document | list[Any]) -> bytes:
-    """Return the text of a document or of a part, with the constants that were read."""
+    """Return the text of a document or of a part. Constants such as NaN are kept."""
     return json.dumps(fields).encode("ascii") + b"\n"

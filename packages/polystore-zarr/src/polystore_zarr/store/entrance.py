@@ -1,8 +1,8 @@
-"""The end of all writing into an array, however many processes write blocks of it.
+"""Make sure that no process writes into an array after its save has ended.
 
-A cancelled task runs on, and so does one whose worker was given up for lost. Each holds a shared
-lock on a file in the array while it writes. The end of the save removes that file, so that no other
-task begins, and waits for the exclusive lock.
+A cancelled task of a cluster continues, and so does a task whose worker seems to be lost. Each
+holds a shared lock on a file in the array while it writes. The end of the save removes this file,
+so that no other task starts, and then waits for the exclusive lock.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["enter", "entrance"]
 
 @contextmanager
 def entrance(directory: StorePath) -> Iterator[None]:
-    """Let tasks write blocks until the body ends, and wait for those that are writing."""
+    """Let tasks write blocks until the body ends. Then wait for tasks that are writing."""
     with _find_place(directory) as place, _open(place, "x") as file:
         if sys.platform == "win32":
             file.close()
@@ -47,7 +47,7 @@ def entrance(directory: StorePath) -> Iterator[None]:
 
 @contextmanager
 def enter(directory: StorePath) -> Iterator[None]:
-    """Write a block. Raises ``NotFoundError`` if the save has ended."""
+    """Write a block in the body. Raises ``NotFoundError`` if the save has ended."""
     try:
         with _find_place(directory) as place:
             file = _open(place, "r+")
@@ -59,15 +59,18 @@ def enter(directory: StorePath) -> Iterator[None]:
             return
         fcntl.flock(file, fcntl.LOCK_SH)
         try:
+            # The file may have been removed between opening it and getting the lock.
             if os.fstat(file.fileno()).st_nlink == 0:
                 raise _too_late(directory)
             yield
         finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # a forked child may have the file open as well
+            fcntl.flock(
+                file, fcntl.LOCK_UN
+            )  # closing is not enough if a forked child has it open
 
 
 def _find_place(directory: StorePath) -> AbstractContextManager[Place]:
-    """Give the place of the file: arrays are built in local folders, for any store."""
+    """Give the place of the file. Arrays are built in local folders for every store."""
     assert isinstance(directory.files, LocalFiles)
     key = (directory / f"{HIDDEN_PREFIX}writing").key
     return directory.files.places.at(key, follow=False)
@@ -90,7 +93,7 @@ def _too_late(directory: StorePath) -> NotFoundError:
 if sys.platform == "win32":  # pragma: no cover
 
     def _unlink(place: Place) -> None:
-        """Wait for the tasks as well: Windows removes no file that one of them has open."""
+        """Remove the file. Wait for the tasks, because Windows removes no file that is open."""
         while True:
             try:
                 with suppress(FileNotFoundError):

@@ -1,7 +1,7 @@
-"""Look at the heads of chunks before ``zarrs`` decompresses them, because it trusts their sizes.
+"""Check the heads of chunks before ``zarrs`` decompresses them, because it trusts their sizes.
 
-``zarrs`` reads files by itself, so its codecs cannot be exchanged. It gets the chunks whose heads
-say that they are as small as their array says; zarr's own pipeline reads all others.
+``zarrs`` opens files itself, so its codecs cannot be replaced. It gets only chunks whose heads
+have sizes that fit their array. zarr's own pipeline reads all others.
 """
 
 from __future__ import annotations
@@ -37,9 +37,10 @@ _NAMES = {BloscCodec: "blosc", ZstdCodec: "zstd"}
 def heads_fit(
     array: zarr.Array[Value], directory: StorePath, positions: Iterable[tuple[int, ...]]
 ) -> bool:
-    """Whether the chunks or shards at ``positions`` decompress to no more than the array allows.
+    """Return whether the chunks or shards at ``positions`` have sizes that fit the array.
 
-    Raises ``DamagedDataError`` for anything but a regular file.
+    Raises:
+        DamagedDataError: A chunk is not a regular file.
     """
     name = _compressor(array)
     if name is None:
@@ -79,7 +80,7 @@ def _pieces_fit(mapped: mmap.mmap, array: zarr.Array[Value], name: str, most: in
 
 
 def _pieces(data: memoryview, array: zarr.Array[Value]) -> Iterator[tuple[int, int]]:
-    """Yield where each compressed chunk begins and ends: all of a file, or parts of a shard."""
+    """Yield the start and end of each compressed chunk: of a file, or of parts of a shard."""
     crc = _CRC if _has_checksum(_chain(array)) else 0
     if array.shards is None:
         yield 0, len(data) - crc
@@ -87,7 +88,7 @@ def _pieces(data: memoryview, array: zarr.Array[Value]) -> Iterator[tuple[int, i
     count = math.prod(s // c for s, c in zip(array.shards, array.chunks, strict=True))
     start = len(data) - _CRC - 16 * count
     if start < 0:
-        yield 0, len(data) + 1  # no shard of this array
+        yield 0, len(data) + 1  # too short for a shard of this array: the caller rejects it
         return
     index = np.frombuffer(data[start : len(data) - _CRC], "<u8").reshape(-1, 2).tolist()
     yield from ((at, at + length - crc) for at, length in index if at != _EMPTY)
@@ -107,8 +108,8 @@ def _has_checksum(codecs: tuple[Codec, ...]) -> bool:
 
 
 def _compressor(array: zarr.Array[Value]) -> str | None:
-    """Return the compressor, if heads tell all about its sizes: "blosc", "zstd" or "none"."""
-    if array.dtype.kind not in "biufc":  # text has other sizes, and zarrs few other types
+    """Return the compressor if its heads have all sizes: "blosc", "zstd" or "none"."""
+    if array.dtype.kind not in "biufc":  # the size of text does not follow from the shape
         return None
     if array.metadata.zarr_format == 2:
         compressor = array.metadata.compressor

@@ -1,4 +1,4 @@
-"""The indexes of shards that a handle has read, kept for its next reads."""
+"""The indexes of shards that a handle has read. They are kept for its next reads."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ ShardVersion: TypeAlias = tuple[int, int, int, bytes]
 def version_of(file: BinaryIO, checksum_bytes: int) -> ShardVersion:
     """Return a value that differs if a shard was replaced or written again.
 
-    The system uses inode numbers again, and its clock may not move between two writes. So the
-    checksum of the index, the last ``checksum_bytes`` of the file, is part of the version.
+    The system reuses inode numbers, and its clock may not move between two writes. So the checksum
+    of the index, which is the last ``checksum_bytes`` of the file, is part of the version.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - checksum_bytes))
     checksum = file.read(checksum_bytes)
     try:
         status = os.fstat(file.fileno())
-    except OSError:  # no file of the system
+    except OSError:  # not a file of the system
         return 0, size, 0, checksum
     return status.st_ino, size, status.st_mtime_ns, checksum
 
 
 class ShardIndexes:
-    """Decoded indexes by the name of the shard, the least recently used dropped first.
+    """Decoded indexes by the name of the shard. The least recently used is dropped first.
 
-    ``_lock`` guards ``_kept`` and ``_nbytes``. A pickled one is empty.
+    Locks: ``_lock`` guards ``_kept`` and ``_nbytes``. A pickled object is empty.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class ShardIndexes:
         self._nbytes = 0
 
     def get(self, name: str, version: ShardVersion) -> NDArray[Value] | None:
-        """Return the index of a shard, ``None`` if it is not kept in this version."""
+        """Return the index of a shard, or ``None`` if this version is not kept."""
         with self._lock:
             found = self._kept.get(name)
             if found is None or found[0] != version:

@@ -1,6 +1,7 @@
-"""Trees that get and lose their keys one by one, in a store that has no trees.
+"""Put and delete trees key by key, in a store without trees.
 
-Readers find a tree by its documents. They are put last and deleted first.
+Readers find a tree by its documents. These are put last and deleted first, so that a reader never
+finds a part of a tree.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ def lacks(store: ByteStore, operation: str, *features: str) -> UnsupportedOperat
 
 
 def keys_below(store: ByteStore, folder: str) -> Iterator[str]:
+    """Yield the keys below a folder, which may not exist."""
     with suppress(FileNotFoundError, NotADirectoryError):
         for found in store.scan(folder):
             yield found.key
@@ -51,15 +53,17 @@ def put_tree(
 ) -> None:
     """Put a tree at ``place``, which must be free.
 
-    Raises ``FileExistsError``, ``UnsupportedOperationError`` if something is there and
-    ``replace``, and ``OSError``: ``EBUSY`` if another process deletes a group around the place,
-    and ``ENOTEMPTY`` for the chunks of a killed save.
+    Raises:
+        FileExistsError: A tree is there.
+        UnsupportedOperationError: A tree is there, and ``replace``: the store cannot.
+        OSError: (``EBUSY``) Another process deletes a group around the place. (``ENOTEMPTY``) A
+            killed save has left chunks.
     """
 
     def check(own: Iterable[str]) -> None:
         _make_room(store, place, {*own}, replace=replace)
 
-    if store.features.delete == "none":  # neither a claim nor a part could be removed
+    if store.features.delete == "none":  # claims and parts of a tree could not be removed
         check(())
         Upload(store, tree, place, durable=durable).put_together(check)
         return
@@ -72,10 +76,10 @@ def _put_keys(upload: Upload, claim: Claim) -> None:
     claim.is_unfinished = True
     try:
         upload.put_chunks()
-        claim.check()
+        claim.check()  # another process may have deleted the place, chunks and claim
         upload.put_documents()
     except BaseException:
-        with suppress(OSError):  # the claim then stays, and readers find nothing
+        with suppress(OSError):  # if undoing fails, the claim stays, and readers find nothing
             if claim.is_held:
                 upload.undo()
             claim.is_unfinished = False
@@ -84,7 +88,7 @@ def _put_keys(upload: Upload, claim: Claim) -> None:
 
 
 def _make_room(store: ByteStore, place: str, own: set[str], *, replace: bool) -> None:
-    """Delete the chunks of a killed save. Raise if there is a whole tree."""
+    """Delete the chunks of a killed save. Raise an error if a whole tree is there."""
     left = [key for key in keys_below(store, place) if key not in own]
     if any(f"{place}/{name}" in left for name in NODES):
         if replace:
@@ -102,10 +106,11 @@ def _make_room(store: ByteStore, place: str, own: set[str], *, replace: bool) ->
 
 
 def delete_tree(store: ByteStore, tree: str, *, only_empty: bool = False) -> None:
-    """Delete a tree. Raises ``OSError``.
+    """Delete a tree.
 
-    ``EBUSY`` if a running process is saving there, and ``ENOTEMPTY`` for a group with members
-    if ``only_empty``.
+    Raises:
+        OSError: (``EBUSY``) A running process is saving there. (``ENOTEMPTY``) With
+            ``only_empty``, the group has members.
     """
     with hold_claim(store, tree, take_over=True) as claim:
         keys = [key for key in keys_below(store, tree) if key != claim.key]
@@ -122,6 +127,7 @@ def delete_tree(store: ByteStore, tree: str, *, only_empty: bool = False) -> Non
 
 
 def delete_keys(store: ByteStore, keys: Iterable[str]) -> None:
+    """Delete keys, outer documents first, so that readers do not find the rest."""
     for key in sorted(keys, key=documents_last, reverse=True):
         store.delete(key)
 

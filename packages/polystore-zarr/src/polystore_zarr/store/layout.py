@@ -1,7 +1,7 @@
-"""From a path to the store and the node in it: pure text, without a look at the store.
+"""Split a path into the store and the node in it. This works on text, without the store.
 
-The first part of a path that ends in ``.zarr`` (or as zipped stores do) is the store. A path
-without one lives in the store ``images.zarr`` of its own folder, under its own file name.
+The first part of a path that ends with ``.zarr``, or the suffix of a zipped store, is the store. A
+path without such a part is in the store ``images.zarr`` of its folder, under its own name.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ __all__ = [
 ]
 
 FOLDER_STORE = "images.zarr"
-"""The store of all arrays whose paths name no store."""
+"""The store of all arrays whose paths have no store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a path leads: as a node of a store, and as a folder."""
+    """The meaning of a path, as a node of a store and as a folder."""
 
     path: str
-    """The path as the caller gave it."""
+    """The path of the caller, unchanged."""
     store: StorePath | None
-    """The store; ``None`` where the path can only name a folder ("." and "/")."""
+    """The store. ``None`` if the path can only be a folder ("." and "/")."""
     inner: tuple[str, ...]
-    """The parts below the store; none for the store itself."""
+    """The parts below the store. Empty for the store itself."""
     folder: StorePath
-    """The directory that the path names, if it names a folder."""
+    """The directory of the path, if it is a folder."""
     node: StorePath
-    """The place of the array, image or group. Without a store, that of the folder."""
+    """The place of the array, image or group. Without a store, it is the folder."""
     in_store: bool
-    """Whether the path itself names the store."""
+    """Whether the path itself has the name of the store."""
     archive: StorePath | None = None
-    """The zip file that the store is in."""
+    """The zip file of the store."""
 
     def groups(self) -> list[StorePath]:
         """Return the groups above the node, the store first."""
@@ -62,7 +62,7 @@ class Address:
         return found
 
     def group(self, depth: int) -> StorePath:
-        """Return the group that the first ``depth`` parts below the store lead to."""
+        """Return the group at the first ``depth`` parts below the store."""
         assert self.store is not None
         return self.store.join(self.inner[:depth])
 
@@ -91,9 +91,11 @@ class Address:
 
 
 def address(path: str | os.PathLike[str], files: Files) -> Address:
-    """Find the store of ``path`` in ``files``.
+    """Return the address of ``path`` in ``files``.
 
-    Raises ``InvalidOptionError`` if it is not a path, and ``PathOutsideRootError``.
+    Raises:
+        InvalidOptionError: It is not a path.
+        PathOutsideRootError: It leads out of the root.
     """
     text = require_local(path)
     key = files.key_of(text)
@@ -115,7 +117,7 @@ def address(path: str | os.PathLike[str], files: Files) -> Address:
 
 
 def split_key(key: str) -> tuple[str, tuple[str, ...]]:
-    """Return the key of the store in ``key``, "" if there is none, and the parts below it."""
+    """Return the key of the store in ``key``, or "", and the parts below it."""
     end = end_of_store(key)
     if end is None:
         return "", ()
@@ -126,7 +128,7 @@ def split_key(key: str) -> tuple[str, tuple[str, ...]]:
 
 
 def refuse_reserved(place: Address) -> None:
-    """Refuse names that no array or group can have in a store."""
+    """Raise an error for names that an array or group cannot have in a store."""
     for name in place.inner:
         if name in DOCUMENTS:
             raise InvalidOptionError(

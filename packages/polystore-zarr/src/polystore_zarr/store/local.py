@@ -34,9 +34,10 @@ Result = TypeVar("Result")
 
 
 class LocalFiles(Calls):
-    """The files of a :class:`LocalStore`. Trees are built hidden, next to the store.
+    """The files of a :class:`LocalStore`. Trees are built in hidden folders next to the store.
 
-    Keys are absolute paths, or relative to the root if there is one.
+    Keys are absolute paths, or relative to the root if there is one. An object with a ``base`` is
+    for one operation in one thread, because it keeps directories open.
     """
 
     def __init__(self, store: LocalStore, base: LocalFiles | None = None) -> None:
@@ -64,7 +65,8 @@ class LocalFiles(Calls):
     def lock_of(self, store: str) -> str:
         if self._base is None:
             return super().lock_of(store)
-        lock = self._locks.get(store)  # one for the whole operation: links above may change
+        # The same lock for the whole operation, also if a link above changes in between.
+        lock = self._locks.get(store)
         if lock is None:
             lock = self._locks[store] = super().lock_of(store)
         return lock
@@ -76,7 +78,7 @@ class LocalFiles(Calls):
     def key_of(self, path: str) -> str:
         root = self.store.root
         if root is None:
-            # Absolute, so that a handle leads to the same array in a worker, and after os.chdir.
+            # Absolute, so that a handle means the same array in a worker, and after os.chdir.
             return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
         parts: list[str] = []
         for part in path.split("/"):
@@ -101,7 +103,8 @@ class LocalFiles(Calls):
         except (FileNotFoundError, NotADirectoryError):
             return "symlink" if self.is_link(key) else None
         except OSError as error:
-            if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):  # nothing can be there
+            # Nothing can be at a name that is too long, or at a link that leads to itself.
+            if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):
                 return None
             raise
         if stat.S_ISDIR(mode):
@@ -124,7 +127,7 @@ class LocalFiles(Calls):
     def read(self, key: str, most: int) -> Stored | None:
         held: list[int] = []
         try:
-            # In one call of C: between two, Ctrl-C could lose the descriptor.
+            # One call in C. Between two calls in Python, Ctrl-C could lose the descriptor.
             held.extend(map(self.places.open, (key,)))
             found = os.fstat(held[0])
             content = os.read(held[0], min(found.st_size, most) + 1)
@@ -138,8 +141,8 @@ class LocalFiles(Calls):
         return Stored(content, stamp_of(found))
 
     def read_parts(self, key: str, split: Callable[[int], int]) -> tuple[bytes, bytes]:
-        # Not by a file object, which makes more calls of the system. Each lets other threads have
-        # the lock of the interpreter.
+        # Without a file object, which makes more system calls. Each call releases Python's lock,
+        # and this thread may have to wait for it again.
         held: list[int] = []
         try:
             held.extend(map(self.places.open, (key,)))
@@ -153,7 +156,9 @@ class LocalFiles(Calls):
                 os.close(descriptor)
 
     def stamp(self, key: str) -> tuple[int, ...]:
-        found = self.places.stat(key)  # not by ``stamp_of``: each save asks several times
+        found = self.places.stat(
+            key
+        )  # the same as ``stamp_of``, inline because it is called often
         return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def _stamp_or_none(self, key: str) -> tuple[int, ...] | None:
@@ -173,6 +178,7 @@ class LocalFiles(Calls):
         return self.places.stat(key).st_mtime
 
     def entries(self, key: str) -> list[Entry]:
+        # Repeat until no tree was aside, because it would be missing in the listing.
         while True:
             names = self.names(key)
             hidden = [name for name in names if asides.is_aside(name)]
@@ -196,7 +202,7 @@ class LocalFiles(Calls):
         except FileNotFoundError:
             self.make_missing(os.path.dirname(key))
             file = self.places.run(new_file, key)
-        except FileExistsError:  # perhaps another name of a file that others read
+        except FileExistsError:  # it may be a hard link to a file that readers see
             self.unlink(key)
             file = self.places.run(new_file, key)
         with file:
@@ -226,7 +232,7 @@ class LocalFiles(Calls):
         except FileExistsError:
             return False
         except OSError as error:
-            if error.errno != errno.EXDEV:  # the group is on another disk than the store
+            if error.errno != errno.EXDEV:  # EXDEV: the group is on another disk than the store
                 raise
             return super().create(key, content, durable=durable)
         if durable:
@@ -259,14 +265,14 @@ class LocalFiles(Calls):
                 )
             return
         mode = None
-        with suppress(FileNotFoundError):  # of Zarr 2, and the first attributes
+        with suppress(FileNotFoundError):  # .zattrs of Zarr 2 may not exist yet
             mode = stat.S_IMODE(self.places.stat(key).st_mode)
-        # Not next to it: other readers would take the temporary file for a member.
+        # Not next to the document: other programs would take the temporary file for a member.
         new = f"{slot.path.key}/{new_name()}"
         self.write(new, [content], mode=mode)
         if durable is not False:
             self.flush_file(new)
-        if self._stamp_or_none(key) != known:  # by a program that does not take our lock
+        if self._stamp_or_none(key) != known:  # a program that does not use our lock changed it
             raise VersionConflictError("", key, "save", current="")
         self.places.run_both(os.replace, new, key)
         if durable:
@@ -282,7 +288,8 @@ class LocalFiles(Calls):
         pass
 
     def take_writer_lock(self, key: str) -> HeldLock:
-        # In the folder of the array: it goes with that, and no other reader lists it.
+        # In the folder of the array, where other programs list no files, and so that the lock
+        # disappears together with the array.
         with self.places.at(f"{key}/writer") as place:
             try:
                 return try_lock(place.name, dir_fd=place.dir_fd)
@@ -337,7 +344,7 @@ class LocalFiles(Calls):
         trees.sync_tree(self, key)
 
     def link_tree(self, key: str, target: StorePath) -> None:
-        """Make the same tree under a second name: files are never changed in place."""
+        """Make the same tree with hard links, which is safe because files never change in place."""
         mode = self.lstat(key).st_mode
         if stat.S_ISDIR(mode):
             self.mkdir(target.key)

@@ -1,6 +1,6 @@
-"""The nodes of a store: read from its metadata documents, without importing zarr.
+"""The nodes of a store, read from their metadata documents without importing zarr.
 
-Zarr 3 keeps one ``zarr.json`` per node, Zarr 2 ``.zarray`` or ``.zgroup`` next to ``.zattrs``
+Zarr 3 has one ``zarr.json`` for each node. Zarr 2 has ``.zarray`` or ``.zgroup``, and ``.zattrs``
 (https://zarr-specs.readthedocs.io).
 """
 
@@ -48,7 +48,7 @@ _MOST_LARGE, _MOST_SMALL = 16, 256
 
 
 class _Remembered(NamedTuple):
-    """A decoded file of a group. All readers share ``fields``, so do not change them."""
+    """A decoded file of a group. Readers share ``fields`` and must not change them."""
 
     text: bytes
     fields: dict[str, Any]
@@ -67,15 +67,15 @@ class _Remembered(NamedTuple):
 
 
 _large: dict[StorePath, _Remembered] = {}
-"""Large documents by their place, as this process has last read or written them.
+"""Large documents by their place, from the last reading or writing by this process.
 
-A plate with 1,536 wells takes 2 ms to decode and 30 us to read and compare. If others have added
-wells, it takes 0.3 ms. The bytes are compared, not times: documents may be replaced within one
-tick of the clock of a file system.
-Needs no lock: threads store whole entries.
+A plate with 1,536 wells takes 2 ms to decode, and 30 us to read and compare. If other processes
+have added wells, it takes 0.3 ms. The bytes are compared, not times, because a document can be
+replaced in one tick of the clock of a file system. No lock is needed, because threads store whole
+entries.
 """
 _small: dict[bytes, _Remembered] = {}
-"""Small documents by their text, which is often that of other groups too."""
+"""Small documents by their text, because many groups have the same one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Document:
     zarr_format: ZarrFormat
     kind: Literal["array", "group"]
     fields: dict[str, Any]
-    """The document as it is written: of ``zarr.json``, ``.zarray`` or ``.zgroup``."""
+    """The content of ``zarr.json``, ``.zarray`` or ``.zgroup``."""
     attributes: dict[str, Any] = field(default_factory=dict)
     levels_are_groups: bool = False
     """Whether the first level in its list is a group. The levels are then not pixels."""
@@ -97,7 +97,7 @@ class Document:
     """The stamp of the file that has the attributes. ``None`` if there is none."""
 
     def derive(self, read: Callable[[dict[str, Any]], Result]) -> Result:
-        """Return ``read(attributes)``. It is called once for the same bytes of a large file."""
+        """Return ``read(attributes)``, which is called once for the same bytes of a large file."""
         if read not in self.derived:
             self.derived[read] = read(self.attributes)
         result: Result = self.derived[read]
@@ -105,7 +105,7 @@ class Document:
 
     @property
     def marks(self) -> dict[str, Any]:
-        """The attribute of our own."""
+        """Our own attribute."""
         marks = self.attributes.get(MARKER)
         return marks if isinstance(marks, dict) else {}
 
@@ -118,16 +118,16 @@ class Document:
         return found if self.kind == "array" and is_array and isinstance(found, str) else None
 
     def with_length(self, length: int) -> Document:
-        """Return the document of an array as if it had this length along its first axis."""
+        """Return the document with another length of the first axis of the array."""
         fields = {**self.fields, "shape": [length, *self.fields["shape"][1:]]}
         return replace(self, fields=fields, derived={})
 
     @property
     def is_image(self) -> bool:
-        """Whether it is an OME-Zarr image: a group that lists the levels of a pyramid.
+        """Whether the node is an OME-Zarr image: a group with a list of the levels of a pyramid.
 
-        Other conventions have an attribute "multiscales" too: GeoZarr an object, ndpyramid a
-        list of groups.
+        Other conventions also have an attribute "multiscales". In GeoZarr it is an object, in
+        ndpyramid a list of groups.
         """
         if self.kind != "group":
             return False
@@ -140,13 +140,13 @@ class Document:
 
     @property
     def is_well_formed(self) -> bool:
-        """Whether an array's document has all parts of the specification, known here or not."""
+        """Whether the document of an array has all required fields, with known values or not."""
         return (_is_well_formed_3 if self.zarr_format == 3 else _is_well_formed_2)(self.fields)
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """The node that a path leads to."""
+    """The node at a path."""
 
     directory: StorePath
     document: Document | None
@@ -154,31 +154,38 @@ class Node:
 
     @property
     def holds_pixels(self) -> bool:
-        """Whether it can be loaded: an array, or an image whose first level is meant."""
+        """Whether the node can be loaded: an array, or an image, whose first level is loaded."""
         return self.document is not None and (
             self.document.kind == "array" or self.document.is_image
         )
 
     @property
     def is_image(self) -> bool:
+        """Whether the node is an OME-Zarr image."""
         return self.document is not None and self.document.is_image
 
     @property
     def zarr_format(self) -> ZarrFormat:
+        """The format of the node. It is 3 for a directory without a document."""
         return 3 if self.document is None else self.document.zarr_format
 
 
 def read_document(directory: StorePath, known: Document | None = None) -> Document | None:
-    """Return the document of ``directory``, or ``None`` if that is not a node of a store.
+    """Return the document of ``directory``, or ``None`` if it is not a node of a store.
 
-    ``known`` was read a moment ago, and is returned if the file is still the same one. Without
-    it the file is read. Raises ``DamagedDataError``, ``UnsupportedFileError`` for the documents
-    of a later Zarr, ``OSError``.
+    Args:
+        directory: the place of the node.
+        known: a document that was read a moment ago. It is returned if the file is the same.
+
+    Raises:
+        DamagedDataError: The document is not valid.
+        UnsupportedFileError: It is a document of a newer Zarr.
+        OSError: The store cannot be read.
     """
     files, key = directory
     path = StorePath(files, f"{key}/zarr.json" if key else "zarr.json")
     if known is not None and known.stamp is not None:
-        with suppress(OSError):  # raised when it is read
+        with suppress(OSError):  # reading the file below raises it again
             if files.stamp(path.key) == known.stamp:
                 return known
     found = _read_array(path)
@@ -198,7 +205,7 @@ def read_document(directory: StorePath, known: Document | None = None) -> Docume
 
 
 def _first_level(attributes: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the first image of a list outside "ome", where NGFF 0.4 and older have it."""
+    """Return the first image in a list outside "ome", the place for NGFF 0.4 and older."""
     multiscales = attributes.get("multiscales")
     image = multiscales[0] if isinstance(multiscales, list) and multiscales else None
     return image if isinstance(image, dict) and "datasets" in image else None
@@ -206,7 +213,7 @@ def _first_level(attributes: dict[str, Any]) -> dict[str, Any] | None:
 
 def _lists_groups(attributes: dict[str, Any], directory: StorePath) -> bool:
     image = _first_level(attributes)
-    if image is None or "axes" in image:  # which only images have
+    if image is None or "axes" in image:  # other conventions have no axes
         return False
     match image["datasets"]:
         case [{"path": str(path)}, *_] if path and ".." not in path and "\0" not in path:
@@ -262,7 +269,7 @@ _EXTENSIONS = ("data_type", "chunk_grid", "chunk_key_encoding")
 
 
 def _has_name(value: object) -> bool:
-    """Whether it can name an extension: by its name alone, or with a configuration."""
+    """Return whether a value can be an extension: a name, or an object with a name."""
     return isinstance(value.get("name") if isinstance(value, dict) else value, str)
 
 
@@ -282,16 +289,18 @@ def _are_lengths(value: object) -> bool:
 
 
 class _File(NamedTuple):
+    """A decoded file, its stamp, and results of ``Document.derive`` that readers share."""
+
     fields: dict[str, Any]
     stamp: Hashable
     derived: dict[Any, Any]
 
 
 def _read_array(path: StorePath) -> _File | None:
-    """Return a decoded file. The flushed copy of it, if it is damaged, of an array that grows."""
+    """Return a decoded file, or its flushed copy if the file of a growing array is damaged."""
     try:
         return _read(path)
-    except DamagedDataError:
+    except DamagedDataError:  # a power cut can empty a document that was not flushed
         flushed = _read(path.parent / f"{FLUSHED}{path.name}")
         if flushed is None:
             raise
@@ -299,7 +308,7 @@ def _read_array(path: StorePath) -> _File | None:
 
 
 def _read(path: StorePath, *, shared: bool = True) -> _File | None:
-    """Return a decoded file. ``shared=False`` is for the attributes of an array."""
+    """Return a decoded file. ``shared=False`` keeps no copy, for the attributes of an array."""
     stored = path.files.read(path.key, _BYTES_LIMIT)
     if stored is None:
         return None
@@ -325,9 +334,9 @@ def _read(path: StorePath, *, shared: bool = True) -> _File | None:
 
 
 def _remember(path: StorePath, found: _Remembered, *, shared: bool) -> _Remembered:
-    """Keep a decoded file if it is of a group, but not of an image.
+    """Keep a decoded file of a group, but not of an image.
 
-    ``info`` gives the attributes of arrays and images to its callers, who may change them.
+    ``info`` gives the attributes of arrays and images to callers, which may change them.
     """
     text, fields = found.text, found.fields
     is_array = not shared or "shape" in fields or fields.get("node_type") == "array"
@@ -351,9 +360,9 @@ def make_group(
     durable: bool | None = None,
     slot: Slot | None = None,
 ) -> bool:
-    """Write the document of an empty group; ``False`` if another process was first.
+    """Write the document of an empty group. Return ``False`` if another process was first.
 
-    ``slot`` is a building place of the store, if the caller has one.
+    ``slot`` is a hidden directory of the store, if the caller has one.
     """
     ((name, text),) = _group_documents(zarr_format, {})
     key = (directory / name).key
@@ -389,7 +398,8 @@ def write_attributes(
 ) -> None:
     """Replace the attributes of a group. The caller is in ``Files.changing``.
 
-    Raises ``VersionConflictError`` if others have replaced them since ``document`` was read.
+    Raises:
+        VersionConflictError: Another process has replaced them since ``document`` was read.
     """
     if document.zarr_format == 3:
         name, fields = "zarr.json", {**document.fields, "attributes": attributes}
@@ -397,7 +407,7 @@ def write_attributes(
         name, fields = ".zattrs", attributes
     path = directory / name
     before, known, splice = _large.get(path.base), None, None
-    if before is None:  # small, as most groups are
+    if before is None:  # a small document, like that of most groups
         text, pieces = encode_document(fields), None
     else:
         if before.pieces is not None:
@@ -416,10 +426,10 @@ def write_attributes(
 
 
 def read_kind(directory: StorePath) -> Kind | None:
-    """Return the kind of the node in ``directory`` and no more: for long listings.
+    """Return only the kind of the node in ``directory``, for long listings.
 
-    An unreadable document counts as an array: one bad store must not hide the others, and
-    ``load`` raises the error.
+    A document that cannot be read counts as an array. So one damaged store does not hide the
+    others, and ``load`` raises the error.
     """
     text = _read_small(directory)
     if text is not None and (kind := _kinds.get(text)) is not None:
@@ -441,16 +451,16 @@ def read_kind(directory: StorePath) -> Kind | None:
 Kind: TypeAlias = Literal["array", "image", "group"]
 
 _kinds: dict[bytes, Kind] = {}
-"""Kinds of nodes by the text of their ``zarr.json``, where no other file decides.
+"""Kinds of nodes by the text of their ``zarr.json``, if no other file decides.
 
-The arrays of a store often have the same document, and to decode it takes longer than to read it.
-Needs no lock: threads store whole entries.
+The arrays of a store often have the same document, and decoding takes longer than reading. No lock
+is needed, because threads store whole entries.
 """
 _MOST_KINDS = 64
 
 
 def _read_small(directory: StorePath) -> bytes | None:
-    """Return a small ``zarr.json``, ``None`` if only ``Files.read`` can tell."""
+    """Return the text of a small ``zarr.json``, or ``None`` if only ``Files.read`` can read it."""
     key = f"{directory.key}/zarr.json" if directory.key else "zarr.json"
     try:
         text = directory.files.peek(key, _MEMORY_FROM)
@@ -462,6 +472,6 @@ def _read_small(directory: StorePath) -> bytes | None:
 def _decode_small(text: bytes, directory: StorePath) -> Document | None:
     try:
         fields = decode_document(text, directory)
-    except DataError:  # damaged, or the system gave a part of it
+    except DataError:  # it is damaged, or the system gave only a part of it
         return read_document(directory)
     return _document_3(_File(fields, None, {}), directory)

@@ -1,8 +1,8 @@
 """Stores that are not folders: in memory, in an archive, and stores of objects.
 
-A tree is built in a temporary folder, so that nothing reaches the store before all is known to be
-right. It then appears in one step if the store has ``Trees``. Otherwise its documents come last:
-without its document an array does not exist, so no reader finds a part of it. Such a store cannot
+A tree is built in a temporary folder, so that the store gets nothing before all checks are done.
+Then it appears in one step if the store has ``Trees``. If not, its documents are put last. Without
+its document an array does not exist, so that no reader finds a part of it. Such a store cannot
 replace a tree, because a reader would mix the chunks of both.
 """
 
@@ -62,10 +62,12 @@ class ObjectFiles(Files):
         try:
             return self.store.key(path)
         except PathOutsideRootError as error:
-            error.backend = ""  # the caller knows the name of this backend, not of the other
+            error.backend = (
+                ""  # the caller adds the name of this backend, not of the store's own
+            )
             raise
 
-    # ── what the store promises ──────────────────────────────────────────────────────────
+    # ── promises of the store ────────────────────────────────────────────────────────────
 
     @property
     def features(self) -> StoreFeatures:
@@ -108,14 +110,14 @@ class ObjectFiles(Files):
     # ── reading ──────────────────────────────────────────────────────────────────────────
 
     def kind(self, key: str) -> Kind | None:
-        """In a store without folders, a directory is above each array, group or other file."""
+        """Return the kind. In a store without folders, each key has directories above it."""
         if not key:
             return "directory"
         try:
             kind = self.store.stat(key).kind
         except _NOTHING:
             kind = None
-        # Without trees, the folder of an array is there before the array is.
+        # Without trees, the folder of an array exists before the array does.
         if (kind or "directory") != "directory" or (kind and self.store.claims(Trees)):
             return kind
         # The first key of a large array may be far from its zarr.json, but not from .zarray.
@@ -124,7 +126,7 @@ class ObjectFiles(Files):
         return "directory" if is_folder else None
 
     def _holds_more(self, key: str) -> bool:
-        """Whether ``key`` holds more than the chunks of a save that has not ended."""
+        """Return whether ``key`` has more than the chunks of a save that has not ended."""
         for name in keys_below(self.store, key):
             if is_document(name) or not split_key(name)[0]:
                 names = (CLAIM, ".zarray", ".zgroup")  # a claim hides only its own place
@@ -148,7 +150,9 @@ class ObjectFiles(Files):
 
     def read(self, key: str, most: int) -> Stored | None:
         try:
-            version = self.store.stat(key).version  # first: new bytes may get an old version
+            # The version first. If the value changes in between, new bytes have an old version,
+            # and a later write fails. The opposite would overwrite a value that nobody has read.
+            version = self.store.stat(key).version
             content = self.store.read(key, 0, most + 1)
         except _NOTHING:
             return None
@@ -166,7 +170,7 @@ class ObjectFiles(Files):
         return found[0] if len(found) == 1 else found
 
     def _documents(self, key: str) -> tuple[str | None, ...]:
-        """Return the stamps of the documents: attributes have the id of an array of Zarr 2."""
+        """Return the stamps of the documents. In Zarr 2, attributes have the id of an array."""
         prefix = f"{key}/" if key else ""
         found = self._stamp_or_none(f"{prefix}zarr.json")
         if found is not None:
@@ -261,7 +265,7 @@ class ObjectFiles(Files):
         return self.lock(store) if self.store.claims(Locks) else nullcontext()
 
     def make_folders(self, key: str, *, durable: bool | None = False) -> None:
-        """In a store without folders, one is there as soon as something is in it."""
+        """Make a folder, if the store has folders. In others, it exists with its content."""
         if self.store.claims(Folders):
             self.store.needed(Folders, "ensure_directory").make_folder(key)
 
@@ -308,7 +312,7 @@ class ObjectFiles(Files):
     ) -> None:
         trees = self.store.needed(Trees, "save")
         condition: Literal["replace", "error"] = "replace" if replace else "error"
-        # The lock is taken for the last step only, and given back after it.
+        # The lock is held only for the last step, because an upload can take hours.
         with (
             ExitStack() as locked,
             trees.tree(place, if_exists=condition, durable=durable) as hidden,

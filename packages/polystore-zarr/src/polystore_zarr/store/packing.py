@@ -1,6 +1,6 @@
-"""A tree that is packed into one zip archive.
+"""Pack a tree into one zip archive.
 
-RFC-9 of OME-NGFF (https://ngff.openmicroscopy.org/rfc/9/) says how OME-Zarr is packed.
+RFC-9 of OME-NGFF (https://ngff.openmicroscopy.org/rfc/9/) has the rules for OME-Zarr.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _LOCATOR = struct.Struct("<4sLQL")
 
 
 def pack(tree: StorePath, file: BinaryIO, comment: bytes) -> None:
-    """Write the files of a tree as a zip archive: not compressed again, documents first."""
+    """Write the files of a tree as a zip archive, documents first, without compressing again."""
     skip = len(tree.key) + 1
     keys = (found.key[skip:] for found in tree.files.store.scan(tree.key))
     with zipfile.ZipFile(file, "w") as archive:
@@ -40,7 +40,7 @@ def pack(tree: StorePath, file: BinaryIO, comment: bytes) -> None:
 
 
 def _add(archive: zipfile.ZipFile, key: str, pieces: Iterable[bytes]) -> None:
-    info = zipfile.ZipInfo(key)  # of 1980: equal trees, equal bytes
+    info = zipfile.ZipInfo(key)  # the date is always 1980, so that equal trees give equal bytes
     info.create_system, info.external_attr = 3, 0o100644 << 16
     with archive.open(info, "w", force_zip64=True) as member:
         for piece in pieces:
@@ -48,7 +48,10 @@ def _add(archive: zipfile.ZipFile, key: str, pieces: Iterable[bytes]) -> None:
 
 
 def _end_as_zip64(file: BinaryIO, archive: zipfile.ZipFile) -> None:
-    """Rewrite the end of an archive as RFC-9 wants it. ``zipfile`` does so for large ones only."""
+    """Rewrite the end of an archive as zip64, which RFC-9 requires.
+
+    ``zipfile`` does this only for large archives.
+    """
     comment, count = archive.comment, len(archive.filelist)
     end = file.seek(0, io.SEEK_END) - _END.size - len(comment)
     file.seek(end - _LOCATOR.size)
@@ -58,19 +61,22 @@ def _end_as_zip64(file: BinaryIO, archive: zipfile.ZipFile) -> None:
     start = archive.start_dir
     file.write(_END64.pack(b"PK\6\6", 44, 45, 45, 0, 0, count, count, end - start, start))
     file.write(_LOCATOR.pack(b"PK\6\7", 0, end, 1))
-    most16, most32 = 0xFFFF, 0xFFFFFFFF  # the numbers are in the record before
+    most16, most32 = 0xFFFF, 0xFFFFFFFF  # these values mean: see the zip64 record
     file.write(_END.pack(b"PK\5\6", 0, 0, most16, most16, most32, most32, len(comment)))
     file.write(comment)
 
 
 def _order(key: str) -> tuple[bool, int, str]:
-    """Sort documents first, the outer ones before the inner ones."""
+    """Return a sort key: documents first, the outer ones before the inner ones.
+
+    A reader over a network gets all documents with one request.
+    """
     is_document = key.rpartition("/")[2] == "zarr.json"
     return not is_document, key.count("/") if is_document else 0, key
 
 
 def comment_for(tree: StorePath) -> bytes:
-    """Return the comment by which readers know a packed OME-Zarr; none for other trees."""
+    """Return the comment that marks a packed OME-Zarr, or ``b""`` for other trees."""
     document = read_document(tree)
     ome = None if document is None else document.attributes.get("ome")
     if document is None or document.zarr_format != 3 or not isinstance(ome, dict):

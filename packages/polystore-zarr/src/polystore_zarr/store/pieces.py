@@ -1,8 +1,8 @@
-"""Documents of large plates, decoded and encoded in pieces: most wells stay as they were.
+"""Decode and encode documents of large plates in pieces, because most wells do not change.
 
-The document of a plate lists all its wells, and each new well changes it. To decode 1,536 wells
-takes 2 ms and to encode them 1 ms. Here only new wells are decoded and encoded, and the rest of
-the document. The result is that of ``decode_document`` and ``encode_document``.
+The document of a plate has a list of all its wells, and each new well changes it. Decoding 1,536
+wells takes 2 ms, and encoding takes 1 ms. Here only new wells and the rest of the document are
+decoded and encoded. The result is that of ``decode_document`` and ``encode_document``.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ __all__ = ["Known", "Pieces", "Splice", "decode_again", "encode_again"]
 _FIRST, _BETWEEN, _LAST = b"[{", b"}, {", b"}]"
 _WELLS = b'"wells": ' + _FIRST
 _MARK = os.urandom(8).hex()
-"""Written instead of the wells. No document has it, so it shows which list was cut out."""
+"""Written in place of the wells. It is random, so no document has it by chance."""
 _MARKED = encode_document([_MARK]).strip()
 _FEWEST, _MOST_NEW = 64, 64
-"""Smaller plates are written whole, and plates with more new wells are read whole."""
+"""Plates with fewer wells are written whole. Plates with more new wells are read whole."""
 
 
 class Pieces(NamedTuple):
@@ -37,7 +37,7 @@ class Pieces(NamedTuple):
 
     wells: list[Any]
     texts: list[bytes]
-    """Of each well, without the braces. None has the text between two wells in it."""
+    """The text of each well, without the braces. None of them contains ``_BETWEEN``."""
     start: int
     stop: int
     """The position of the wells in the text of the document, without the outer braces."""
@@ -51,13 +51,13 @@ class Known(NamedTuple):
     pieces: Pieces
 
     def has_ends(self, head: bytes, tail: bytes) -> bool:
-        """Whether these are its texts before and after the wells."""
+        """Return whether these are the texts before and after the wells."""
         _, _, start, stop = self.pieces
         return head == self.text[:start] and tail == self.text[stop:]
 
 
 class Splice(NamedTuple):
-    """A change of a document, in its wells only: ``wells[start:stop]`` became ``new``."""
+    """A change of a document that is only in its wells: ``wells[start:stop]`` became ``new``."""
 
     start: int
     stop: int
@@ -67,9 +67,10 @@ class Splice(NamedTuple):
 def decode_again(
     text: bytes, path: StorePath, known: Known
 ) -> tuple[dict[str, Any], Pieces, Splice | None] | None:
-    """Return the object in a document, its pieces, and the change if nothing else changed.
+    """Return the object in a document, its pieces, and the change of its wells.
 
-    ``None`` if many wells are new, or if the text has another form than ours.
+    The change is ``None`` if other parts have changed too. Returns ``None`` if many wells are new,
+    or the text has another form than ours.
     """
     found = _find_wells(text, known)
     if found is None:
@@ -84,7 +85,8 @@ def decode_again(
     if new.count(None) > _MOST_NEW:
         return None
     try:
-        # A text that is an object by itself is a whole entry of the list.
+        # If the text between two separators is a valid object, it is a whole entry of the list,
+        # and no separator was inside a string.
         for at, well in enumerate(new):
             if well is None:
                 new[at] = decode_json(b"{%b}" % texts[at])
@@ -100,7 +102,7 @@ def decode_again(
 
 
 def _find_wells(text: bytes, known: Known) -> tuple[int, int] | None:
-    """Return where the wells of a document begin and end, if they are where they should be."""
+    """Return the start and end of the wells in a document, or ``None`` if they are not found."""
     _, _, start, stop = known.pieces
     end = len(text) - len(known.text) + stop
     if end >= start and known.has_ends(text[:start], text[end:]):
@@ -111,7 +113,7 @@ def _find_wells(text: bytes, known: Known) -> tuple[int, int] | None:
 
 
 def _find_changed(text: bytes, head: int, tail: int, count: int) -> tuple[int, int]:
-    """Return which of ``count`` wells are neither in the head nor in the tail of their text."""
+    """Return the numbers of the wells that are not in the equal head or tail of their text."""
     end = len(text) - tail
     changed = text.count(_BETWEEN, head, end) + 1
     if head < tail:  # count the shorter one
@@ -124,7 +126,7 @@ def _find_changed(text: bytes, head: int, tail: int, count: int) -> tuple[int, i
 def _decode_frame(
     head: bytes, tail: bytes, path: StorePath, known: Known
 ) -> dict[str, Any] | None:
-    """Return the object around a list of wells, ``None`` if the list is not that of a plate."""
+    """Return the object around a list of wells, or ``None`` if the list is not a plate's."""
     if known.has_ends(head, tail):
         return known.fields
     text = b"".join((head.removesuffix(_FIRST), _MARKED, tail.removeprefix(_LAST)))
@@ -135,9 +137,9 @@ def _decode_frame(
 def encode_again(
     fields: dict[str, Any], known: Known | None
 ) -> tuple[bytes, Pieces | None, Splice | None]:
-    """Return the text of a document, its pieces, and the change if nothing else changed.
+    """Return the text of a document, its pieces, and the change of its wells.
 
-    There are no pieces if there are few wells, or if some wells are not plain objects.
+    Pieces are ``None`` for few wells, or if some wells are not plain objects.
     """
     wells = _holder(fields).get("wells")
     if not isinstance(wells, list) or len(wells) < _FEWEST:
@@ -162,7 +164,7 @@ def encode_again(
 
 
 def _same_ends(one: bytes, other: bytes) -> tuple[int, int]:
-    """Return the lengths of the first and of the last wells that two lists have in common."""
+    """Return the lengths of the text of the first, and of the last, wells that are equal."""
     size, full, most = len(one), len(other), min(len(one), len(other))
     same = _common(most, lambda low, high: one[low:high] == other[low:high])
     head = one.rfind(_BETWEEN, 0, same)
@@ -176,7 +178,7 @@ def _same_ends(one: bytes, other: bytes) -> tuple[int, int]:
 
 
 def _common(most: int, is_same: Callable[[int, int], bool]) -> int:
-    """Return how many bytes are the same, at most ``most``, by comparing a few ranges."""
+    """Return how many bytes are the same, by a binary search with a few comparisons in C."""
     low = 0
     while low < most:
         middle = (low + most + 1) // 2

@@ -36,7 +36,10 @@ _SHUFFLES = {"noshuffle": 0, "shuffle": 1, "bitshuffle": 2}
 
 
 def plan_chunks(fields: Document) -> tuple[Any, ...] | None:
-    """Return everything but the directory."""
+    """Return the fields of ``ChunkFiles`` after the directory, or ``None`` for other arrays.
+
+    Raises one of many errors if the document has another form.
+    """
     name, fill, shape = fields["data_type"], fields["fill_value"], fields["shape"]
     grid, keys, codecs = (
         fields["chunk_grid"],
@@ -81,12 +84,12 @@ def _is_usual_index(sharding: Document) -> bool:
 
 
 def _is_extended_type(name: object) -> bool:
-    # 0 as a fill value is not a number of float8_e8m0fnu: zarr's type knows what it means.
+    # float8_e8m0fnu has no 0, which is the usual fill value. zarr's type handles this.
     return isinstance(name, str) and is_extended(name) and name != "float8_e8m0fnu"
 
 
 def _number(fill: Value) -> complex | None:
-    """Return a fill value, unless it is written in one of the rarer ways."""
+    """Return a fill value, or ``None`` if it has one of the rare forms."""
     if isinstance(fill, list):
         real, imaginary = fill
         return complex(real, imaginary)
@@ -94,7 +97,7 @@ def _number(fill: Value) -> complex | None:
 
 
 def _chain(codecs: list[Document], itemsize: int) -> tuple[Value, bool] | None:
-    """Return compressor and checksum of a plain chain of codecs."""
+    """Return the compressor and whether there is a checksum, or ``None`` for other codecs."""
     first, *rest = codecs
     little = first.get("configuration", {}).get("endian", "little") == "little"
     if first["name"] != "bytes" or not (little or itemsize == 1):

@@ -1,4 +1,4 @@
-"""Reading from stores that change: files, and trees that may be replaced at any moment."""
+"""Read files and trees that other processes may replace at any moment."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _TRIES = 8
 
 
 def read_whole(directory: StorePath, store: StorePath, read: Callable[[], Result]) -> Result:
-    """Call ``read`` until the tree at ``directory`` was not replaced while reading.
+    """Retry ``read`` until the directory was not replaced while reading.
 
-    A reader finds the chunks of an array by their paths. If the tree is replaced while it reads,
-    it would get a mixture of both.
+    A reader finds the chunks of an array by their paths. If the tree is replaced while reading,
+    the result would be a mixture of both. After some tries, writers are kept out by the lock.
     """
     files, key = directory.files, directory.key
     for _ in range(_TRIES):
@@ -42,7 +42,10 @@ def read_whole(directory: StorePath, store: StorePath, read: Callable[[], Result
 
 
 def read_bytes(read: Callable[[int], bytes], length: int) -> bytes:
-    """Read ``length`` bytes, fewer at the end of the file. One call of ``read`` gives 2 GiB."""
+    """Read ``length`` bytes, or fewer at the end of the file.
+
+    Linux reads at most 2 GiB in one call.
+    """
     first = read(length)
     if len(first) == length or not first:
         return first

@@ -1,4 +1,4 @@
-"""Temporary folders in which trees are built for stores that are not folders."""
+"""Temporary folders for building trees of stores that are not folders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PREFIX = "polystore-zarr-"
 
 @contextmanager
 def scratch_folder() -> Iterator[str]:
-    """Give a new folder, which is claimed until the block or the process ends."""
+    """Give a new folder, and hold its claim until the block or the process ends."""
     _sweep(tempfile.gettempdir())
     while True:
         with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, claim(folder) as mine:
@@ -32,10 +32,10 @@ def scratch_folder() -> Iterator[str]:
 
 @cache
 def _sweep(parent: str) -> None:
-    """Remove the folders of killed processes, once in the life of this one."""
+    """Remove the folders of killed processes, once in each process."""
     try:
         names = os.listdir(parent)
-    except PermissionError:  # a folder that everybody may write into, and nobody may list
+    except PermissionError:  # a folder that users can write into, but not list
         return
     for name in names:
         folder = os.path.join(parent, name)

@@ -1,8 +1,8 @@
 """Hidden folders next to a store, in which one writer builds or removes trees.
 
-The folders of a store have numbered names. A writer takes the first one that has no owner. So
-the next writer finds the folder of a killed writer first, empties it and uses it. It does not list
-the directory around the store, which may have many stores.
+The folders of a store have numbered names. A writer takes the first one without an owner. So the
+next writer finds the folder of a killed writer first, empties it and uses it. It does not list the
+directory around the store, which may have many stores.
 """
 
 from __future__ import annotations
@@ -31,15 +31,17 @@ if TYPE_CHECKING:
 __all__ = ["machine", "new_name", "slot"]
 
 _GAP = 4
-"""Numbers after the last one in use, at which a killed writer may have left a folder."""
+"""How many numbers after the last one in use are checked for folders of killed writers."""
 
 
 @contextmanager
 def slot(calls: Calls, lock: str, *, durable: bool | None = None) -> Iterator[Slot]:
-    """Give a new hidden directory next to a store; it is removed at the end.
+    """Give a new hidden directory next to a store. It is removed at the end.
 
-    ``lock`` is the lock file of the store: its key is the same for all names of the store.
-    ``durable`` is for the directory around the store, which is made if it is missing.
+    Args:
+        calls: the files.
+        lock: key of the lock file of the store, which is the same for all names of the store.
+        durable: whether the directory around the store survives a power cut, if it is made here.
     """
     name = os.path.basename(lock)
     base = lock.removesuffix(name) + HIDDEN_PREFIX + _digest(name)
@@ -63,7 +65,7 @@ def slot(calls: Calls, lock: str, *, durable: bool | None = None) -> Iterator[Sl
                                 _leave(calls, key)
                     return
         except BaseException:
-            with suppress(OSError):  # the first failure is the one to raise
+            with suppress(OSError):  # the first failure is raised
                 _give_up(calls, key)
             raise
 
@@ -71,8 +73,10 @@ def slot(calls: Calls, lock: str, *, durable: bool | None = None) -> Iterator[Sl
 def _watching(
     calls: Calls, key: str, owner: claim
 ) -> AbstractContextManager[Callable[[], bool]]:
-    """Give a function that tells whether a directory that we own is still at its place."""
-    if owner.status is None:  # a system without claims: its number may be given to others
+    """Give a function that tells whether our directory is still at its place."""
+    if (
+        owner.status is None
+    ):  # without claims it is not open, and its inode number may be reused
         return same_at(calls, key)
     return nullcontext(partial(_stays, calls, key, owner.status))
 
@@ -86,7 +90,7 @@ def _stays(calls: Calls, key: str, status: os.stat_result) -> bool:
 
 def _leave(calls: Calls, key: str) -> None:
     try:
-        calls.places.run(os.rmdir, key)  # what was built in it has another name now
+        calls.places.run(os.rmdir, key)  # the tree that was built in it has its own name now
     except OSError:
         remove(calls, key)
 
@@ -94,8 +98,8 @@ def _leave(calls: Calls, key: str) -> None:
 def new_name() -> str:
     """Return a name that was never used.
 
-    A task of Dask that was given up may still write to the place of its tree, so no other tree
-    may get that place.
+    A task of Dask that was given up may still write to the place of its tree, so no other tree can
+    have this place.
     """
     return os.urandom(8).hex()
 
@@ -106,7 +110,7 @@ def _digest(name: str) -> str:
 
 @cache
 def machine() -> bytes:
-    """Identify this machine: the claims of others are not known here."""
+    """Return an id of this machine. Claims only work between the processes of one machine."""
     node = os.uname().nodename if hasattr(os, "uname") else ""
     try:
         with open("/etc/machine-id", "rb") as file:
@@ -133,7 +137,7 @@ def _clear(calls: Calls, key: str) -> None:
 
 
 def _sweep(calls: Calls, base: str, number: int, place: Place) -> None:
-    """Remove the later folders whose owners are gone. ``place`` is that of ``number``."""
+    """Remove later folders without an owner. ``place`` is that of ``number``."""
     stem = place.name.removesuffix(str(number))
     last = number
     while (number := number + 1) <= last + _GAP:
@@ -146,7 +150,7 @@ def _sweep(calls: Calls, base: str, number: int, place: Place) -> None:
 
 
 def _give_up(calls: Calls, key: str) -> None:
-    """Remove a folder without an owner, also if Ctrl-C or an error kept us from claiming it."""
+    """Remove a folder without an owner, also if an error came before it was claimed."""
     with (
         calls.places.at(key, follow=False) as place,
         claim(place.name, dir_fd=place.dir_fd) as mine,

@@ -1,4 +1,4 @@
-"""Directory trees of a local file system: found, flushed and removed."""
+"""Find, flush and remove directory trees of a local file system."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ __all__ = ["is_folder", "remove", "same_at", "sync_tree"]
 
 
 def is_folder(calls: Calls, key: str) -> bool:
-    """``os.path.isdir``, but for errors: a device that fails is not a missing directory."""
+    """Return whether a directory is at ``key``, like ``os.path.isdir``, but raise errors.
+
+    A device that fails is not a missing directory.
+    """
     try:
         return stat.S_ISDIR(calls.places.stat(key).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):  # nothing can be there
+        if error.errno in (errno.ELOOP, errno.ENAMETOOLONG):  # nothing can have such a name
             return False
         raise
 
@@ -34,7 +37,7 @@ def is_folder(calls: Calls, key: str) -> bool:
 @contextmanager
 def same_at(calls: Calls, key: str) -> Iterator[Callable[[], bool]]:
     """Give a function that tells whether the same directory is still at this place."""
-    if sys.platform == "win32":  # opens no directories, and replaces none that is in use
+    if sys.platform == "win32":  # Windows does not replace a directory that is in use
         yield lambda: True
         return
     descriptor = calls.pin(key)
@@ -64,15 +67,15 @@ def sync_tree(calls: Calls, tree: str) -> None:
 
 
 def remove(calls: Calls, tree: str) -> None:
-    """Remove a tree, file or link that has no name for readers any more.
+    """Remove a tree, file or link that readers can no longer find.
 
-    A tree that cannot be removed keeps its hidden name, and the next save into the store or
-    ``polystore doctor`` removes it. The operation that hid it has succeeded and must not be
-    reported as a failure, so no ``OSError`` is raised.
+    If it cannot be removed, it keeps its hidden name. The next save into the store, or
+    ``polystore doctor``, removes it. The operation that hid it has succeeded, so an ``OSError``
+    here is not raised.
     """
     try:
         _remove(calls, tree)
-    except BaseException:  # Ctrl-C, which ends the operation, not the tidying up
+    except BaseException:  # Ctrl-C ends the operation, but the removal is completed
         _remove(calls, tree)
         raise
 

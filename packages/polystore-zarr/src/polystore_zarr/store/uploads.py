@@ -1,4 +1,4 @@
-"""Trees that were built in a local folder, and are put into a store key by key."""
+"""Put trees that were built in a local folder into a store, key by key."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ _MOST_READ = 64 << 20
 
 
 class Upload:
-    """One tree on its way to ``place``. Its documents are put last, the outer ones after all.
+    """One tree on its way to ``place``. Documents are put last, and the outermost one at the end.
 
-    Each array and image gets a random id. Without it an array that is deleted and saved again
-    could have the same document, and a reader would take the chunks of both for one array.
+    Each array and image gets a random id. Without it, an array that is deleted and saved again
+    could have the same document, and a reader could mix the chunks of both.
+
+    Locks: none. Threads put chunks, and only add items to ``_put``.
     """
 
     def __init__(
@@ -47,6 +49,8 @@ class Upload:
         self._documents = {name: given[name] for name in sorted(given, key=documents_last)}
 
     def put_chunks(self) -> None:
+        """Put all chunks, in threads if the store allows it, and flush them."""
+
         def put(name: str) -> None:
             self._put_one(name, pieces_of(self._tree / name))
 
@@ -58,24 +62,27 @@ class Upload:
         self._sync(self._chunks)
 
     def put_documents(self) -> None:
+        """Put all documents, the inner ones first, and flush them."""
         for name, pieces in self._documents.items():
             self._put_one(name, pieces)
         self._sync(self._documents)
 
     def put_together(self, check: Callable[[Iterable[str]], None]) -> None:
-        """Put all in one step, if the store can, and call ``check`` before any key is there.
+        """Put all keys in one step, if the store can.
 
-        It gets the keys that are ours.
+        ``check`` is called with our keys before the first key is there.
         """
         with ExitStack() as sinks, self._store.together() as commit:
             for name, pieces in (*self._all_chunks(), *self._documents.items()):
                 commit(self._sink(name, pieces, sinks))
-                if len(self._put) == 1:  # now the lock of the store is held, if it has one
+                if (
+                    len(self._put) == 1
+                ):  # the first commit has taken the lock of the store, if any
                     check(self._put)
         self._sync((*self._chunks, *self._documents))
 
     def undo(self) -> None:
-        """Delete the keys that were put, or perhaps put."""
+        """Delete the keys that were put, and those that may have been put."""
         for key in sorted(self._put, key=documents_last, reverse=True):
             self._store.delete(key)
 
@@ -88,7 +95,7 @@ class Upload:
             try:
                 sink.commit()
             except FileExistsError:
-                del self._put[self._key(name)]  # of somebody else
+                del self._put[self._key(name)]  # another process put it, so undo must keep it
                 raise
 
     def _sink(self, name: str, pieces: Pieces, sinks: ExitStack) -> Sink:
@@ -111,12 +118,13 @@ class Upload:
 
 
 def documents_last(key: str) -> tuple[bool, int, bool, str]:
-    """Sort chunks before documents, inner documents before outer ones, and attributes first."""
+    """Return a sort key: chunks, then inner documents, then outer ones, attributes first."""
     name = key.rpartition("/")[2]
     return is_document(key), -key.count("/"), name in NODES, key
 
 
 def is_document(key: str) -> bool:
+    """Return whether a key is that of a document."""
     return key.rpartition("/")[2] in DOCUMENTS
 
 
@@ -149,7 +157,7 @@ def _mark(tree: StorePath, names: Iterable[str]) -> dict[str, Pieces]:
 
 
 def _decode(path: StorePath) -> dict[str, Any] | None:
-    """Return the fields of a document, ``None`` for a damaged one. Missing ones have none."""
+    """Return the fields of a document, ``{}`` if it is missing, or ``None`` if it is damaged."""
     stored = path.files.read(path.key, _MOST_READ)
     try:
         return {} if stored is None else decode_document(stored.content, path)

@@ -1,7 +1,7 @@
-"""The store that zarr reads from and writes into.
+"""The stores through which zarr reads and writes.
 
-It reads regular files only, and none that is larger than it can be. Its writing ends with the call
-that began it.
+They read only regular files, and none that is larger than possible. All writing ends with the
+call that started it.
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ __all__ = ["ReadingStore", "WritingStore"]
 
 
 class ReadingStore(Store):
-    """One array, in which a named pipe or a device is an error: zarr would wait or fill memory.
+    """The files of one array, for reading.
 
-    ``most`` is the number of bytes that no chunk or shard exceeds: a file of terabytes, which
-    may take no space on the disk, is not read.
+    A named pipe or a device is an error here. zarr would wait for ever, or fill the memory.
+    ``most`` is the largest possible size of a chunk or shard. A larger file is not read, because
+    a sparse file of terabytes takes no space on the disk.
     """
 
     supports_writes = False
@@ -125,7 +126,7 @@ class ReadingStore(Store):
         for entry in entries:
             yield entry.name
 
-    # ── refused ──────────────────────────────────────────────────────────────────────────
+    # ── not supported ────────────────────────────────────────────────────────────────────
 
     async def set(self, key: str, value: Buffer, *options: Option) -> None:
         raise TypeError(f"a store for reading does not write {key!r}")
@@ -133,7 +134,7 @@ class ReadingStore(Store):
     async def delete(self, key: str) -> None:
         raise TypeError(f"this store does not delete {key!r}")
 
-    # Up to zarr 3.1.3.
+    # zarr up to 3.1.3 calls these.
     supports_partial_writes = False
 
     async def set_partial_values(self, values: Iterable[tuple[str, int, bytes]]) -> None:
@@ -141,13 +142,14 @@ class ReadingStore(Store):
 
 
 class WritingStore(ReadingStore):
-    """One array that is written, for the length of one call.
+    """The files of one array, for one call that writes.
 
-    zarr writes from threads of its own, which go on after Ctrl-C or a full disk has ended the
-    call in ours, and would make a folder again that we have just removed. Each file is replaced
-    whole and under no second name, which a killed writer would leave behind.
+    zarr writes in its own threads. These continue after Ctrl-C or a full disk has ended the call
+    in our thread, and would make a folder again that was just removed. Each file is replaced whole,
+    without a second name that a killed writer would leave behind.
 
-    ``_changed`` guards ``_writing`` (files that are being written) and ``_ended``.
+    Locks: ``_changed`` guards ``_writing``, the number of files that are written now, and
+    ``_ended``.
     """
 
     supports_writes = True
@@ -162,7 +164,7 @@ class WritingStore(ReadingStore):
 
     @contextmanager
     def ending(self) -> Iterator[None]:
-        """If the body fails, wait for the writes that have begun and refuse the others."""
+        """If the body fails, wait for the writes that have started, and reject the others."""
         try:
             yield
         except BaseException:
@@ -196,7 +198,7 @@ class WritingStore(ReadingStore):
 
 
 def _range(byte_range: ByteRequest | None, size: int) -> tuple[int, int]:
-    """Return where to begin and end in a file of ``size`` bytes."""
+    """Return the start and the end of a range in a file of ``size`` bytes."""
     match byte_range:
         case None:
             return 0, size

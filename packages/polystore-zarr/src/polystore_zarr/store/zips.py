@@ -1,4 +1,4 @@
-"""The directory of a zip archive, and the bytes of its members. The archive may be hostile."""
+"""The directory of a zip archive, and the bytes of its members. A stranger may have made it."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = [
 ]
 
 STARTS = (b"PK\3\4", b"PK\5\6")
-"""How an archive starts: with its first member, or with its end."""
+"""The first bytes of an archive: of its first member, or of its end."""
 
 _HEADER = struct.Struct("<4s22x2H")
 _HEADER_SIGN = STARTS[0]
 _ENCRYPTED, _IN_UTF8 = 0x1, 0x800
 _DEFLATE_RATIO = 1032
-"""No deflated bytes expand further."""
+"""Deflated bytes never expand more than this."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ADVICE = "pack it again with stored or deflated members and without a password"
 
@@ -42,9 +42,9 @@ class Member(NamedTuple):
     """A value in an archive."""
 
     name: bytes
-    """As it is in the archive."""
+    """The name in the archive, not decoded."""
     offset: int
-    """Where its header starts."""
+    """The position of its header."""
     size: int
     packed: int
     """Bytes in the archive."""
@@ -57,7 +57,7 @@ class Contents(NamedTuple):
     """The members of an archive, and the names in each folder, "" for its root."""
 
     stamp: Hashable
-    """The stamp of the file that has them."""
+    """The stamp of the file."""
     members: dict[str, Member]
     folders: dict[str, dict[str, bool]]
     """For each name, whether it is a folder itself."""
@@ -74,10 +74,15 @@ class Contents(NamedTuple):
 
 
 def read_contents(file: BinaryIO, stamp: Hashable, path: str) -> Contents:
-    """Read the directory of an archive that has a Zarr store at its root.
+    """Read the directory of an archive with a Zarr store at its root.
 
-    If a name is there twice, the last one counts: zarr-python adds documents again that it
-    changes. Raises ``DamagedDataError``, ``UnsupportedFileError``, ``OSError``.
+    If a name is there twice, the last one is used, because zarr-python adds a changed document
+    again.
+
+    Raises:
+        DamagedDataError: The file is not a zip archive, or is damaged.
+        UnsupportedFileError: The Zarr store is not at the root of the archive.
+        OSError: The file cannot be read.
     """
     found = _directory(file, path)
     size = file.seek(0, io.SEEK_END)
@@ -119,7 +124,7 @@ def _directory(file: BinaryIO, path: str) -> list[zipfile.ZipInfo]:
 
 
 def _is_reachable(info: zipfile.ZipInfo) -> bool:
-    """Whether the name of a member is a key: not of a folder, absolute, or with ".."."""
+    """Return whether the name of a member is a key: not a folder, not absolute, without ".."."""
     parts = info.filename.split("/")
     return (
         info.filename == info.orig_filename
@@ -156,10 +161,18 @@ def _check_is_zarr(contents: Contents, names: list[str], path: str) -> None:
 
 
 def open_member(file: BinaryIO, member: Member, path: str) -> BinaryIO:
-    """Open the unpacked bytes of a member. It owns ``file``, the archive. Errors name ``path``.
+    """Open the unpacked bytes of a member.
 
-    The CRC-32 is checked at the end of bytes that are read in their order. Raises
-    ``DamagedDataError``, ``UnsupportedFileError``.
+    The CRC-32 is checked at the end, if the bytes are read in order.
+
+    Args:
+        file: the archive. The member owns it, and closes it.
+        member: the member.
+        path: its path, for errors.
+
+    Raises:
+        DamagedDataError: The member has an impossible size, or is not at its position.
+        UnsupportedFileError: The member is encrypted, or packed with another method.
     """
     if member.flags & _ENCRYPTED or member.method not in _METHODS:
         how = (
@@ -203,7 +216,7 @@ class _Opened(RangeReader):
 
 
 class _Stored:
-    """A member as it is in the archive."""
+    """The stored bytes of a member."""
 
     def __init__(self, file: BinaryIO, member: Member, start: int, path: str) -> None:
         self._file, self._member, self._start, self._path = file, member, start, path
@@ -227,7 +240,7 @@ class _Stored:
 
 
 class _Deflated:
-    """A deflated member, unpacked from its start. To go back, it starts again."""
+    """A deflated member. It is unpacked from its start, and again for an earlier position."""
 
     def __init__(self, packed: BinaryIO, member: Member, path: str) -> None:
         self._path = path
