@@ -154,9 +154,18 @@ def write_authors() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
+INHERITING = {"FileManager"}
+"""Classes of which readers need the methods of a private base class as well."""
+
+
 def list_names(title: str, module: str, names: Iterable[str]) -> list[str]:
     """Return a section of the reference: a heading, and an entry for each name."""
-    entries = [line for name in names for line in (f"::: {module}.{name}", "")]
+    entries = []
+    for name in names:
+        entries.append(f"::: {module}.{name}")
+        if name in INHERITING:
+            entries += ["    options:", "      inherited_members: true"]
+        entries.append("")
     return [f"## {title[0].upper()}{title[1:]}", "", *entries] if entries else []
 
 
