@@ -78,6 +78,7 @@ def parse_address(text: str, names: Collection[str]) -> Address:
         AddressError: The text does not name a backend, or is a URL.
     """
     first, colon, path = text.partition(":")
+    # "s3://bucket" is an address only if a backend is called "s3".
     is_url = path.startswith("//") and first not in names
     usual = "disk" if is_url else usual_backend(text)
     example = usual if usual in names else next(iter(names), "BACKEND")
@@ -85,6 +86,7 @@ def parse_address(text: str, names: Collection[str]) -> Address:
         raise AddressError(f"{text!r} is a URL: write BACKEND:PATH, such as {example}:a.tif")
     if not colon or not _looks_like_a_name(first, names):
         raise AddressError(f"{text!r} does not name a backend: write {example}:{text}")
+    # "acme-disk:disk:a.tif": a distribution, and one of its backends.
     second, colon, rest = path.partition(":")
     if colon and first not in names and second in names:
         first, path = f"{first}:{second}", rest
@@ -106,5 +108,6 @@ def is_directory(files: FileManager, address: Address) -> bool:
 
 
 def _looks_like_a_name(text: str, names: Collection[str]) -> bool:
+    # "C:\\x" is a path of Windows. No backend has a name of one letter.
     drive_letter = len(text) == 1 and text.isalpha()
     return text in names or (not drive_letter and _NAME.fullmatch(text) is not None)

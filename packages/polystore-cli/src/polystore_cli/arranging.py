@@ -88,6 +88,7 @@ class Arrangement:
         """
         together = []
         for source in sources:
+            # A plate has wells and fields, so it is never a part of another stack.
             if source.kind == "plate":
                 self._try(source.address, partial(self._add_plate, files, source))
             elif self.names == "auto" and source.kind != "image":
@@ -130,6 +131,7 @@ class Arrangement:
             row, column, name = path.split("/")
             at.append({"well": f"{row}{column}", "field": name})
         values = {name: len({place[name] for place in at}) for name in ("well", "field")}
+        # A slider with one position would only take space.
         if values["field"] == 1:
             del values["field"]
             at = [{"well": place["well"]} for place in at]
@@ -150,6 +152,7 @@ class Arrangement:
         values = {"well": len(plate["wells"]), "field": len(plate["fields"])}
         self.views.append(View("montage", source.address, (picture,), fields=values))
         places = len(plate["rows"]) * len(plate["columns"])
+        # Black wells look like wells without cells, so the user is told.
         gaps = places - len(plate["wells"])
         if gaps:
             self.notes.append(

@@ -178,6 +178,7 @@ def _names(files: FileManager, backend: str, folder: str, start: str) -> Iterato
     if "collect_dirs_and_files" not in files.registry[backend].capabilities:
         return
     folders, paths = files.collect_dirs_and_files(folder, backend, recursive=False)
+    # The slash keeps the shell from adding a space, and the next tab completes inside.
     for path, end in (*((path, "/") for path in folders), *((path, "") for path in paths)):
         name = path.rpartition("/")[2]
         if name.startswith(start) and (start or not name.startswith(".")):
@@ -192,6 +193,7 @@ def _local_paths(incomplete: str) -> list[str]:
             found = [entry.name + ("/" if entry.is_dir() else "") for entry in entries]
     except OSError:
         return []
+    # As in a shell, hidden names need the dot.
     hides = not start.startswith(".")
     return sorted(
         os.path.join(above, name)

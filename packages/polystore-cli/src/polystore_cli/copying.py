@@ -152,6 +152,7 @@ def copy_job(
         and not converts(files, job)
     ):
         return _copy_stored(files, job, options, dry_run=chosen["dry_run"])
+    # Another backend or format needs the value itself, with its axes and channels.
     done = files.transfer(
         source.path,
         target.path,
@@ -170,8 +171,9 @@ def converts(files: FileManager, job: Job) -> bool:
         old, new = (files.registry.formats.of(address.path) for address in job)
     except PolystoreError:
         return False
-    if new.includes(old):
+    if new.includes(old):  # a .tif file is a .tiff file too
         return False
+    # A Zarr array called "a.tif" has no format, although its name ends like a file.
     return files.info(job.source.path, backend=job.source.backend).format == old.name
 
 
@@ -195,6 +197,7 @@ def reason_to_skip(
 
     Raises ``AlreadyExistsError`` if ``if_exists`` is "error" and something is there.
     """
+    # copy() and move() check it too, but they cannot say whether they have skipped anything.
     if if_exists not in ("skip", "error") or not _exists(files, target):
         return ""
     if if_exists == "error":

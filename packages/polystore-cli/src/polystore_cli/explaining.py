@@ -41,6 +41,7 @@ def explain_options(owner: type, *also: str) -> Iterator[Explained]:
         method = getattr(owner, operation, None)
         if method is None or method is object.__init__:
             continue
+        # An override often has no docstring, so those of its base classes count too.
         classes = owner.__mro__[:-1]
         written = [method, *(cls.__dict__.get(operation) for cls in classes), *classes]
         documents = [one.__doc__ or "" for one in written if one is not None]

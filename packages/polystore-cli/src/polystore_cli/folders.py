@@ -31,6 +31,7 @@ def measure_folder(files: FileManager, folder: Address) -> Content:
     )
     size: int | None = 0
     for path in paths:
+        # info() would open each file and read its header.
         if isinstance(backend, FileBackend):
             one = backend.store.stat(backend.store.key(path)).size
         else:

@@ -36,11 +36,13 @@ def expand_address(files: FileManager, address: Address) -> list[Address]:
 
     Raises ``NotFoundError`` if nothing matches.
     """
+    # "a[1].tif" is a usual name of a copy. It must not delete or hide "a1.tif".
     if not has_wildcards(address.path) or _exists(files, address):
         return [address]
     parts = address.path.split("/")
     first = next(n for n, part in enumerate(parts) if has_wildcards(part))
     top = "/".join(parts[:first]) or ("/" if first else ".")
+    # "**/a/**" finds some paths twice.
     found = dict.fromkeys(_matches(files, address.at(top), parts[first:]))
     if not found:
         from polystore_core.errors import NotFoundError

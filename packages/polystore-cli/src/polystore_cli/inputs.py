@@ -37,6 +37,7 @@ def read_addresses(
     found: list[Address] = []
     for text in texts:
         if text == "-":
+            # They are names of files, in which "*" and "[" are just characters.
             found += [parse(line, known) for line in _read_lines(null)]
         else:
             found += expand_address(files, parse(text, known))

@@ -68,7 +68,7 @@ class Commands(Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # click would print "Aborted!" and exit with 1
             raise click.exceptions.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             raise  # click ends in silence

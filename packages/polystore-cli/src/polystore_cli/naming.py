@@ -106,6 +106,7 @@ def find_template(names: Sequence[str]) -> Found | None:
     if len(group) < 2:
         return None
     columns = _columns([_stem(name) for name in group])
+    # Letters such as "w" and "t" are certain. The rest is a guess, so it comes second.
     _name_fields(columns)
     _tell_apart(columns)
     written = _write_template(columns) + group[0][len(_stem(group[0])) :]
@@ -143,6 +144,7 @@ def _of_one_form(names: Iterable[str]) -> list[str]:
         stem = _stem(name)
         form = ["guid" if guid else between or "" for guid, _, between in _WORD.findall(stem)]
         forms.setdefault((name[len(stem) :].lower(), *form), []).append(name)
+    # A folder often has a few other images, such as an overview. The template is for the many.
     return max(forms.values(), key=len, default=[])
 
 

@@ -20,6 +20,7 @@ def open_files(context: click.Context) -> FileManager:
 
     It is made when it is first needed, because the help needs none. It is closed at the end.
     """
+    # A shell that completes a word calls no command, so --config is read from the parameters.
     top = context.find_root()
     if top.obj is None:
         from polystore_core import BackendRegistry, FileManager

@@ -188,6 +188,7 @@ def _value(show: Show, view: View, index: int) -> Any:
 def _level(handle: LazyArray) -> LazyArray:
     names = ("y", "x") if handle.image is None else handle.image.names
     plane = [names.index(name) - len(names) for name in ("y", "x") if name in names]
+    # Levels go from fine to coarse, so the first one that fits is the finest.
     for level in handle.levels:
         if all(level.shape[axis] <= _SCREEN for axis in plane):
             return level

@@ -136,6 +136,7 @@ def _folder(files: FileManager, address: Address) -> Source:
     source = Source(address, "folder")
     for name in _with_progress(files.list_dir(address.path, backend=address.backend)):
         inside = address.at(join(address.path, name))
+        # On disk a Zarr store is a folder of chunks. Its images are found by the other backend.
         if usual_backend(name) == "zarr" and address.backend == "disk":
             _add_zarr(files, source, Address("zarr", inside.path))
         elif not is_directory(files, inside):

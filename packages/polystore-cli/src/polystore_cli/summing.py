@@ -47,7 +47,7 @@ class Statistics:
         Chan, Golub and LeVeque: the mean and squares of two parts give those of both, and no sum of
         squares gets so large that the small differences are lost.
         """
-        if is_extended(block.dtype.name):
+        if is_extended(block.dtype.name):  # NumPy cannot compare or add bfloat16
             block = block.astype(np.float32)
         values = block.reshape(-1)
         if values.dtype.kind in "fc":
@@ -97,6 +97,7 @@ def blocks(
 
     A chunk that is larger is read whole, because it is stored whole.
     """
+    # Blocks grow along the last axes first, because these are contiguous in a file.
     lengths = [min(n, c) for n, c in zip(shape, chunks or [1] * len(shape), strict=True)]
     for axis in reversed(range(len(shape))):
         room = elements // max(1, math.prod(lengths))

@@ -55,6 +55,7 @@ def _write_bytes(backend: FileBackend, address: Address) -> None:
         file = backend.store.open(backend.store.key(address.path))
     except OSError as error:
         raise storage_error(error, address.backend, address.path, "read") from error
+    # In parts: the file may be larger than memory.
     with file:
         shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
     sys.stdout.buffer.flush()

@@ -79,6 +79,7 @@ def _find_used(context: click.Context) -> set[str]:
     if config is not None:
         import tomllib
 
+        # The registry knows only the names that the user gave, and not the plugins behind them.
         with open(config, "rb") as file:
             document = tomllib.load(file)
         named |= {options["backend"] for options in document.get("backends", {}).values()}

@@ -52,6 +52,7 @@ def info(files: FileManager, address: str, json: bool) -> None:
 
 def _collect(found: Info, content: Content | None) -> dict[str, Any]:
     """Return the values that are printed, by their printed names."""
+    # Formats repeat axes and channels in their metadata. One line is enough.
     metadata = dict(found.metadata)
     plate = metadata.pop("plate", {})
     counted = {

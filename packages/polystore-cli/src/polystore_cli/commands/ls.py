@@ -127,6 +127,7 @@ def _describe(files: FileManager, address: Address, sizes: bool) -> Info | Polys
         if sizes and found.size is None and is_directory(files, address):
             from polystore_cli.folders import measure_folder
 
+            # Only on request: it lists every file below.
             found = replace(found, size=measure_folder(files, address).size)
     except PolystoreError as error:
         warn(f"error: {error}")

@@ -51,6 +51,7 @@ def mv(
     )
 
     goal = parse_address(target, files.registry.names())
+    # The source would be deleted, and the copy would end with this process.
     if goal.backend.rpartition(":")[2] == "memory":
         raise AddressError("values in memory are lost when this process ends: use cp, not mv")
     options = {} if if_exists is None else {"if_exists": if_exists}
@@ -83,6 +84,7 @@ def _move(files: FileManager, job: Job, options: dict[str, str], *, dry_run: boo
     if is_one and (is_directory(files, source) or not converts(files, job)):
         return _rename(files, job, options, dry_run=dry_run)
     verify = "bytes" if _is_same_file(files, job) else "values"
+    # The source is deleted below, so the copy is compared with it first.
     chosen = {"verify": verify, "on_unknown": "error", "dry_run": dry_run}
     done = copy_job(files, job, dict(options), chosen)
     if done.lost:

@@ -66,6 +66,7 @@ def _check(files: FileManager, addresses: Sequence[Address], recursive: bool) ->
         AddressError: One is a folder, or the top of a backend.
     """
     for address in addresses:
+        # One wrong space in "rm -r disk: plate" must not delete everything.
         last = address.path.rstrip("/").rpartition("/")[2]
         if last in ("", ".", ".."):
             raise AddressError(

@@ -38,6 +38,7 @@ def stats(files: FileManager, addresses: tuple[str, ...], null: bool, json: bool
     found = []
     is_failed = False
     for address in read_addresses(files, addresses, null=null):
+        # One damaged file must not hide the others.
         try:
             found.append(_measure(files, address))
         except PolystoreError as error:

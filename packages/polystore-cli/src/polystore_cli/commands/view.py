@@ -94,6 +94,7 @@ def view(
             *(["names"] if names is not None else []), *(["at"] if follow else [])
         )
     except PluginError as error:
+        # A dry run works without the viewer, but not if its name is misspelt.
         if is_shown or isinstance(error, UnknownPluginError):
             raise
         warn(f"note: {error}")  # nothing is sent to it
@@ -107,6 +108,7 @@ def view(
     sources, failed = _find(files, addresses)
     if failed and (stack or names is not None):
         sources = []  # a stack without some of its images would look whole
+    # If "-" is a path, standard input has addresses and no answers.
     is_quiet = not is_shown or "-" in paths
     ask = _ask if not is_quiet and is_terminal(sys.stdin) and is_terminal(sys.stderr) else None
     found = Arrangement(stack, names, ask)
