@@ -15,7 +15,7 @@ import pytest
 import polystore_fiji
 from polystore_core.errors import ReceiverUnavailableError
 from polystore_fiji.imagej import find_imagej
-from polystore_fiji.jars import own_jar
+from polystore_fiji.jars import find_own_jar
 from polystore_fiji.java import find_java
 from polystore_stream import discovery
 from polystore_testing.display import Display, private_display
@@ -46,7 +46,7 @@ def programs() -> None:
     try:
         find_imagej()
         find_java()
-        own_jar()
+        find_own_jar()
     except ReceiverUnavailableError as error:
         pytest.skip(str(error))
 
@@ -82,7 +82,7 @@ class User:
     """Who sits before an ImageJ of this name, and does what macros say."""
 
     def __init__(self, name: str) -> None:
-        jars = os.pathsep.join(map(str, (find_imagej().jar, own_jar().path)))
+        jars = os.pathsep.join(map(str, (find_imagej().jar, find_own_jar().path)))
         command = [str(find_java().command), "-Xmx1g", "-cp", jars, str(USER), "--name", name]
         self.process = subprocess.Popen(
             command,

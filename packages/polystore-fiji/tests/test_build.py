@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from polystore_fiji.jars import own_jar
+from polystore_fiji.jars import find_own_jar
 from polystore_stream.wire.messages import PROTOCOL
 
 from .machine import IJ_JAR, PACKAGE, needs_imagej
@@ -152,7 +152,7 @@ def test_jar_is_a_plugin(built: Path) -> None:
 
 def test_manifest_says_versions() -> None:
     """The jar that is here tells which distribution and which protocol it is of."""
-    jar = own_jar()
+    jar = find_own_jar()
     assert jar.version == metadata.version("polystore-fiji")
     assert jar.protocol == PROTOCOL
 
@@ -207,7 +207,7 @@ def test_what_is_missing_is_told(checkout: Path) -> None:
     assert "no jar of ImageJ was found at POLYSTORE_IJ=/nowhere/ij.jar" in said
     assert debian in said
     shutil.rmtree(checkout / "java/polystore")
-    assert "holds no .java file" in missing(checkout)
+    assert "has no .java file" in missing(checkout)
 
 
 def test_java_home_compiles(checkout: Path) -> None:
@@ -223,7 +223,7 @@ def test_jar_is_of_these_sources(tmp_path: Path) -> None:
     """The jar that the tests run is no older one."""
     script: dict[str, Any] = runpy.run_path(str(PACKAGE / "build_receiver.py"))
     jar = script["build"](tmp_path / "a.jar")
-    assert jar.read_bytes() == own_jar().path.read_bytes(), "run: python build_receiver.py"
+    assert jar.read_bytes() == find_own_jar().path.read_bytes(), "run: python build_receiver.py"
 
 
 # ── the wheel ────────────────────────────────────────────────────────────────────────────

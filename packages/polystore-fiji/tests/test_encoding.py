@@ -88,7 +88,7 @@ def test_too_many_planes_are_refused(shape: tuple[int, ...], axes: str, reason: 
     """More planes than ImageJ takes are counted, without a look at any of them."""
     pixels = np.broadcast_to(np.uint8(1), shape)
     with pytest.raises(
-        UnsupportedDataError, match=f"has {reason}, and polystore shows at most"
+        UnsupportedDataError, match=f"has {reason}, but polystore shows at most"
     ):
         FijiEncoding().pixels(pixels, axes, False)
 

@@ -20,7 +20,7 @@ from polystore_fiji import connect
 from polystore_fiji.__main__ import main
 from polystore_fiji.checks import findings
 from polystore_fiji.install import install, uninstall
-from polystore_fiji.jars import check_installed, installed_jars, own_jar
+from polystore_fiji.jars import check_installed, find_installed_jars, find_own_jar
 from polystore_fiji.launching import launch
 from polystore_stream import discovery
 from polystore_testing.display import private_display
@@ -73,7 +73,7 @@ def put(folder: Path, protocol: str, name: str = "polystore_receiver.jar") -> Pa
 def test_install_copies_the_jar(folder: Path) -> None:
     """The jar stands among the plugins as it was built, and nothing else is new."""
     target, replaced = install(folder)
-    assert target.read_bytes() == own_jar().path.read_bytes()
+    assert target.read_bytes() == find_own_jar().path.read_bytes()
     assert replaced == []
     assert plugins(folder) == ["Other_Plugin.jar", "polystore_receiver.jar"]
     assert len(list((folder / "plugins").iterdir())) == 2
@@ -88,7 +88,7 @@ def test_older_ones_are_replaced(folder: Path) -> None:
     assert install(folder)[1] == older
     assert plugins(folder) == ["Other_Plugin.jar", "polystore_receiver.jar"]
     assert install(folder)[1] == [folder / "plugins/polystore_receiver.jar"]
-    assert check_installed(folder).version == own_jar().version
+    assert check_installed(folder).version == find_own_jar().version
 
 
 def test_uninstall_removes_only_ours(folder: Path) -> None:
@@ -134,7 +134,7 @@ def test_link_in_place_of_the_jar_is_replaced(folder: Path, tmp_path: Path) -> N
     target.symlink_to(tmp_path / "nothing.jar")
     install(folder)
     assert not (tmp_path / "nothing.jar").exists()
-    assert target.read_bytes() == own_jar().path.read_bytes()
+    assert target.read_bytes() == find_own_jar().path.read_bytes()
 
 
 @needs_links
@@ -190,7 +190,7 @@ def test_other_protocols_are_told(folder: Path, protocol: str, advice: str) -> N
     with pytest.raises(IncompatibleReceiverError) as refused:
         check_installed(folder)
     assert advice in str(refused.value)
-    assert str(own_jar()) in str(refused.value)
+    assert str(find_own_jar()) in str(refused.value)
 
 
 def test_damaged_jar_is_told(folder: Path) -> None:
@@ -202,7 +202,7 @@ def test_damaged_jar_is_told(folder: Path) -> None:
 
 def test_minor_versions_agree(folder: Path) -> None:
     """A receiver of another minor version speaks with us."""
-    put(folder, f"{own_jar().protocol[0]}.77")
+    put(folder, f"{find_own_jar().protocol[0]}.77")
     assert check_installed(folder).version == "9.9"
 
 
@@ -212,7 +212,7 @@ def test_several_receivers_are_told(folder: Path) -> None:
     put(folder, "1.0", "polystore_receiver-2.jar")
     with pytest.raises(IncompatibleReceiverError, match="several receivers"):
         check_installed(folder)
-    assert len(installed_jars(folder)) == 2
+    assert len(find_installed_jars(folder)) == 2
 
 
 # ── the command ──────────────────────────────────────────────────────────────────────────
@@ -223,13 +223,13 @@ def test_command_installs(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     put(folder, "0.9", "polystore_receiver-0.jar")
     assert main(["install", "--fiji", str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"{folder}/plugins/polystore_receiver.jar: receiver {own_jar()}"
+    assert lines[0] == f"{folder}/plugins/polystore_receiver.jar: receiver {find_own_jar()}"
     assert lines[1] == f"replaced {folder}/plugins/polystore_receiver-0.jar"
     assert "Receive from polystore" in lines[2]
     assert main(["uninstall", "--fiji", str(folder)]) == 0
     assert capsys.readouterr().out.startswith(f"removed {folder}")
     assert main(["uninstall", "--fiji", str(folder)]) == 0
-    assert capsys.readouterr().out == f"{folder} has no receiver\n"
+    assert capsys.readouterr().out == f"{folder} does not have a receiver\n"
 
 
 def test_command_speaks_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,8 +238,8 @@ def test_command_speaks_json(folder: Path, capsys: pytest.CaptureFixture[str]) -
     document = json.loads(capsys.readouterr().out)
     assert document == {
         "installed": f"{folder}/plugins/polystore_receiver.jar",
-        "version": own_jar().version,
-        "protocol": ".".join(map(str, own_jar().protocol)),
+        "version": find_own_jar().version,
+        "protocol": ".".join(map(str, find_own_jar().protocol)),
         "replaced": [],
     }
     assert main(["uninstall", "--json", "--fiji", str(folder)]) == 0
@@ -386,7 +386,7 @@ def test_doctor_finds_all(machine: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("POLYSTORE_IJ", str(IJ_JAR))
     found = {finding.what: finding for finding in findings()}
     assert {finding.state for finding in found.values()} <= {"ok", "note"}
-    assert found["receiver"].found == str(own_jar())
+    assert found["receiver"].found == str(find_own_jar())
     assert found["ImageJ"].found.endswith(str(IJ_JAR))
     assert found["running"].found == "none: a save starts one"
     assert "java" in found["Java"].found
@@ -398,7 +398,7 @@ def test_doctor_tells_of_plugins(machine: Path) -> None:
     assert states()["plugin"] == "missing"
     put(folder, "0.9")
     assert states()["plugin"] == "missing"
-    put(folder, f"{own_jar().protocol[0]}.0")
+    put(folder, f"{find_own_jar().protocol[0]}.0")
     assert states()["plugin"] == "note"  # of another version
     install(folder)
     assert states()["plugin"] == "ok"

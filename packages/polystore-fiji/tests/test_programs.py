@@ -232,7 +232,7 @@ def test_wrong_folders_are_told(tmp_path: Path) -> None:
         ("empty", "(?m:$)"),
         ("images", r"\(it holds a\.tif\)"),
         ("no_plugins", r"\(it holds ij\.jar\)"),
-        ("file", r"\(it is a file, and not a launcher in such a folder\)"),
+        ("file", r"\(it is a file, but not a launcher in such a folder\)"),
     ]:
         with pytest.raises(InvalidOptionError, match=f"fiji=.*{expected} ?{there}"):
             imagej.find_imagej(fiji=tmp_path / name)
@@ -350,7 +350,9 @@ def test_fiji_is_started_by_its_launcher(tmp_path: Path, script: Script) -> None
     """A Fiji is started by its launcher, and not handed to one that runs already."""
     folder = imagej_folder(tmp_path / "Fiji.app", "jars/ij-1.53t.jar")
     install(folder)
-    with pytest.raises(ReceiverUnavailableError, match="has no launcher for this system"):
+    with pytest.raises(
+        ReceiverUnavailableError, match="does not have a launcher for this system"
+    ):
         launching.command(imagej.imagej_at(folder), "left")
     arm = os.uname().machine == "aarch64"
     launcher = script(f"Fiji.app/fiji-linux-{'arm64' if arm else 'x64'}", "exit")

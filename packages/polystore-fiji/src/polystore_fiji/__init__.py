@@ -1,4 +1,4 @@
-"""polystore-fiji: what a pipeline saves is in ImageJ or Fiji.
+"""Show what a pipeline saves in ImageJ or Fiji, while it runs.
 
 >>> fm.save(stack, "result.tif", backend="fiji_stream")
 >>> with polystore_fiji.connect() as fiji:
@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # typing itself costs more than all the rest of this module
+TYPE_CHECKING = False  # importing typing takes longer than the rest of this module
 if TYPE_CHECKING:
     import os
 
@@ -28,8 +28,15 @@ def launch(
 ) -> Endpoint:
     """Start an ImageJ or Fiji called ``name``, or return the one that runs.
 
-    ``fiji`` is its folder, ``ij`` an ``ij.jar`` alone, where it is not found by itself. Raises
-    ``ReceiverUnavailableError`` with the end of what it printed, if it does not come up.
+    Args:
+        name: Name of the viewer, if you use several.
+        fiji: Folder of a Fiji or ImageJ. By default it is searched.
+        ij: An ``ij.jar`` without a folder.
+        headless: Whether ImageJ runs without windows.
+        timeout: Seconds to wait until it is ready.
+
+    Raises:
+        ReceiverUnavailableError: ImageJ cannot be started. The error has the end of its output.
     """
     from .launching import launch
 
@@ -37,9 +44,9 @@ def launch(
 
 
 def connect(name: str = "default") -> RemoteFiji:
-    """Return a handle on a running Fiji: its ROIs, pictures and images.
+    """Return a handle on a running Fiji, for its ROIs, pictures and images.
 
-    Raises ``ReceiverUnavailableError`` where none is called so.
+    Raises ``ReceiverUnavailableError`` if no Fiji with this name runs.
     """
     from polystore_core import Context
 
@@ -58,5 +65,5 @@ def __getattr__(name: str) -> type[Layout]:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from polystore_stream import Layout
 
-    globals()[name] = Layout  # the next use does not come here
+    globals()[name] = Layout  # later uses do not call this function
     return Layout

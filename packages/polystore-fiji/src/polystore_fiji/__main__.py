@@ -1,4 +1,4 @@
-"""``polystore-fiji``: the receiver in the user's own Fiji, and an ImageJ that receives."""
+"""Install the receiver in your Fiji, or start an ImageJ that receives: ``polystore-fiji``."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ __all__ = ["main"]
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Run the command. Return 2 if it fails."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A path may have characters that the terminal has not, and must not end the command.
+        # A path may have characters that the terminal cannot show. They must not end the command.
         sys.stdout.reconfigure(errors="backslashreplace")
     options = _parser().parse_args(arguments)
     try:
@@ -39,14 +40,14 @@ def _parser() -> argparse.ArgumentParser:
     output = argparse.ArgumentParser(add_help=False)
     output.add_argument("--json", action="store_true", help="print one JSON object")
 
-    about = "copy the receiver into plugins/, in place of older ones"
+    about = "copy the receiver into plugins/, and replace older ones"
     command = commands.add_parser("install", parents=[folder, output], help=about)
     command.set_defaults(run=_install)
     about = "remove the receiver from plugins/, and nothing else"
     command = commands.add_parser("uninstall", parents=[folder, output], help=about)
     command.set_defaults(run=_uninstall)
 
-    about = "start an ImageJ or Fiji that receives; without --fiji and --ij one that is found"
+    about = "start an ImageJ or Fiji that receives (by default one that is found)"
     command = commands.add_parser("launch", parents=[output], help=about)
     which = command.add_mutually_exclusive_group()
     which.add_argument("--fiji", metavar="PATH", help="a folder of Fiji or ImageJ")
@@ -62,10 +63,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _install(options: argparse.Namespace) -> tuple[dict[str, object], str]:
     from .install import install
-    from .jars import own_jar
+    from .jars import find_own_jar
 
     target, replaced = install(options.fiji)
-    jar = own_jar()
+    jar = find_own_jar()
     lines = [f"{target}: receiver {jar}"]
     lines += [f"replaced {path}" for path in replaced]
     lines += ["Restart it, then choose Plugins > polystore > Receive from polystore"]
@@ -83,7 +84,7 @@ def _uninstall(options: argparse.Namespace) -> tuple[dict[str, object], str]:
 
     removed = [str(path) for path in uninstall(options.fiji)]
     text = "\n".join(f"removed {path}" for path in removed)
-    return {"removed": removed}, text or f"{options.fiji} has no receiver"
+    return {"removed": removed}, text or f"{options.fiji} does not have a receiver"
 
 
 def _launch(options: argparse.Namespace) -> tuple[dict[str, object], str]:

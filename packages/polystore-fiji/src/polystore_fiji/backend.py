@@ -1,4 +1,4 @@
-"""The pipeline's side of ``fiji_stream``."""
+"""The backend ``fiji_stream``."""
 
 from __future__ import annotations
 
@@ -20,15 +20,18 @@ __all__ = ["FijiBackend"]
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class FijiBackend(ViewerSink):
-    """Show in ImageJ or Fiji, as hyperstacks.
+    """Show values in ImageJ or Fiji, as hyperstacks.
 
-    ``fiji`` is the folder of a Fiji or ImageJ (else the environment variable POLYSTORE_FIJI, or
-    where one is usually installed), ``ij`` an ``ij.jar`` alone (POLYSTORE_IJ); ``headless`` starts
-    one without windows. Further options are those of ``ViewerSink`` and ``StreamSink``.
+    The other options are those of ``ViewerSink`` and ``StreamSink``. ImageJ has only uint8, uint16,
+    float32 and RGB. :mod:`polystore_fiji.encoding` lists the conversions.
 
-    ImageJ has uint8, uint16, float32 and RGB: see :mod:`polystore_fiji.encoding`.
-    ``convert="float32"`` rounds float64 to float32, with a warning in the log.
-    ``convert="exact"`` raises ``UnsupportedDataError`` if that would change a pixel.
+    Args:
+        fiji: Folder of a Fiji or ImageJ. By default it is POLYSTORE_FIJI, or is searched in the
+            usual places.
+        ij: An ``ij.jar`` without a folder. By default it is POLYSTORE_IJ.
+        headless: Whether ImageJ runs without windows.
+        convert: "float32" rounds float64 to float32, with a warning in the log. "exact" raises
+            ``UnsupportedDataError`` if that would change a pixel.
     """
 
     viewer_kind = "fiji"

@@ -1,4 +1,4 @@
-"""What ``polystore doctor`` says of Fiji and ImageJ."""
+"""The findings of ``polystore doctor`` about Fiji and ImageJ."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from polystore_core.errors import PolystoreError, ReceiverError
 from polystore_stream.checks import screen, viewers
 
 from .imagej import find_imagej, installations
-from .jars import check_installed, installed_jars, own_jar
-from .java import bundled_java, find_java, read_java
+from .jars import check_installed, find_installed_jars, find_own_jar
+from .java import find_bundled_java, find_java, read_java
 from .launching import DISPLAY, KIND, WITHOUT_SCREEN
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ __all__ = ["findings"]
 
 
 def findings() -> Iterator[Finding]:
-    """Yield what a save into ``fiji_stream`` would find: receiver, ImageJ, Java, screen."""
+    """Yield whether a save into ``fiji_stream`` would find receiver, ImageJ, Java and screen."""
     try:
-        yield Finding(what="receiver", state="ok", found=str(own_jar()))
+        yield Finding(what="receiver", state="ok", found=str(find_own_jar()))
     except ReceiverError as error:
         yield _missing("receiver", error)
-        return  # what stands in plugins/ cannot be compared with it
+        return  # without our jar, the one in plugins/ cannot be compared
     chosen = None
     try:
         chosen = find_imagej()
@@ -38,7 +38,7 @@ def findings() -> Iterator[Finding]:
         yield from _plugin(chosen)
     for other in installations():
         if other != chosen and other.folder:
-            jars = ", ".join(map(str, installed_jars(other.folder)))
+            jars = ", ".join(map(str, find_installed_jars(other.folder)))
             found = f"{other}, {f'receiver {jars}' if jars else 'without a receiver'}"
             remedy = f'polystore-fiji install --fiji "{other.folder}"'
             yield Finding(what="another ImageJ", state="note", found=found, remedy=remedy)
@@ -49,21 +49,21 @@ def findings() -> Iterator[Finding]:
 
 def _plugin(imagej: ImageJ) -> Iterator[Finding]:
     if imagej.folder is None:
-        return  # our jar is given to it when it is started
+        return  # it gets our jar when it is started, so nothing must be installed
     try:
         jar = check_installed(imagej.folder)
     except ReceiverError as error:
         yield _missing("plugin", error)
         return
-    old = jar.version != own_jar().version
+    old = jar.version != find_own_jar().version
     remedy = f'polystore-fiji install --fiji "{imagej.folder}"' if old else ""
     yield Finding(what="plugin", state="note" if old else "ok", found=str(jar), remedy=remedy)
 
 
 def _java(imagej: ImageJ | None) -> Finding:
-    if imagej and imagej.launcher:  # it looks for itself, first of all in its own folder
-        own = filter(None, map(read_java, bundled_java(imagej.folder)))
-        found = next(map(str, own), "none in its folder: its launcher looks for one")
+    if imagej and imagej.launcher:  # the launcher searches Java itself, first in its own folder
+        own = filter(None, map(read_java, find_bundled_java(imagej.folder)))
+        found = next(map(str, own), "none in its folder: its launcher searches for one")
         return Finding(what="Java", state="ok", found=found)
     try:
         java = find_java(folder=imagej.folder if imagej else None)

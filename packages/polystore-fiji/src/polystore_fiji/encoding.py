@@ -1,4 +1,4 @@
-"""What ImageJ has for our element types and ROIs.
+"""Convert pixels and ROIs to the types of ImageJ.
 
 ========================  ==================================================================
 saved as                  shown as
@@ -6,10 +6,10 @@ saved as                  shown as
 uint8, uint16, float32    the same
 bool                      8 bit: 0 and 255, ImageJ's masks
 int8, int16, float16      32 bit (float), which holds all of their values
-(u)int32, (u)int64        32 bit (float), if every value is exact there; labels: 16 bit, if they
-                          fit; else refused
-float64                   32 bit (float), rounded if ``convert="float32"``, else refused unless
-                          every value is exact there
+(u)int32, (u)int64        32 bit (float) if it holds every value exactly, or 16 bit for labels that
+                          fit, or else refused
+float64                   32 bit (float), rounded with ``convert="float32"``, and with "exact"
+                          refused unless it holds every value exactly
 RGB, RGBA of uint8        RGB
 ========================  ==================================================================
 """
@@ -44,19 +44,21 @@ log = logging.getLogger("polystore.fiji")
 _SAME = frozenset({"|u1", "<u2", "<f4"})
 _EXACT = frozenset({"|i1", "<i2", "<f2"})
 _LARGEST_PLANE = 2**31 - 9
-"""Pixels: an array of Java has no more elements."""
+"""Most pixels of a plane: the length limit of an array in Java."""
 _MOST_SLICES, _MOST_CHANNELS, _MOST_ROIS = 250_000, 10_000, 100_000
-"""Of one value: ImageJ would be busy with more for seconds. The receiver has the same limits."""
+"""Limits of one value. More would keep ImageJ busy for seconds. The receiver has them, too."""
 _MOST_CROSSINGS = 2e8
-"""Of the outlines of one value, see ``_crossings``: ImageJ fills as many in about a second."""
+"""Limit for the outlines of one value, see ``_crossings``. ImageJ fills them in about a second."""
 
 
 class FijiEncoding(Encoding):
-    """Converts pixels to types that ImageJ has, and logs each pair of types once.
+    """Convert pixels to types that ImageJ has, and log each pair of types once.
 
-    ``convert="float32"`` rounds floats of 64 bits to those of ImageJ. ``convert="exact"`` refuses
-    them, unless every value is the same in 32 bits.
+    ``convert="float32"`` rounds floats of 64 bits to 32 bits. ``convert="exact"`` refuses them,
+    unless 32 bits hold every value exactly.
     """
+
+    # It needs no lock: two threads that convert the same type for the first time log it twice.
 
     def __init__(self, convert: Convert = "float32") -> None:
         if convert not in get_args(Convert):
@@ -67,27 +69,31 @@ class FijiEncoding(Encoding):
     def pixels(self, pixels: NDArray[Any], axes: str, labels: bool) -> tuple[NDArray[Any], str]:
         """Return pixels of uint8, uint16 or float32, and the type that ``load`` returns.
 
-        Pixels are equal to those given (bool: 0 and 255), unless they had to be rounded. ``load``
-        returns rounded ones as float32.
+        The values stay equal (bool becomes 0 and 255), unless they must be rounded. ``load``
+        returns rounded pixels as float32.
+
+        Raises:
+            UnsupportedDataError: ImageJ cannot show the array, or a value would change that must
+                not be rounded.
         """
         _check_plane(pixels.shape, axes)
         _check_slices(pixels.shape, axes)
         if pixels.dtype.str in _SAME and (not axes.endswith("s") or pixels.dtype == np.uint8):
             return pixels, pixels.dtype.str
-        found = _exact(pixels, axes, labels)
+        found = _try_exact(pixels, axes, labels)
         if found is None:
-            found = self._rounded(pixels)
+            found = self._round(pixels)
             return found, found.dtype.str
         if self._is_news(str(pixels.dtype), str(found.dtype)):
             log.info("ImageJ shows images of %s as %s", pixels.dtype, found.dtype)
         return found, pixels.dtype.str
 
-    def _rounded(self, pixels: NDArray[Any]) -> NDArray[Any]:
-        """Round floats, if the option says so. Raises ``UnsupportedDataError``."""
+    def _round(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        """Round floats, or raise ``UnsupportedDataError`` if ``convert`` forbids it."""
         if pixels.dtype.kind in "iu":
             raise UnsupportedDataError(
                 f"some pixels of {pixels.dtype} are not exact in 32-bit float, ImageJ's largest "
-                "type, and convert='float32' rounds floats alone: round them with "
+                "type, and convert='float32' only rounds floats: round them with "
                 "image.astype('float32'), or rescale them to uint16",
                 "fiji",
             )
@@ -108,7 +114,7 @@ class FijiEncoding(Encoding):
             )
         if self._is_news(str(pixels.dtype), "rounded"):
             log.warning(
-                "ImageJ has no %s: pixels are rounded to float32, and load returns float32 "
+                "ImageJ does not have %s: pixels are rounded to float32, and load returns float32 "
                 "(convert='exact' refuses them)",
                 pixels.dtype,
             )
@@ -120,19 +126,20 @@ class FijiEncoding(Encoding):
         return is_new
 
     def rois(self, rois: Sequence[ROI]) -> tuple[RoiEncoding, bytes]:
-        from polystore_formats.imagej.roi import encode_roi  # with roifile: images need none
+        # Import it here: it imports roifile, which images do not need.
+        from polystore_formats.imagej.roi import encode_roi
 
         _check_rois(rois)
         encoded = map(encode_roi, rois)
         return "imagej", b"".join(struct.pack("<I", len(one)) + one for one in encoded)
 
 
-def _exact(pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any] | None:
-    """Return equal pixels of a type that ImageJ has; None if it has none for them."""
+def _try_exact(pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any] | None:
+    """Return equal pixels of a type that ImageJ has, or ``None`` if no type holds them."""
     dtype = pixels.dtype
     if axes.endswith("s"):
         raise UnsupportedDataError(
-            f"ImageJ shows RGB of uint8 only, and this image is {dtype}: convert it, or save its "
+            f"ImageJ shows only RGB of uint8, but this image is {dtype}: convert it, or save its "
             "colours as channels (np.moveaxis(image, -1, 0), axes='cyx')",
             "fiji",
         )
@@ -150,7 +157,8 @@ def _exact(pixels: NDArray[Any], axes: str, labels: bool) -> NDArray[Any] | None
 def _are_equal(found: NDArray[Any], pixels: NDArray[Any]) -> bool:
     if pixels.dtype.kind == "f":
         return np.array_equal(found.astype(pixels.dtype), pixels, equal_nan=True)
-    # Integers are exact where they are the same again; 2**64 of float32 is no uint64.
+    # Integers are exact if they are equal after conversion and back. Check the range first,
+    # because converting a float beyond it back, such as 2**64 to uint64, is undefined.
     limits = np.iinfo(pixels.dtype)
     inside = (found >= limits.min) & (found < float(limits.max) + 1)
     return bool(inside.all()) and np.array_equal(found.astype(pixels.dtype), pixels)
@@ -160,7 +168,7 @@ def _check_plane(shape: tuple[int, ...], axes: str) -> None:
     height, width = shape[-3:-1] if axes.endswith("s") else shape[-2:]
     if height * width > _LARGEST_PLANE:
         raise UnsupportedDataError(
-            f"a plane has {height} x {width} pixels, and ImageJ shows at most {_LARGEST_PLANE}: "
+            f"a plane has {height} x {width} pixels, but ImageJ shows at most {_LARGEST_PLANE}: "
             "save a region, or every second pixel (image[..., ::2, ::2])",
             "fiji",
         )
@@ -170,7 +178,7 @@ def _check_slices(shape: tuple[int, ...], axes: str) -> None:
     leading = shape[: axes.index("y")]
     if math.prod(leading) > _MOST_SLICES:
         raise UnsupportedDataError(
-            f"shape {shape} has {math.prod(leading)} planes, and polystore shows at most "
+            f"shape {shape} has {math.prod(leading)} planes, but polystore shows at most "
             f"{_MOST_SLICES} in an image of ImageJ: save a part, or order the axes so that the "
             "two longest are last (np.moveaxis)",
             "fiji",
@@ -178,7 +186,7 @@ def _check_slices(shape: tuple[int, ...], axes: str) -> None:
     channels = shape[axes.index("c")] if "c" in axes else 1
     if channels > _MOST_CHANNELS:
         raise UnsupportedDataError(
-            f"shape {shape} has {channels} channels, and polystore shows at most {_MOST_CHANNELS} "
+            f"shape {shape} has {channels} channels, but polystore shows at most {_MOST_CHANNELS} "
             "in an image of ImageJ: save a part, or give axes= with z or t for the longest axis",
             "fiji",
         )
@@ -187,7 +195,7 @@ def _check_slices(shape: tuple[int, ...], axes: str) -> None:
 def _check_rois(rois: Sequence[ROI]) -> None:
     if len(rois) > _MOST_ROIS:
         raise UnsupportedDataError(
-            f"the list has {len(rois)} ROIs, and polystore shows at most {_MOST_ROIS} of one path: "
+            f"the list has {len(rois)} ROIs, but polystore shows at most {_MOST_ROIS} of one path: "
             "save them as a label image, or under several paths",
             "fiji",
         )
@@ -204,9 +212,9 @@ def _check_rois(rois: Sequence[ROI]) -> None:
 
 
 def _crossings(shape: Shape) -> float:
-    """Return how often rows of pixels meet the outline, times that of each row.
+    """Return the cost of filling a shape: the crossings of all rows, times those of one row.
 
-    ImageJ sorts the edges that a row meets, again for each row: this is the cost of a fill.
+    For each row of pixels, ImageJ sorts the edges that cross it.
     """
     match shape:
         case Polygon():

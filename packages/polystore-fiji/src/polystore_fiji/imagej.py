@@ -1,4 +1,4 @@
-"""Which ImageJ or Fiji is here, and how its user starts it. Nothing is started."""
+"""Find the ImageJ or Fiji on this machine, and its launcher. This module starts nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from polystore_core.errors import InvalidOptionError, ReceiverUnavailableError
 
 from . import places
-from .jars import BACKEND, installed_jars
+from .jars import BACKEND, find_installed_jars
 
 __all__ = ["ImageJ", "find_imagej", "imagej_at", "imagej_folder", "installations"]
 
@@ -26,15 +26,15 @@ _FOLDER = "a folder of Fiji or ImageJ with jars/ij-1.*.jar or ij.jar, and plugin
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageJ:
-    """An ImageJ that is installed here: a jar alone, or the folder of a Fiji or ImageJ."""
+    """An installed ImageJ: a single jar, or the folder of a Fiji or ImageJ."""
 
     jar: Path
     version: str
-    """Of ImageJ 1: "1.53t"."""
+    """Version of ImageJ 1, such as "1.53t"."""
     folder: Path | None = None
-    """With jars/ or ij.jar, and plugins/."""
+    """Folder with jars/ or ij.jar, and plugins/."""
     launcher: Path | None = None
-    """Of Fiji and ImageJ2, for this system."""
+    """Launcher of Fiji or ImageJ2 for this system."""
 
     def __str__(self) -> str:
         return f"{self.version}: {self.folder or self.jar}"
@@ -43,12 +43,18 @@ class ImageJ:
 def find_imagej(
     *, fiji: str | os.PathLike[str] | None = None, ij: str | os.PathLike[str] | None = None
 ) -> ImageJ:
-    """Return the ImageJ to start: the one that is named, or the one that is found.
+    """Return the ImageJ to start: the one that you name, or one that is found.
 
-    ``fiji`` is a folder of Fiji or ImageJ, or a launcher in it, ``ij`` an ij.jar; without
-    either, POLYSTORE_FIJI and POLYSTORE_IJ are asked. Otherwise it is the first in the usual
-    places: a folder with our receiver, another folder, a jar of the system. Raises
-    ``InvalidOptionError`` for what is no ImageJ, ``ReceiverUnavailableError`` if none is found.
+    Without arguments, POLYSTORE_FIJI and POLYSTORE_IJ are used. Without these, the usual places are
+    searched: first a folder with our receiver, then another folder, then a jar of the system.
+
+    Args:
+        fiji: Folder of a Fiji or ImageJ, or a launcher in it.
+        ij: An ij.jar.
+
+    Raises:
+        InvalidOptionError: The path is not an ImageJ.
+        ReceiverUnavailableError: None is found.
     """
     if fiji is not None and ij is not None:
         raise InvalidOptionError("ij", os.fspath(ij), "None, because fiji= is given too")
@@ -69,11 +75,11 @@ def find_imagej(
     found = installations()
     if not found:
         raise ReceiverUnavailableError(BACKEND, "ImageJ", "was not found", _GET_IMAGEJ)
-    return min(found, key=lambda one: not (one.folder and installed_jars(one.folder)))
+    return min(found, key=lambda one: not (one.folder and find_installed_jars(one.folder)))
 
 
 def imagej_at(path: str | os.PathLike[str], option: str = "fiji") -> ImageJ:
-    """Return the Fiji or ImageJ in a folder: see :func:`imagej_folder`."""
+    """Return the Fiji or ImageJ in a folder. See :func:`imagej_folder`."""
     imagej = _imagej_in(imagej_folder(path, option))
     if imagej is None:
         raise InvalidOptionError(option, os.fspath(path), f"{_FOLDER} (its jar is damaged)")
@@ -89,25 +95,26 @@ def _imagej_in(folder: Path) -> ImageJ | None:
 
 
 def imagej_folder(path: str | os.PathLike[str], option: str = "fiji") -> Path:
-    """Return the folder of a Fiji or ImageJ; a launcher in it, or its .app, will do.
+    """Return the folder of a Fiji or ImageJ. ``path`` may also be a launcher in it, or its .app.
 
-    Raises ``InvalidOptionError``, which calls the path by ``option``.
+    Raises ``InvalidOptionError`` with the name ``option``.
     """
     place = Path(path).expanduser().absolute()
     around = [place]
     if place.is_file() or place.suffix == ".app":
-        # Fiji/Fiji.app/Contents/MacOS/fiji-macos stands four folders deep.
+        # The launcher may be four folders deep: Fiji/Fiji.app/Contents/MacOS/fiji-macos.
         around += list(place.resolve().parents)[:4]
     for folder in around:
         if places.ij_jar_in(folder) and (folder / "plugins").is_dir():
             return folder
-    raise InvalidOptionError(option, os.fspath(path), _FOLDER + _what_stands(place))
+    raise InvalidOptionError(option, os.fspath(path), _FOLDER + _explain_content(place))
 
 
 def installations() -> list[ImageJ]:
-    """Return what is in the usual places: folders first, jars of the system last."""
+    """Return each ImageJ in the usual places: folders first, jars of the system last."""
     folders = [folder for folder in places.fiji_folders() if (folder / "plugins").is_dir()]
     found = list(filter(None, map(_imagej_in, folders)))
+    # A jar of the system may be a link into one of the folders.
     known = {imagej.jar for imagej in found}
     for jar in places.ij_jars():
         version = _imagej_version(jar)
@@ -116,11 +123,11 @@ def installations() -> list[ImageJ]:
     return found
 
 
-def _what_stands(place: Path) -> str:
+def _explain_content(place: Path) -> str:
     if not place.exists():
         return " (it does not exist)"
     if not place.is_dir():
-        return " (it is a file, and not a launcher in such a folder)"
+        return " (it is a file, but not a launcher in such a folder)"
     names = sorted(os.listdir(place)) if os.access(place, os.R_OK) else []
     return f" (it holds {', '.join(names[:5])}{', …' * (len(names) > 5)})" if names else ""
 
@@ -128,8 +135,8 @@ def _what_stands(place: Path) -> str:
 def _launcher_in(folder: Path) -> Path | None:
     """Return the launcher of Fiji or ImageJ2 for this system.
 
-    Names: net.imagej.updater.util.Platforms of imagej-updater, and the folders that
-    fiji-builds makes.
+    The names come from net.imagej.updater.util.Platforms of imagej-updater, and from the folders of
+    fiji-builds.
     """
     arm = platform.machine().lower() in ("arm64", "aarch64")
     if sys.platform == "win32":
@@ -145,12 +152,12 @@ def _launcher_in(folder: Path) -> Path | None:
 
 
 def _imagej_version(jar: Path) -> str | None:
-    """Read the version out of ij.ImageJ, a constant of that class; None if it is not there."""
+    """Read the version from a constant of the class ij.ImageJ, or return ``None``."""
     try:
         with zipfile.ZipFile(jar) as file:
             code = file.read("ij/ImageJ.class")
     except (OSError, zipfile.BadZipFile, KeyError):
         return None
-    # In a class file a text is: the byte 1, its length in two bytes, and its UTF-8.
+    # A text in a class file has the byte 1, its length in two bytes, and its UTF-8.
     found = re.search(rb"\x01\x00[\x04-\x08](1\.\d\d[a-z]?\d*)", code)
     return found[1].decode() if found else "1"

@@ -1,4 +1,4 @@
-"""The receiver among the plugins of a Fiji or ImageJ: put there, and taken away again."""
+"""Install the receiver among the plugins of a Fiji or ImageJ, and uninstall it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from polystore_core import atomic_write
 from polystore_core.errors import InvalidOptionError, storage_error
 
 from .imagej import imagej_folder
-from .jars import BACKEND, JAR_NAME, installed_jars, own_jar
+from .jars import BACKEND, JAR_NAME, find_installed_jars, find_own_jar
 
 if TYPE_CHECKING:
     import os
@@ -18,22 +18,23 @@ __all__ = ["install", "uninstall"]
 
 
 def install(fiji: str | os.PathLike[str]) -> tuple[Path, list[Path]]:
-    """Copy the receiver into ``fiji``, and return where it is and which older ones it replaced.
+    """Copy the receiver into ``fiji``. Return its path, and the older receivers that it replaced.
 
-    ``fiji`` may be a link. Nothing outside of the folder is touched: a link with the name of the
-    jar is replaced, and the file that it led to stays.
+    ``fiji`` may be a link. Files outside of the folder do not change. For example, if the jar is a
+    link, the link is replaced, and its target stays.
 
-    Raises ``InvalidOptionError`` if ``fiji`` is not a Fiji or ImageJ, or a folder of plugins is a
-    link to another place. Raises ``StorageError`` if its plugins cannot be written, and
-    ``ReceiverUnavailableError`` if the jar was never built.
+    Raises:
+        InvalidOptionError: ``fiji`` is not a Fiji or ImageJ, or its folder of plugins is a link.
+        StorageError: The plugins cannot be written.
+        ReceiverUnavailableError: The jar was never built.
     """
-    folder, own = imagej_folder(fiji), own_jar()
+    folder, own = imagej_folder(fiji), find_own_jar()
     target = folder / "plugins" / JAR_NAME
-    older = [jar.path for jar in installed_jars(folder)]
+    older = [jar.path for jar in find_installed_jars(folder)]
     _check_inside(folder, [target, *older], f"copy {own.path} there yourself")
     if target.is_symlink():
-        _remove([target])  # else its target would be written
-    # No lock: its file would stay, and ImageJ's plugins are no place for it.
+        _remove([target])  # or the write would change the target of the link
+    # Do not lock: the file of the lock would stay among ImageJ's plugins.
     with atomic_write(target, "wb", lock=False) as file:
         file.write(own.path.read_bytes())
     _remove([path for path in older if path != target])
@@ -41,28 +42,30 @@ def install(fiji: str | os.PathLike[str]) -> tuple[Path, list[Path]]:
 
 
 def uninstall(fiji: str | os.PathLike[str]) -> list[Path]:
-    """Remove the receiver from ``fiji``, and return what was removed: nothing else is touched.
+    """Remove the receiver from ``fiji``, and return the removed files. No other file changes.
 
-    Raises ``InvalidOptionError`` if ``fiji`` is not a Fiji or ImageJ, or the receiver is in a
-    folder that is a link to another place. Raises ``StorageError`` if it cannot be removed.
+    Raises:
+        InvalidOptionError: ``fiji`` is not a Fiji or ImageJ, or the folder of the receiver is a
+            link.
+        StorageError: The receiver cannot be removed.
     """
     folder = imagej_folder(fiji)
-    found = [jar.path for jar in installed_jars(folder)]
+    found = [jar.path for jar in find_installed_jars(folder)]
     _check_inside(folder, found, f"remove {' and '.join(map(str, found))} yourself")
     _remove(found)
     return found
 
 
 def _check_inside(folder: Path, paths: list[Path], advice: str) -> None:
-    """Raise ``InvalidOptionError`` if a link leads out of ``folder`` on the way to a path.
+    """Raise ``InvalidOptionError`` if a path leads out of ``folder`` through a link.
 
-    Other programs may use the place behind the link.
+    Other programs may use the target of the link.
     """
     for path in paths:
         place = path.parent.resolve()
         if not place.is_relative_to(folder.resolve()):
             link = f"{path.parent} is a link to {place}"
-            expected = f"a folder with plugins of its own ({link}): {advice}"
+            expected = f"a folder whose plugins are not a link ({link}): {advice}"
             raise InvalidOptionError("fiji", str(folder), expected)
 
 

@@ -1,4 +1,4 @@
-"""The receiver's jar: the one that this distribution ships, and those that stand in a Fiji."""
+"""Find the jar of the receiver in this distribution, and the jars in a Fiji."""
 
 from __future__ import annotations
 
@@ -8,33 +8,42 @@ from pathlib import Path
 
 from polystore_core.errors import IncompatibleReceiverError, ReceiverUnavailableError
 
-__all__ = ["BACKEND", "JAR_NAME", "ReceiverJar", "check_installed", "installed_jars", "own_jar"]
+__all__ = [
+    "BACKEND",
+    "JAR_NAME",
+    "ReceiverJar",
+    "check_installed",
+    "find_installed_jars",
+    "find_own_jar",
+]
 
 BACKEND = "fiji_stream"
 JAR_NAME = "polystore_receiver.jar"
-# Ours of any version, in plugins/ or in a folder of it: ImageJ looks no deeper.
+# Our jars of any version, in plugins/ or in a folder of it. ImageJ does not search deeper.
 _PATTERNS = ("polystore_receiver*.jar", "*/polystore_receiver*.jar")
 _HERE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiverJar:
+    """A jar of the receiver."""
+
     path: Path
     version: str
-    """Of polystore-fiji; "unknown" where the file is damaged."""
+    """Version of polystore-fiji, or "unknown" if the file is damaged."""
     protocol: tuple[int, int]
-    """Major and minor version of the wire protocol; (0, 0) where the file is damaged."""
+    """Major and minor version of the wire protocol, or (0, 0) if the file is damaged."""
 
     def __str__(self) -> str:
         major, minor = self.protocol
         return f"{self.version}, protocol {major}.{minor}"
 
 
-def own_jar() -> ReceiverJar:
-    """Return the jar that this distribution ships.
+def find_own_jar() -> ReceiverJar:
+    """Return the jar of this distribution.
 
-    Raises ``ReceiverUnavailableError`` where it was never compiled: in an editable install
-    without a JDK.
+    Raises ``ReceiverUnavailableError`` if it was never compiled. That can happen in an editable
+    install without a JDK.
     """
     path = _HERE / JAR_NAME
     if not path.is_file():
@@ -50,26 +59,29 @@ def own_jar() -> ReceiverJar:
     return _read(path)
 
 
-def installed_jars(folder: Path) -> list[ReceiverJar]:
-    """Return the receivers in the plugins of a Fiji or ImageJ, of whatever version."""
+def find_installed_jars(folder: Path) -> list[ReceiverJar]:
+    """Return the receivers of all versions in the plugins of a Fiji or ImageJ."""
     plugins = folder / "plugins"
     return [_read(path) for pattern in _PATTERNS for path in sorted(plugins.glob(pattern))]
 
 
 def check_installed(folder: Path) -> ReceiverJar:
-    """Return the receiver in the plugins of ``folder``, if it speaks with this distribution.
+    """Return the receiver in the plugins of ``folder``, if this distribution can use it.
 
-    Raises ``ReceiverUnavailableError`` where there is none, and ``IncompatibleReceiverError``
-    with what must be updated, where it speaks another protocol or there are several.
+    Raises:
+        ReceiverUnavailableError: No receiver is installed.
+        IncompatibleReceiverError: It has another protocol, or there are several. The error says
+            which side to upgrade.
     """
-    found, own = installed_jars(folder), own_jar()
+    found, own = find_installed_jars(folder), find_own_jar()
     install = f'polystore-fiji install --fiji "{folder}"'
     if not found:
-        reason = "has no receiver among its plugins"
+        reason = "does not have the receiver among its plugins"
         raise ReceiverUnavailableError(BACKEND, str(folder), reason, f"install it: {install}")
+    # ImageJ loads the first one that it meets, perhaps the old one. So it must be the only one.
     if len(found) > 1:
         names = " and ".join(str(jar.path.relative_to(folder)) for jar in found)
-        reason = f"has several receivers, and loads only one of them: {names}"
+        reason = f"has several receivers, but ImageJ loads only one of them: {names}"
         raise IncompatibleReceiverError(BACKEND, str(folder), reason, f"keep one: {install}")
     jar = found[0]
     if jar.protocol[0] == own.protocol[0]:

@@ -1,4 +1,4 @@
-"""Which Java is here, and what it can do."""
+"""Find the Java on this machine, and check its version and whether it can open windows."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .jars import BACKEND
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Java", "bundled_java", "find_java", "read_java"]
+__all__ = ["Java", "find_bundled_java", "find_java", "read_java"]
 
 OLDEST_JAVA = 8
-_PROBE_SECONDS = 20.0  # a java on a network drive takes its time
+_PROBE_SECONDS = 20.0  # a java on a network drive starts slowly
 _GET_JAVA = (
     "install one (Debian: apt-get install default-jre; others: https://adoptium.net), or set "
     "POLYSTORE_JAVA to a java command"
@@ -30,17 +30,17 @@ _GET_JAVA = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Java:
-    """A Java that runs here."""
+    """A Java that runs on this machine."""
 
     command: Path
     version: str
-    """As it says itself: "17.0.15", "1.8.0_392"."""
+    """Full version, such as "17.0.15" or "1.8.0_392"."""
     windows: bool
-    """Whether it can open windows: a headless JRE cannot."""
+    """Whether it can open windows. A headless JRE cannot."""
 
     @property
     def feature(self) -> int:
-        """The version that people speak of: 8, 17."""
+        """Main version, such as 8 or 17."""
         return _feature(self.version)
 
     def __str__(self) -> str:
@@ -49,15 +49,22 @@ class Java:
 
 
 def find_java(*, folder: Path | None = None, windows: bool = True) -> Java:
-    """Return the first Java that will do: of POLYSTORE_JAVA alone, if that is set.
+    """Return the first Java that can run ImageJ.
 
-    Else the one that the Fiji in ``folder`` brings, those of JAVA_HOME and the PATH, and those
-    in the usual places of the system. Raises ``ReceiverUnavailableError`` where there is
-    none, it is too old, or ``windows`` are wanted and it has none; ``InvalidOptionError`` if
-    POLYSTORE_JAVA is no java command.
+    If POLYSTORE_JAVA is set, only that is tried. Otherwise the search order is: the Java of the
+    Fiji in ``folder``, JAVA_HOME, the PATH, and the usual places of the system.
+
+    Args:
+        folder: Folder of a Fiji or ImageJ.
+        windows: Whether Java must be able to open windows.
+
+    Raises:
+        ReceiverUnavailableError: There is no Java, it is too old, or it cannot open windows.
+        InvalidOptionError: POLYSTORE_JAVA is not a java command.
     """
     given = os.environ.get("POLYSTORE_JAVA")
-    commands = [Path(given)] if given else [*bundled_java(folder), *places.java_commands()]
+    commands = [Path(given)] if given else [*find_bundled_java(folder), *places.java_commands()]
+    # Remember why a Java cannot be used: the error names the first one, and not just "not found".
     problems = []
     for command in dict.fromkeys(commands):
         java = read_java(command) if command.is_file() else None
@@ -77,19 +84,19 @@ def find_java(*, folder: Path | None = None, windows: bool = True) -> Java:
     raise ReceiverUnavailableError(BACKEND, "ImageJ", f"cannot be started: {reason}", advice)
 
 
-def bundled_java(folder: Path | None) -> Iterator[Path]:
-    """Yield the java commands that a Fiji or ImageJ brings along."""
+def find_bundled_java(folder: Path | None) -> Iterator[Path]:
+    """Yield the java commands in the folder of a Fiji or ImageJ."""
     if folder is None:
         return
     java = "bin/java.exe" if sys.platform == "win32" else "bin/java"
-    # Such as java/linux64/zulu8…/jre, java/macos64/zulu21…/zulu-21.jdk/Contents/Home, jre.
+    # For example java/linux64/zulu8…/jre, java/macos64/zulu21…/zulu-21.jdk/Contents/Home, or jre.
     below = ("jre", "java/*", "java/*/*", "java/*/*/jre", "java/*/*/Contents/Home")
     for pattern in (*below, "java/*/*/*/Contents/Home"):
         yield from sorted(folder.glob(f"{pattern}/{java}"), reverse=True)
 
 
 def read_java(command: Path) -> Java | None:
-    """Ask a java command what it is; None if it does not answer as one."""
+    """Ask a java command for its version. Return ``None`` if it is not a Java."""
     try:
         done = subprocess.run(
             [str(command), "-XshowSettings:properties", "-version"],
@@ -112,13 +119,13 @@ def read_java(command: Path) -> Java | None:
 
 
 def _feature(version: str) -> int:
-    number = re.match(r"(?:1\.)?(\d+)", version)  # until 8 it was called 1.8
+    number = re.match(r"(?:1\.)?(\d+)", version)  # up to Java 8, versions start with "1."
     return int(number[1]) if number else 0
 
 
 def _has_windows(home: Path) -> bool:
-    """Whether a Java has the library that draws: distributions split it from the rest."""
+    """Whether a Java has the library for windows, which distributions package separately."""
     names = {"win32": ["bin/awt.dll"], "darwin": ["lib/libawt_lwawt.dylib"]}
-    # Java 8 has it in a folder named after the processor.
+    # In Java 8, the library is in a folder named after the processor.
     unix = ["lib/libawt_xawt.so", "lib/*/libawt_xawt.so"]
     return any(any(home.glob(name)) for name in names.get(sys.platform, unix))

@@ -1,4 +1,4 @@
-"""What starts an ImageJ or Fiji that receives, and starting it."""
+"""Start an ImageJ or Fiji that receives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from polystore_stream import discovery, start_viewer
 from polystore_stream.checks import check_screen
 
 from .imagej import find_imagej
-from .jars import BACKEND, check_installed, own_jar
+from .jars import BACKEND, check_installed, find_own_jar
 from .java import find_java
 
 if TYPE_CHECKING:
@@ -23,10 +23,11 @@ __all__ = ["DISPLAY", "KIND", "WITHOUT_SCREEN", "command", "launch"]
 KIND = "fiji"
 DISPLAY = "DISPLAY"  # Java needs X11, also within Wayland
 WITHOUT_SCREEN = "; or open no windows: headless=True, --headless"
-# Of the machine's memory (the container's, if in one): images stay in the heap, and Java would
-# take a quarter. Java 8 before its update 191 does not know the option, and goes on without.
-# By default Java gives each plane a region of its own: a stack grows at half the rate, and slower
-# the longer it runs.
+# Allow 70 % of the memory of the machine, or of the container: images are in the heap, and by
+# default Java would use only a quarter. Java 8 before its update 191 does not know the option, and
+# ignores it.
+# Use the parallel collector: the default one gives each plane its own region. A stack then grows at
+# half the rate, and slower the longer it runs.
 _HEAP = ["-XX:+IgnoreUnrecognizedVMOptions", "-XX:MaxRAMPercentage=70.0", "-XX:+UseParallelGC"]
 _COMMAND = "Receive from polystore"  # in java/plugins.config
 
@@ -42,12 +43,20 @@ def launch(
 ) -> Endpoint:
     """Start an ImageJ or Fiji called ``name``, or return the one that runs.
 
-    ``fiji`` is a folder of Fiji or ImageJ with the receiver among its plugins, ``ij`` an
-    ij.jar: see :func:`polystore_fiji.imagej.find_imagej` for what is taken without them.
-    ``headless`` opens no window. Raises ``InvalidOptionError`` for what is no ImageJ or no
-    name, ``ReceiverUnavailableError`` where something is missing or it does not come up within
-    ``timeout`` seconds, ``IncompatibleReceiverError`` where the plugin is of another version.
+    Args:
+        name: Name of the viewer.
+        fiji: Folder of a Fiji or ImageJ with the receiver among its plugins.
+        ij: An ij.jar. See :func:`polystore_fiji.imagej.find_imagej` for the defaults.
+        headless: Whether ImageJ runs without windows.
+        timeout: Seconds to wait until it is ready.
+        backend: Name of the backend, for errors.
+
+    Raises:
+        InvalidOptionError: The path is not an ImageJ, or the name is not valid.
+        ReceiverUnavailableError: Something is missing, or ImageJ is not ready in time.
+        IncompatibleReceiverError: The plugin has another version.
     """
+    # Return a running one before anything is checked: it needs neither Java nor a screen here.
     discovery.check_name("name", name)
     running = discovery.find(KIND, name)
     if running:
@@ -61,17 +70,20 @@ def launch(
 
 
 def command(imagej: ImageJ, name: str, *, headless: bool = False) -> list[str]:
-    """Return what starts ``imagej`` with a receiver called ``name``.
+    """Return the command that starts ``imagej`` with a receiver called ``name``.
 
-    A jar alone, and whatever is headless, is run with our jar beside it; a folder is started
-    as its user does, with the receiver that is among its plugins. Raises
-    ``ReceiverUnavailableError`` and ``IncompatibleReceiverError``.
+    A single jar, or a headless ImageJ, runs together with our jar. A folder is started as its user
+    starts it, with the receiver among its plugins.
+
+    Raises:
+        ReceiverUnavailableError: A screen, Java, the receiver or the launcher is missing.
+        IncompatibleReceiverError: The plugin has another version.
     """
     if not headless:
         check_screen(BACKEND, "ImageJ", DISPLAY, advice=WITHOUT_SCREEN)
     if imagej.folder is None or headless:
         java = find_java(folder=imagej.folder, windows=not headless)
-        classpath = os.pathsep.join(map(str, (imagej.jar, own_jar().path)))
+        classpath = os.pathsep.join(map(str, (imagej.jar, find_own_jar().path)))
         return [
             str(java.command),
             *_HEAP,
@@ -82,21 +94,22 @@ def command(imagej: ImageJ, name: str, *, headless: bool = False) -> list[str]:
             "--name",
             name,
         ]
+    # Check before the start: an old plugin would start, and then refuse every pipeline.
     check_installed(imagej.folder)
-    # In brackets, as ImageJ writes values that may hold blanks; a name holds no brackets.
+    # ImageJ needs brackets around values with spaces. A name never contains brackets.
     macro = f'run("{_COMMAND}", "name=[{name}] started");'
     if imagej.launcher:
-        # Otherwise ImageJ2 hands the macro to a Fiji that runs already, and ends.
+        # Without this option, ImageJ2 passes the macro to a Fiji that already runs, and ends.
         return [str(imagej.launcher), "--forbid-single-instance", "-eval", macro]
     if imagej.jar.parent.name == "jars":
         raise ReceiverUnavailableError(
             BACKEND,
             str(imagej.folder),
-            "has no launcher for this system",
-            "download the Fiji for this system, or use its ImageJ alone: "
+            "does not have a launcher for this system",
+            "download the Fiji for this system, or use only its ImageJ: "
             f'ij="{imagej.jar}", --ij "{imagej.jar}"',
         )
     java = find_java(folder=imagej.folder)
     run = [str(java.command), *_HEAP, "-jar", str(imagej.jar), "-ijpath", str(imagej.folder)]
-    # Port 0: otherwise ImageJ hands the macro to one that runs already, and ends.
+    # Port 0: with any other port, ImageJ passes the macro to one that already runs, and ends.
     return [*run, "-port0", "-eval", macro]

@@ -1,4 +1,7 @@
-"""Where Fiji, ImageJ and Java usually are. Standard library alone: the build reads it too."""
+"""List the usual places of Fiji, ImageJ and Java.
+
+This module imports only the standard library, because the build script runs it, too.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["JAR_NAMES", "fiji_folders", "ij_jar_in", "ij_jars", "java_commands"]
 
-# Where the jar of ImageJ 1 stands in a folder: of Fiji and ImageJ2, of ImageJ, and of ImageJ's
-# bundle for macOS.
+# The jar of ImageJ 1 in a folder of Fiji or ImageJ2, of ImageJ, and of ImageJ's bundle for macOS.
 JAR_NAMES = ("jars/ij-1.*.jar", "ij.jar", "ImageJ.app/Contents/Java/ij.jar")
 # Debian and Ubuntu (imagej), Fedora (java packages).
 _SYSTEM_JARS = ("/usr/share/java/ij.jar",)
@@ -37,7 +39,7 @@ def fiji_folders() -> Iterator[Path]:
     found = (parent / name for parent in parents for name in _FOLDER_NAMES)
     seen = set()
     for folder in (*found, *_folders_on_path()):
-        # On macOS the bundle may stand in a folder of its own: Fiji/Fiji.app.
+        # On macOS the bundle may be in its own folder: Fiji/Fiji.app.
         for place in (folder, folder.parent) if folder.suffix == ".app" else (folder,):
             if ij_jar_in(place) and place.resolve() not in seen:
                 seen.add(place.resolve())
@@ -47,12 +49,12 @@ def fiji_folders() -> Iterator[Path]:
 def _folders_on_path() -> Iterator[Path]:
     for command in _COMMANDS:
         found = shutil.which(command)
-        if found:  # a link to the launcher, which stands in the folder or in Contents/MacOS
+        if found:  # usually a link to the launcher, in the folder itself or in Contents/MacOS
             yield from list(Path(found).resolve().parents)[:3]
 
 
 def ij_jar_in(folder: Path) -> Path | None:
-    """Return the jar of ImageJ 1 in a folder of Fiji or ImageJ, the newest of several."""
+    """Return the newest jar of ImageJ 1 in a folder of Fiji or ImageJ, or ``None``."""
     for pattern in JAR_NAMES:
         found = sorted(folder.glob(pattern), key=lambda jar: (len(jar.name), jar.name))
         if found:
@@ -61,7 +63,7 @@ def ij_jar_in(folder: Path) -> Path | None:
 
 
 def ij_jars() -> Iterator[Path]:
-    """Yield the jars of ImageJ that are in a usual place: the system's, then those of folders."""
+    """Yield the jars of ImageJ in usual places: those of the system, then those of folders."""
     yield from (Path(jar) for jar in _SYSTEM_JARS if os.path.isfile(jar))
     yield from (jar for jar in map(ij_jar_in, fiji_folders()) if jar)
 

@@ -1,10 +1,11 @@
-"""Manifest: which class provides the backend. Imports nothing but polystore."""
+"""Manifest: which class provides the backend. It imports only polystore."""
 
 from polystore_core import BackendSpec, hookimpl
 
 
 @hookimpl
 def polystore_backend(name: str) -> BackendSpec | None:
+    """Return the specification of the backend ``fiji_stream``."""
     if name != "fiji_stream":
         return None
     return BackendSpec(

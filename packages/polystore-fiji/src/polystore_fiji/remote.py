@@ -12,12 +12,11 @@ __all__ = ["RemoteFiji"]
 
 
 class RemoteFiji(RemoteViewer):
-    """Ask a Fiji for its images, pixels and ROIs; ``window`` is the title of an image.
+    """Ask a Fiji for its images, pixels and ROIs. ``window`` is the title of an image.
 
-    ``pixels`` are of the element type that was saved. ``layers`` has a mapping for each image
-    that was saved there, as ImageJ tells: "name", "shape" and "scale" along "axes" (tzcyx),
-    "units", "channels" (color, window), "labels" of the slices, "position" (t, z, c), the number
-    of "rois".
+    ``pixels`` returns the element type that was saved. ``layers`` returns a mapping for each image
+    of a pipeline: "name", "shape" and "scale" along "axes" (tzcyx), "units", "channels" (color,
+    window), "labels" of the slices, "position" (t, z, c), and the number of "rois".
     """
 
     def rois(self, *, layer: str | None = None, window: str = "") -> list[ROI]:
@@ -32,12 +31,13 @@ class RemoteFiji(RemoteViewer):
         for _ in sources:
             if start + 4 > len(content):
                 raise DamagedDataError(
-                    f"it holds {len(found)} ROIs, not {len(sources)}", "message"
+                    f"expected {len(sources)} ROIs, got {len(found)}", "message"
                 )
             (length,) = struct.unpack_from("<I", content, start)
             one = content[start + 4 : start + 4 + length]
-            # ImageJ rounds its integers otherwise than we do: with its bytes, no ROI would equal
-            # the one that was saved. Composites may have arcs, which nothing but the bytes holds.
+            # Do not keep ImageJ's bytes: it rounds its integers in another way, so no ROI would
+            # equal the one that was saved. Composites are different: they may have arcs, and only
+            # the bytes hold these.
             roi = decode_roi(one, keep_bytes=False)
             found.append(decode_roi(one) if isinstance(roi.shape, Composite) else roi)
             start += 4 + length
