@@ -166,7 +166,7 @@ def test_manifest_says_versions() -> None:
         ),
         (("--port", "65536"), "port '65536' is not valid"),
         (("--port",), "--port needs a value"),
-        (("--prot", "0"), "--prot is unknown: expected --name or --port"),
+        (("--prot", "0"), "--prot is not an option: expected --name or --port"),
     ],
 )
 def test_wrong_arguments_are_told(built: Path, arguments: tuple[str, ...], error: str) -> None:

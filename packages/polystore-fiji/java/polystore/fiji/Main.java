@@ -8,7 +8,7 @@ import java.awt.GraphicsEnvironment;
 import polystore.fiji.transport.Receiver;
 import polystore.fiji.transport.Refused;
 
-/** An ImageJ that receives from its start: {@code java -cp ij.jar:… polystore.fiji.Main}. */
+/** Start an ImageJ that receives: {@code java -cp ij.jar:… polystore.fiji.Main}. */
 public final class Main {
     private Main() {}
 
@@ -20,11 +20,11 @@ public final class Main {
                 if (at + 1 == arguments.length) throw new Refused(arguments[at] + " needs a value");
                 if (arguments[at].equals("--name")) name = arguments[at + 1];
                 else if (arguments[at].equals("--port")) port = Receiver.port(arguments[at + 1]);
-                else throw new Refused(arguments[at] + " is unknown: expected --name or --port");
+                else throw new Refused(arguments[at] + " is not an option: expected --name or --port");
             }
             if (!GraphicsEnvironment.isHeadless()) {
                 new ImageJ().exitWhenQuitting(true);
-                ToggleScaleBar.addToMenu(); // ImageJ does so only for jars in its plugins folder
+                ToggleScaleBar.addToMenu(); // ImageJ does this only for jars in its plugins folder
             }
             Receive.toggle(name, port, Main::quit);
         } catch (Exception error) {
@@ -34,7 +34,7 @@ public final class Main {
         if (GraphicsEnvironment.isHeadless()) sleep();
     }
 
-    /** Threads of the receiver are daemons: they must not keep the ImageJ of a user alive. */
+    /** Keep the JVM alive: the receiver's threads are daemons, so that a user's ImageJ can end. */
     private static void sleep() {
         try {
             Thread.sleep(Long.MAX_VALUE);
@@ -46,7 +46,7 @@ public final class Main {
     static void quit() {
         new Thread(
                         () -> {
-                            // Who asked has read the answer then: ZeroMQ drops it with a
+                            // Wait until the producer has read the answer: ZeroMQ drops it with a
                             // connection that is lost at the same moment.
                             IJ.wait(100);
                             if (IJ.getInstance() == null) System.exit(0);
@@ -54,7 +54,7 @@ public final class Main {
                             for (int id : open == null ? new int[0] : open) {
                                 ImagePlus image = WindowManager.getImage(id);
                                 if (image == null) continue;
-                                image.changes = false; // nobody is there to be asked
+                                image.changes = false; // do not ask whether to save
                                 image.deleteRoi();
                             }
                             IJ.getInstance().quit();

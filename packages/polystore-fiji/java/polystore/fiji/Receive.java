@@ -8,9 +8,10 @@ import polystore.fiji.imagej.Fiji;
 import polystore.fiji.transport.Receiver;
 
 /**
- * The menu entry "Receive from polystore": has the running ImageJ show what pipelines save, until
- * it is chosen again. A macro says {@code run("Receive from polystore", "name=default port=5555")};
- * with the word {@code started}, a pipeline may end this ImageJ, because one has started it.
+ * The menu entry "Receive from polystore". The running ImageJ shows what pipelines save, until the
+ * entry is chosen again. For example, a macro says
+ * {@code run("Receive from polystore", "name=default port=5555")}.
+ * The word {@code started} says that a pipeline has started this ImageJ, and may end it.
  */
 public final class Receive implements PlugIn {
     // Locks: the lock of the class guards running.

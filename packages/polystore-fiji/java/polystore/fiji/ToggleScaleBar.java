@@ -9,7 +9,7 @@ import java.awt.MenuBar;
 import java.awt.MenuItem;
 import polystore.fiji.imagej.Fiji;
 
-/** The menu entry "Show or hide scale bar": of the image in front, if a pipeline has sent it. */
+/** The menu entry "Show or hide scale bar", for the front image if a pipeline has sent it. */
 public final class ToggleScaleBar implements PlugIn {
     private static final String ENTRY = "Show or hide scale bar";
 
@@ -23,7 +23,7 @@ public final class ToggleScaleBar implements PlugIn {
                             + " use Analyze > Tools > Scale Bar...");
     }
 
-    /** Add the entry to the menu Plugins of an ImageJ that has not read our plugins.config. */
+    /** Add the entry to the menu Plugins, if ImageJ has not read our plugins.config. */
     @SuppressWarnings("unchecked") // of ImageJ's table
     static void addToMenu() {
         Menus.getCommands().put(ENTRY, ToggleScaleBar.class.getName());

@@ -7,7 +7,7 @@ import java.util.Map;
 import java.util.TreeSet;
 import polystore.fiji.imagej.Place.Coordinate;
 
-/** One axis of a hyperstack: the coordinates that have come, and those that ImageJ shows yet. */
+/** One axis of a hyperstack: the received coordinates, and those that ImageJ shows already. */
 final class Axis {
     private final TreeSet<Coordinate> all = new TreeSet<>();
     private final Map<Coordinate, Integer> indexes = new HashMap<>();
@@ -17,14 +17,14 @@ final class Axis {
         all.add(coordinate);
     }
 
-    /** Have ImageJ show all that have come. */
+    /** Make ImageJ show all received coordinates. */
     void grow() {
         if (!isGrown()) return;
         shown = all.toArray(new Coordinate[0]);
         for (int at = 0; at < shown.length; at++) indexes.put(shown[at], at);
     }
 
-    /** Whether some have come that ImageJ does not show yet. */
+    /** Whether ImageJ does not show all received coordinates yet. */
     boolean isGrown() {
         return shown.length != all.size();
     }
@@ -37,7 +37,7 @@ final class Axis {
         return shown;
     }
 
-    /** From 1, as ImageJ counts. */
+    /** Index from 1, as ImageJ counts. */
     int position(Coordinate coordinate) {
         return indexes.get(coordinate) + 1;
     }

@@ -17,26 +17,26 @@ import polystore.fiji.transport.Item;
 import polystore.fiji.transport.Refused;
 
 /**
- * Colours and display ranges of the channels of one image: as its user has set them, else as was
- * said, else by the rule of {@link Defaults}.
+ * Colours and display ranges of the channels of one image: those of its user, or else those of a
+ * pipeline, or else those of {@link Defaults}.
  */
 final class ChannelLooks {
-    /** Of all 8 bits: of masks, and of label images, which ImageJ paints id by id. */
+    /** The range of all 8 bits, for masks and for label images, which are painted id by id. */
     private static final double[] WHOLE = {0, 255};
 
     private static final class Look {
-        /** How many channels came before it: it keeps its colour when others come. */
+        /** Number of channels that came before it. It keeps its colour when others come. */
         final int number;
-        /** The last words of a pipeline. Only other words replace the settings of the user. */
+        /** The last settings of a pipeline. Only different ones replace those of the user. */
         String said = "";
-        /** Said, or set by the user; null: by default. */
+        /** Set by a pipeline or by the user. Null: the default. */
         LUT color;
-        /** Said, or set by the user; null: it follows the planes. */
+        /** Set by a pipeline or by the user. Null: it follows the planes. */
         double[] range;
-        /** The limits of all planes that came. */
+        /** The limits of all received planes. */
         double[] seen;
         boolean isColorEdited, isRangeEdited;
-        /** What ImageJ was told; null: nothing yet. */
+        /** The values that ImageJ has. Null: none yet. */
         LUT toldColor;
         double[] toldRange;
         boolean isColorNew = true, isRangeNew = true;
@@ -47,7 +47,7 @@ final class ChannelLooks {
     }
 
     private final boolean labels, isMask, isInteger;
-    /** Intensities of what was saved: True has become 255. */
+    /** Convert saved intensities to those of ImageJ, where True is 255. */
     private final double factor;
     private final int width, height;
     private int bits;
@@ -62,7 +62,7 @@ final class ChannelLooks {
         factor = isMask ? 255 : 1;
     }
 
-    /** Take up what an item says of its channels, and what its planes hold. */
+    /** Update the channels from the settings and the planes of an item. */
     void say(Plan plan, Item item, Map<Place, Object> planes) {
         for (int number = 0; number < item.channelCount(); number++) {
             say(look(plan.places[number * item.channelStep()].c), item, number);
@@ -79,7 +79,7 @@ final class ChannelLooks {
         }
     }
 
-    /** Return the look of a channel; all channels of label images share one. */
+    /** Return the look of a channel. All channels of a label image share one. */
     private Look look(Coordinate c) {
         return looks.computeIfAbsent(labels ? null : c, key -> new Look(looks.size()));
     }
@@ -100,7 +100,7 @@ final class ChannelLooks {
                 look.isColorNew = true;
             }
         } catch (Refused error) {
-            throw new IllegalStateException(error); // it was looked up when it was accepted
+            throw new IllegalStateException(error); // it was found when the item was accepted
         }
         if (window == null) return;
         look.range = new double[] {window[0] * factor, window[1] * factor};
@@ -108,7 +108,7 @@ final class ChannelLooks {
         look.isRangeNew = true;
     }
 
-    /** ImageJ is about to have another image: remember what the user has set, and tell it all. */
+    /** Prepare for a new image in ImageJ: remember the user's settings, to set all of them again. */
     void keep(ImagePlus image, Coordinate[] channels) {
         for (int at = 0; at < channels.length; at++) {
             Look look = look(channels[at]);
@@ -119,7 +119,7 @@ final class ChannelLooks {
         }
     }
 
-    /** Read the settings of the user, but not of a channel for which newer words have come. */
+    /** Read the user's settings, except for channels with newer settings of a pipeline. */
     private static void notice(Look look, ImagePlus image, int at) {
         if (look.toldColor == null) return;
         double[] range = range(image, at);
@@ -135,7 +135,7 @@ final class ChannelLooks {
         look.isColorEdited = true;
     }
 
-    /** Tell ImageJ what it does not know yet. */
+    /** Set the values that ImageJ does not have yet. */
     void tell(ImagePlus image, Coordinate[] channels) {
         for (int at = 0; at < channels.length; at++) {
             Look look = look(channels[at]);
@@ -167,7 +167,7 @@ final class ChannelLooks {
         return labels ? Looks.labels() : Looks.rgb(Defaults.color(look.number, count));
     }
 
-    /** Return what the user has changed of some channels, in the words of an image. */
+    /** Return the user's changes of some channels, as metadata of an image. */
     List<Map<String, Object>> edits(ImagePlus image, Axis axis, Collection<Coordinate> channels) {
         List<Map<String, Object>> edits = new ArrayList<>();
         for (Coordinate c : channels) {
@@ -180,7 +180,7 @@ final class ChannelLooks {
                 edit.put("limits", Arrays.asList(range[0] / factor, range[1] / factor));
             byte[] lut = lut(image, at).getBytes();
             if (look.isColorEdited) {
-                // A lookup table of several colours has no name in the words of an image.
+                // Metadata of an image cannot describe a lookup table of several colours.
                 Color full = new Color(lut[255] & 0xff, lut[511] & 0xff, lut[767] & 0xff);
                 if (Arrays.equals(lut, LUT.createLutFromColor(full).getBytes()))
                     edit.put("color", String.format("%06X", full.getRGB() & 0xffffff));

@@ -3,24 +3,24 @@ package polystore.fiji.imagej;
 import java.util.Arrays;
 
 /**
- * Colours and display limits of images of which nobody says any: the rule of all viewers, which
- * docs/protocol/looks has as examples. Pure: it knows nothing of ImageJ.
+ * Default colours and display limits. All viewers follow these rules, and
+ * docs/protocol/looks has examples. This class does not use ImageJ.
  */
 final class Defaults {
-    /** Colours of channels that are shown together: everybody can tell the first ones apart. */
+    /** Colours of channels. The first ones can also be told apart by colour-blind people. */
     private static final String[] PALETTE = {
         "FF00FF", "00FF00", "00FFFF", "FFFF00", "FF0000", "0000FF"
     };
 
-    /** Pixels of a plane that are looked at, at most. */
+    /** Most pixels of a plane in the sample. */
     private static final int SAMPLE = 16_384;
 
-    /** Of so many pixels the least and the greatest one are outside the limits. */
+    /** One pixel in this many is below the limits, and one is above. */
     private static final int PIXELS_PER_OUTLIER = 1000;
 
     private Defaults() {}
 
-    /** Return the colour of a channel as RRGGBB: a single one is gray. */
+    /** Return the colour of a channel as RRGGBB. A single channel is gray. */
     static String color(int index, int count) {
         return count == 1 ? "FFFFFF" : PALETTE[index % PALETTE.length];
     }
@@ -28,7 +28,7 @@ final class Defaults {
     /** Return the display limits of one plane, or null if it has no finite pixel. */
     static double[] limits(Object pixels, int width, int height) {
         int step = step(width, height);
-        // Only these ends of the sorted sample are looked at. An end is short, so keeping it
+        // Only the two ends of the sorted sample are needed. An end is short, so keeping it
         // sorted costs less than sorting the sample.
         double[] least = new double[SAMPLE / PIXELS_PER_OUTLIER + 1];
         double[] greatest = new double[least.length]; // negated
@@ -49,14 +49,14 @@ final class Defaults {
         return extremes(pixels);
     }
 
-    /** Return the limits of two sets of planes together; null is an empty set. */
+    /** Return the limits of two sets of planes together. Null is an empty set. */
     static double[] union(double[] some, double[] others) {
         if (some == null || others == null) return some == null ? others : some;
         return new double[] {Math.min(some[0], others[0]), Math.max(some[1], others[1])};
     }
 
     /**
-     * Return the limits that are shown: the same, unless all pixels are equal. {@code bits} is the
+     * Return the limits to show. They are the same, unless all pixels are equal. {@code bits} is the
      * number of bits of an image of integers, or 0 for other images and if it is unknown.
      */
     static double[] shown(double[] limits, int bits) {
@@ -68,7 +68,7 @@ final class Defaults {
         return new double[] {Math.min(value, 0), Math.max(value, 0)};
     }
 
-    /** Return the least step for which every step-th row and column are few enough pixels. */
+    /** Return the least step with which the sample is small enough. */
     private static int step(int width, int height) {
         int step = Math.max(1, (int) Math.sqrt((double) width * height / SAMPLE));
         while ((long) parts(width, step) * parts(height, step) > SAMPLE) step++;
@@ -87,7 +87,7 @@ final class Defaults {
         least[at] = value;
     }
 
-    /** One loop for each type: this looks at every pixel. */
+    /** There is one loop for each type, because this reads every pixel. */
     private static double[] extremes(Object pixels) {
         if (pixels instanceof float[]) return extremes((float[]) pixels);
         int low = Integer.MAX_VALUE;

@@ -25,9 +25,9 @@ import polystore.fiji.transport.Refused;
 import polystore.fiji.transport.Viewer;
 
 /**
- * Shows in ImageJ what its receiver takes in. Plans are made in the receiver's threads, so that
- * what does not fit is refused at once; images are touched in one thread alone: that of AWT, or
- * where there is no screen, one of our own.
+ * Show the deliveries of the receiver in ImageJ. Plans are made in the receiver's threads, so that
+ * a value that does not fit is refused at once. Only one thread uses images: that of AWT, or
+ * one of our own if there is no screen.
  */
 public final class Fiji implements Viewer, ImageListener {
     // Locks: awake guards receiver, and its wait ends when due is set, which is atomic. screen and
@@ -35,13 +35,13 @@ public final class Fiji implements Viewer, ImageListener {
 
     static final String KIND = "fiji";
 
-    /** Milliseconds between two changes of the screen: at least, and most on account of cost. */
+    /** Milliseconds between two changes of the screen, at least, and the longest pause after one. */
     private static final long FRAME = 33, MOST_REST = 120;
 
-    /** Milliseconds between two looks at whether something was painted. */
+    /** Milliseconds between two checks whether something was painted. */
     private static final int LOOK = 5;
 
-    /** Milliseconds after which what was not painted counts as received alone: it is hidden. */
+    /** Milliseconds after which an unpainted value counts as received only: its window is hidden. */
     private static final long HIDDEN = 1000;
 
     private static final class Waiting {
@@ -69,7 +69,7 @@ public final class Fiji implements Viewer, ImageListener {
     private Questions questions;
     private long begun, cost;
 
-    /** {@code onQuit} ends the program; null where its user has started it, and ends it too. */
+    /** {@code onQuit} ends the program. Null if its user has started it, and will end it. */
     public Fiji(boolean visible, Runnable onQuit) {
         this.visible = visible;
         this.onQuit = onQuit;
@@ -85,9 +85,9 @@ public final class Fiji implements Viewer, ImageListener {
             questions = new Questions(screen, pulse, onQuit != null);
             receiver = made;
         }
-        if (visible) ImagePlus.addImageListener(this); // else nobody closes them but we
+        if (visible) ImagePlus.addImageListener(this); // without windows, only we close images
         else Receiver.thread("polystore-images", this::flushWhenAwake).start();
-        wake(); // what came before this thread knew it
+        wake(); // for deliveries that came before this thread started
     }
 
     public Receiver receiver() {
@@ -96,7 +96,7 @@ public final class Fiji implements Viewer, ImageListener {
         }
     }
 
-    /** Show or hide the scale bar of an image; return whether it is in a window of ours. */
+    /** Show or hide the scale bar of an image. Return whether it is in a window of ours. */
     public static boolean toggleScaleBar(ImagePlus image) {
         return Pane.toggleBar(image);
     }
@@ -126,13 +126,13 @@ public final class Fiji implements Viewer, ImageListener {
             for (Channel channel : item.channels)
                 if (channel.color != null) Looks.lut(channel.color);
         } else if (!item.encoding.equals("imagej"))
-            throw new Refused("Fiji reads ROIs of encoding 'imagej' only, not '" + item.encoding + "'");
+            throw new Refused("expected ROIs of encoding 'imagej', got '" + item.encoding + "'");
         return planner.plan(item);
     }
 
     @Override
     public void wake() {
-        if (!due.compareAndSet(false, true)) return; // one call, however much comes until then
+        if (!due.compareAndSet(false, true)) return; // one call is enough for all deliveries until then
         if (visible) EventQueue.invokeLater(this::schedule);
         else
             synchronized (awake) {
@@ -149,7 +149,7 @@ public final class Fiji implements Viewer, ImageListener {
                     while (!due.get()) awake.wait();
                 }
                 flush();
-                Thread.sleep(FRAME); // what comes one by one is taken together
+                Thread.sleep(FRAME); // collect deliveries, to show them together
             }
         } catch (InterruptedException ended) {
             Thread.currentThread().interrupt();
@@ -169,12 +169,12 @@ public final class Fiji implements Viewer, ImageListener {
         if (from == null) return;
         begun = System.currentTimeMillis();
         pulse.beat();
-        screen.forgetClosed(); // ImageJ tells of them later, when they are empty already
+        screen.forgetClosed(); // ImageJ reports closed images only later, when they are empty
         List<Delivery> values = new ArrayList<>();
         for (Delivery delivery : from.take()) {
             if (delivery.item != null) values.add(delivery);
             else {
-                show(values); // a question is about all that came before it
+                show(values); // the answer must include all values that came before
                 values.clear();
                 answer(delivery);
             }
@@ -183,22 +183,22 @@ public final class Fiji implements Viewer, ImageListener {
         if (visible) EventQueue.invokeLater(() -> cost = System.currentTimeMillis() - begun);
     }
 
-    /** Show values; whatever goes wrong is told to who sent them, and must not end this thread. */
+    /** Show values. Report every error to the producer: it must not end this thread. */
     private void show(List<Delivery> values) {
         Map<String, Delivery> latest = new HashMap<>();
         for (Delivery delivery : values) latest.put(((Plan) delivery.plan).identity, delivery);
         Map<Delivery, Throwable> failed = new HashMap<>();
         refresh(put(values, latest, failed), failed);
-        mark(latest.values(), failed); // after the images that they lie on
+        mark(latest.values(), failed); // after the images, on which they lie
         for (Delivery delivery : values)
             try {
                 settle(delivery, latest, failed);
-            } catch (RuntimeException | Error error) { // no thread for the answer, no memory
+            } catch (RuntimeException | Error error) { // there is no thread for the answer, or no memory
                 receiver().log().report(error);
             }
     }
 
-    /** Put planes into images; return the images, each with the last value that came for it. */
+    /** Put planes into images. Return the images, each with its last value. */
     private Map<Shown, Delivery> put(
             List<Delivery> values, Map<String, Delivery> latest, Map<Delivery, Throwable> failed) {
         Map<Shown, Delivery> touched = new LinkedHashMap<>();
@@ -211,7 +211,7 @@ public final class Fiji implements Viewer, ImageListener {
                     Shown shown = screen.imageFor(plan, delivery.item);
                     touched.put(shown, delivery);
                     shown.put(plan, delivery.item, delivery.pixels.planes);
-                } catch (RuntimeException | Error error) { // such as of an ImageJ of other methods
+                } catch (RuntimeException | Error error) { // for example of an ImageJ with other methods
                     failed.put(delivery, error);
                 }
         }
@@ -261,14 +261,14 @@ public final class Fiji implements Viewer, ImageListener {
         }
     }
 
-    /** Open windows that a macro has kept closed, and settle what was painted meanwhile. */
+    /** Open windows that a macro has kept closed, and settle the painted values. */
     private void lookAgain() {
         for (Shown shown : new ArrayList<>(unopened)) {
             boolean stays = screen.image(shown.key) == shown;
             if (stays) shown.show();
             if (shown.isOpen() || !stays) unopened.remove(shown);
         }
-        // What was painted may still be on its way to the screen.
+        // Painted pixels may still be on their way to the screen.
         if (waiting.stream().anyMatch(one -> one.shown.isPainted()))
             Toolkit.getDefaultToolkit().sync();
         long late = System.currentTimeMillis() - HIDDEN;
@@ -294,7 +294,7 @@ public final class Fiji implements Viewer, ImageListener {
 
     @Override
     public void imageClosed(ImagePlus image) {
-        // ImageJ says so of an image, too, that gets a window with another slider: a moment later
+        // ImageJ also reports an image as closed that gets a window with another slider: a moment later
         // it has one. A closed image that a plugin works on keeps its window.
         EventQueue.invokeLater(
                 () -> {
@@ -303,7 +303,7 @@ public final class Fiji implements Viewer, ImageListener {
                 });
     }
 
-    // ── questions ─────────────────────────────────────────────────────────────────────────
+    // ── queries ───────────────────────────────────────────────────────────────────────────
 
     private void answer(Delivery delivery) {
         List<Array> arrays = new ArrayList<>();
@@ -319,7 +319,7 @@ public final class Fiji implements Viewer, ImageListener {
         } catch (OutOfMemoryError error) {
             String reason = "ImageJ has not enough memory left for the answer: close images";
             receiver().settle(delivery, "rejected", reason);
-        } catch (RuntimeException | Error error) { // a stranger must not end ImageJ
+        } catch (RuntimeException | Error error) { // a bad query must not end ImageJ
             receiver().settle(delivery, "rejected", error.toString());
         }
     }

@@ -17,7 +17,7 @@ import java.util.List;
 import java.util.Map;
 import polystore.fiji.transport.Array;
 
-/** What ImageJ tells of an image, and its pixels as bytes. */
+/** Describe an image of ImageJ, and convert its pixels to bytes. */
 final class Images {
     private static final String[] TYPES = {"|u1", "<u2", "<f4", "|u1", "|u1"};
 
@@ -81,7 +81,7 @@ final class Images {
         return found;
     }
 
-    /** Return planes one after the other: what the producer sent. */
+    /** Return all planes one after another, as the producer sent them. */
     static Array array(Object[] planes, int[] shape, String dtype, int samples) {
         int size = Integer.parseInt(dtype.substring(2));
         long count = size;
@@ -106,7 +106,7 @@ final class Images {
         return new Array(shape, dtype, bytes);
     }
 
-    /** Return the picture of an image: of its window, of what the window shows, or of one plane. */
+    /** Return a picture of the window of an image, of its canvas, or of one plane. */
     static Array screenshot(ImagePlus image, boolean canvasOnly) {
         Component window = image.getWindow();
         if (window != null && canvasOnly) window = image.getCanvas();
@@ -119,7 +119,7 @@ final class Images {
             graphics.setColor(window.getBackground());
             graphics.fillRect(0, 0, picture.getWidth(), picture.getHeight());
             graphics.setColor(window.getForeground());
-            window.paint(graphics); // by itself: to print a window adds a frame of Java's own
+            window.paint(graphics); // paint it: printing a window would add a frame of Java
             if (window instanceof Container)
                 for (Component part : ((Container) window).getComponents())
                     part.printAll(graphics.create(

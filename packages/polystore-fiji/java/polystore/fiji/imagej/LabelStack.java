@@ -12,11 +12,11 @@ import java.awt.image.DataBufferByte;
 import java.awt.image.IndexColorModel;
 
 /**
- * A stack of label images, each id of which is painted in a colour of the lookup table.
+ * A stack of label images. Each id is painted in a colour of the lookup table.
  *
- * <p>ImageJ divides the display range of 16 and 32 bits into 256 colours: many ids would share one,
- * and the first ones be black. Here an id has the colour of the same number, from 1 to 255 and
- * again. Pixels, and all that ImageJ measures, are the ids.
+ * <p>ImageJ divides the display range of 16 and 32 bits into 256 colours. Many ids would share one,
+ * and the first ones would be black. Here an id has the colour of the same number, from 1 to 255 and
+ * then again. Pixels and all measurements of ImageJ are still the ids.
  */
 final class LabelStack extends ImageStack {
     LabelStack(int width, int height, int size) {
@@ -47,7 +47,7 @@ final class LabelStack extends ImageStack {
         return ((DataBufferByte) picture.getRaster().getDataBuffer()).getData();
     }
 
-    /** Whether ImageJ paints which pixels are between two thresholds, in place of colours. */
+    /** Whether ImageJ paints the pixels between two thresholds, instead of colours. */
     private static boolean isThreshold(ImageProcessor of) {
         return of.getMinThreshold() != ImageProcessor.NO_THRESHOLD
                 && of.getLutUpdateMode() != ImageProcessor.NO_LUT_UPDATE;

@@ -6,20 +6,20 @@ import java.awt.Color;
 import java.awt.image.IndexColorModel;
 import polystore.fiji.transport.Refused;
 
-/** Lookup tables, as ImageJ has them. */
+/** Lookup tables of ImageJ. */
 final class Looks {
     private Looks() {}
 
     static LUT lut(String color) throws Refused {
         if (color.matches("#?[0-9A-Fa-f]{6}")) return rgb(color.replace("#", ""));
         String name = color.equalsIgnoreCase("gray") ? "grays" : color;
-        // Fiji calls matplotlib's so. Looking for a file that is not there opens no dialog.
+        // Fiji uses these names for those of matplotlib. A missing file does not open a dialog.
         for (String candidate : new String[] {name, "mpl-" + name, capitalized(name)}) {
             IndexColorModel found = LutLoader.getLut(candidate);
             if (found != null) return new LUT(found, 0, 0);
         }
         throw new Refused(
-                "ImageJ has no lookup table '" + color + "': expected grays, fire, ice, spectrum,"
+                "ImageJ does not have a lookup table '" + color + "': expected grays, fire, ice, spectrum,"
                         + " red, green, blue, cyan, magenta, yellow, a file of its folder luts,"
                         + " or RRGGBB");
     }
@@ -29,11 +29,11 @@ final class Looks {
     }
 
     /**
-     * Return 255 colours of which each differs much from the next, and the last from the first; 0
+     * Return 255 colours. Each one differs much from the next, and the last from the first. 0
      * is black.
      */
     static LUT labels() {
-        // The golden angle of the colour circle, as a whole number of 255 parts: all are different.
+        // Step by the golden angle in the colour circle of 255 parts, so that all colours differ.
         int turn = 158;
         float[] saturations = {1, 0.5f, 0.8f, 0.35f, 0.65f};
         byte[][] parts = new byte[3][256];

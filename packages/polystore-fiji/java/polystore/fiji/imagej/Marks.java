@@ -32,13 +32,13 @@ import polystore.fiji.transport.Refused;
 
 /** ROIs that pipelines sent: in the overlay of their image, and in an open ROI Manager. */
 final class Marks {
-    /** By the key of their set; those of no image yet wait for one. */
+    /** By the key of their set. Sets without an image wait for one. */
     private final Map<String, List<Roi>> sets = new LinkedHashMap<>();
     private final Set<String> waiting = new LinkedHashSet<>();
-    /** What the ROI Manager lists of them. */
+    /** The ROIs that the ROI Manager lists. */
     private final Map<String, Set<Roi>> managed = new HashMap<>();
 
-    /** More keep ImageJ busy for seconds, whenever it paints: polystore_fiji has the same. */
+    /** More would keep ImageJ busy for seconds at each paint. polystore_fiji has the same limit. */
     private static final int MOST_ROIS = 100_000;
 
     private static final double MOST_CROSSINGS = 2e8;
@@ -49,7 +49,7 @@ final class Marks {
         if (item.count > Math.min(MOST_ROIS, payload.length / SHORTEST))
             throw new Refused(
                     "the message has " + item.count + " ROIs in " + payload.length
-                            + " bytes, and polystore shows at most " + MOST_ROIS
+                            + " bytes, but polystore shows at most " + MOST_ROIS
                             + " of one path: save them as a label image");
         List<Roi> rois = new ArrayList<>();
         double crossings = 0;
@@ -74,7 +74,7 @@ final class Marks {
         return rois;
     }
 
-    /** Return how often the rows of an area meet its outline, times that of each row: its cost. */
+    /** Return the cost of filling an area: the crossings of all rows, times those of one row. */
     private static double crossings(Roi roi) {
         if (!roi.isArea() || !(roi instanceof ShapeRoi || roi instanceof PolygonRoi)) return 0;
         double rise = 0;
@@ -101,7 +101,7 @@ final class Marks {
         return rise;
     }
 
-    /** Lay a set over an image, in place of what it was before; null: none is there yet. */
+    /** Put a set over an image instead of its old ROIs. Null: there is no image yet. */
     void show(String key, List<Roi> rois, ImagePlus image) {
         List<Roi> old = sets.put(key, rois);
         if (image == null) waiting.add(key);
@@ -129,13 +129,13 @@ final class Marks {
             manager.runCommand("Delete");
         }
         for (Roi roi : rois) manager.addRoi(roi);
-        Roi[] now = manager.getRoisAsArray(); // it lists copies
+        Roi[] now = manager.getRoisAsArray(); // the manager lists copies
         Set<Roi> added = Collections.newSetFromMap(new IdentityHashMap<>());
         added.addAll(Arrays.asList(now).subList(now.length - rois.size(), now.length));
         managed.put(key, added);
     }
 
-    /** Lay those over an image that came before it. */
+    /** Put sets over an image that came later than they. */
     void showWaiting(ImagePlus image) {
         for (String key : waiting) show(key, sets.get(key), image);
         waiting.clear();
@@ -164,7 +164,7 @@ final class Marks {
         if (fills > MOST_FILLS)
             throw new Refused(
                     rois.size() + " ROIs in " + slices + " z x " + frames + " t are " + fills
-                            + " areas to fill, and polystore fills at most " + MOST_FILLS
+                            + " areas to fill, but polystore fills at most " + MOST_FILLS
                             + ": give each ROI a Position, or save a label image");
         int width = like.getWidth();
         int height = like.getHeight();
@@ -189,15 +189,15 @@ final class Marks {
         return image;
     }
 
-    /** Return the indexes at which a ROI is: position 0 is everywhere. */
+    /** Return the indexes of a ROI. Position 0 is everywhere. */
     private static int[] positions(int position, int count) {
         if (position == 0) return IntStream.range(0, count).toArray();
         return position <= count ? new int[] {position - 1} : new int[0];
     }
 
-    // ── what is asked ─────────────────────────────────────────────────────────────────────
+    // ── queries ───────────────────────────────────────────────────────────────────────────
 
-    /** Return all ROIs of an image, its user's too: of the overlay, the selection, the manager. */
+    /** Return all ROIs of an image and its user: overlay, selection, ROI Manager. */
     static Map<Roi, String> of(ImagePlus image) {
         Map<Roi, String> found = new LinkedHashMap<>();
         if (image.getOverlay() != null)
@@ -211,7 +211,7 @@ final class Marks {
         return found;
     }
 
-    /** Return ROIs as the protocol has them; of equal ones in two places the first. */
+    /** Return ROIs in the protocol's form. Of two equal ones, only the first. */
     static Array encode(Map<Roi, String> rois, List<Object> sources) {
         List<byte[]> all = new ArrayList<>();
         Map<ByteBuffer, String> seen = new HashMap<>();

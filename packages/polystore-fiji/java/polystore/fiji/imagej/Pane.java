@@ -12,13 +12,13 @@ import java.awt.Graphics;
 import java.awt.Point;
 
 /**
- * The window of one image, and what the user has made of it: where it is, how it is zoomed, what
- * lies over the image. ImageJ makes another window, and sometimes another image, for what a
- * pipeline updates; the new one takes all of that over.
+ * The window of one image, and the user's changes of it: its position, its zoom, and the overlay
+ * of the image. ImageJ makes another window, and sometimes another image, when a
+ * pipeline updates it. The new one takes over these changes.
  */
 final class Pane {
     private ScaleBar bar = new ScaleBar();
-    /** Of the window to come. */
+    /** Place and zoom for the next window. */
     private Point location;
     private double zoom;
     private Overlay overlay;
@@ -28,7 +28,7 @@ final class Pane {
         return bar;
     }
 
-    /** Take over from an image that will be closed, for one of this size. */
+    /** Remember the changes of an image that will be closed, for one of this size. */
     void inherit(ImagePlus old, int width, int height) {
         overlay = old.getOverlay();
         Roi roi = old.getRoi();
@@ -40,7 +40,7 @@ final class Pane {
         zoom = isAlike ? window.getCanvas().getMagnification() : 0;
     }
 
-    /** Take over from the pane of another image, too. */
+    /** Take over the changes of another pane, too. */
     void inherit(Pane old, ImagePlus image, int width, int height) {
         inherit(image, width, height);
         bar = old.bar;
@@ -54,14 +54,14 @@ final class Pane {
                 && bounds.y + bounds.height <= height;
     }
 
-    /** Lay over an image what lay over the one before. */
+    /** Give an image the overlay of the image before. */
     void dress(ImagePlus image) {
         if (overlay != null) image.setOverlay(overlay);
         if (selection != null) image.setRoi(selection);
         selection = null;
     }
 
-    /** Open the window of an image, where the one before was. */
+    /** Open the window of an image at the place of the one before. */
     void open(ImagePlus image) {
         if (location != null) ImageWindow.setNextLocation(location);
         window(image);
@@ -76,19 +76,19 @@ final class Pane {
         else new ImageWindow(image, new Canvas(image, bar));
     }
 
-    /** Have an image hold more slices, in its window. */
+    /** Give an image more slices, in its window. */
     void setStack(ImagePlus image, ImageStack stack, int channels, int slices, int frames) {
         ImageCanvas canvas = image.getCanvas();
         Point place = image.getWindow() == null ? null : image.getWindow().getLocation();
         zoom = canvas == null ? 0 : canvas.getMagnification();
         image.setOpenAsHyperStack(true);
         image.setStack(stack, channels, slices, frames);
-        // A window with another slider is another one for ImageJ, which forgets how it was zoomed.
+        // For another slider, ImageJ makes another window, and forgets the zoom.
         ImageCanvas now = image.getCanvas();
         if (now != null && now.getClass() == ImageCanvas.class) {
             image.setOpenAsHyperStack(true);
             window(image);
-            // The window between the two may be somewhere else until the screen has moved it.
+            // The new window may be at another place until the screen has moved it.
             if (place != null) image.getWindow().setLocation(place);
             now = image.getCanvas();
         }
@@ -101,7 +101,7 @@ final class Pane {
         image.getWindow().pack();
     }
 
-    /** Show or hide the scale bar of an image; return whether it is one of ours, in a window. */
+    /** Show or hide the scale bar of an image. Return whether it is in a window of ours. */
     static boolean toggleBar(ImagePlus image) {
         if (!(image.getCanvas() instanceof Canvas)) return false;
         ((Canvas) image.getCanvas()).bar.toggle();
@@ -125,7 +125,7 @@ final class Pane {
         }
     }
 
-    /** An image whose window we open: ImageJ tells its listeners of those alone that it opens. */
+    /** An image whose window we open. ImageJ tells its listeners only of images that it opens. */
     interface Opened {
         void tellListeners();
     }

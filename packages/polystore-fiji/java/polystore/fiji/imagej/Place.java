@@ -2,9 +2,9 @@ package polystore.fiji.imagej;
 
 import java.util.Arrays;
 
-/** Coordinates of one plane on the axes of a hyperstack; they sort naturally (2 before 10). */
+/** Coordinates of one plane on the axes of a hyperstack. They sort naturally (2 before 10). */
 final class Place {
-    /** Each a list: of sliders and axes that ImageJ has no dimension of their own for. */
+    /** Each is a list, because several sliders and axes may share one dimension of ImageJ. */
     final Coordinate c, z, t;
     private final int hash;
 
@@ -76,7 +76,7 @@ final class Place {
     }
 
     /**
-     * As all of polystore sorts: runs of digits by their value, "/" before them, and all other
+     * Compare like all of polystore: runs of digits by their value, "/" before them, and all other
      * characters after them by their code points. Equal values are sorted by their text.
      */
     static int compareNaturally(String a, String b) {

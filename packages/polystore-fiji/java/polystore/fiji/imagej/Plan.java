@@ -2,25 +2,25 @@ package polystore.fiji.imagej;
 
 import polystore.fiji.transport.Item;
 
-/** Where one value goes: an image, and the place of each of its planes there. */
+/** The image that one value goes to, and the place of each of its planes there. */
 final class Plan {
-    /** Of the image (of ROIs: of their set). */
+    /** Key of the image, or of the set of ROIs. */
     final String key;
     final String title;
-    /** The channel of the image that its path says, or "". */
+    /** The channel that the path says, or "". */
     final String channel;
     /** Name of each slider and the coordinate on it, the outermost first. */
     final String[][] at;
-    /** In the order of the payload; none of ROIs. */
+    /** Places in the order of the payload. None for ROIs. */
     final Place[] places;
-    /** Whether the image begins anew, with another shape or type. */
+    /** Whether the image is emptied first, for another shape or type. */
     final boolean restarts;
-    /** Equal in values that take each other's place. */
+    /** Equal for values that replace each other. */
     final String identity;
-    /** Of an image, as it was sent. */
+    /** Header of an image, as it was sent. */
     final int[] shape;
     final String dtype, axes, words;
-    /** Element type of what was saved. */
+    /** Element type of the saved array. */
     final String original;
     private final boolean labels, rgb;
 
@@ -41,12 +41,12 @@ final class Plan {
         this.identity = identity;
     }
 
-    /** Return the title of the image: labels lie next to the image that they belong to. */
+    /** Return the title of the image. A label image has another one than its image. */
     String name() {
         return labels ? title + " labels" : title;
     }
 
-    /** Bytes of a pixel of RGB(A); 0 of others. */
+    /** Bytes of a pixel of RGB(A), or 0 for other images. */
     int samples() {
         return rgb ? shape[shape.length - 1] : 0;
     }

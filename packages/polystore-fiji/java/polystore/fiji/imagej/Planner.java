@@ -14,16 +14,16 @@ import polystore.fiji.transport.Item;
 import polystore.fiji.transport.Refused;
 
 /**
- * Which image and planes a value goes to, decided before its pixels travel: what does not fit is
- * the error of the save that sent it.
+ * Decide which image and planes a value goes to, before its pixels are sent. If it does not fit,
+ * the save that sent it raises the error.
  *
- * <p>ImageJ has three axes beside y and x. Channels are C. A slider "z", and an axis z of the
+ * <p>ImageJ has three axes besides y and x. Channels are C. A slider "z" and an axis z of the
  * array, are Z. All other sliders, and an axis t, share T, the outermost first.
  */
 final class Planner {
     // Locks: the lock of this object guards outlines, spots and plans.
 
-    /** What an image holds, and will hold when all that was accepted has come. */
+    /** The content of an image, including values that were accepted and have not come yet. */
     private static final class Outline {
         final String sliders, axes, dtype;
         final int[] shape;
@@ -46,7 +46,7 @@ final class Planner {
                     && Arrays.equals(shape, other.shape);
         }
 
-        /** Remember what comes; refuse what would make too many slices, holes among them. */
+        /** Remember a value. Refuse it if the image would have too many slices, including holes. */
         void take(Planes planes, String at) throws Refused {
             long c = sizeWith(cs, planes.cs);
             long z = sizeWith(zs, planes.zs);
@@ -54,7 +54,7 @@ final class Planner {
             if (c > MOST_CHANNELS || c * z * t > MOST_SLICES)
                 throw new Refused(
                         String.format(
-                                "the image would have %d channels x %d z x %d t, and polystore"
+                                "the image would have %d channels x %d z x %d t, but polystore"
                                     + " shows at most %d slices and %d channels in an image of"
                                     + " ImageJ: save several images, with"
                                     + " layout=Layout(layer=...)",
@@ -77,7 +77,7 @@ final class Planner {
         }
     }
 
-    /** Where a path is: its image (of ROIs: their set), and its place there. */
+    /** The image of a path, or its set of ROIs, and the place there. */
     static final class Spot {
         final String key, title, channel;
         final String[][] at;
@@ -90,27 +90,27 @@ final class Planner {
         }
     }
 
-    /** The planes of a value: all combinations of its coordinates, few enough to be listed. */
+    /** The planes of a value: all combinations of its coordinates, if they are not too many. */
     private static final class Planes {
         final Coordinate[] cs, zs, ts;
 
         Planes(Item item, Spot spot) throws Refused {
             if (item.channelCount() > MOST_CHANNELS)
                 throw new Refused(
-                        "the image has " + item.channelCount() + " channels, and polystore shows"
+                        "the image has " + item.channelCount() + " channels, but polystore shows"
                                 + " at most " + MOST_CHANNELS + " in an image of ImageJ: save a"
                                 + " part, or give axes= with z or t for the longest axis");
             if (item.planes > MOST_SLICES)
                 throw new Refused(
                         String.format(
-                                "shape %s has %d planes, and polystore shows at most %d in an"
+                                "shape %s has %d planes, but polystore shows at most %d in an"
                                     + " image of ImageJ: save a part, or order the axes so that"
                                     + " the two longest are last",
                                 Arrays.toString(item.shape), item.planes, MOST_SLICES));
             Coordinate c = new Coordinate();
             Coordinate z = new Coordinate();
             Coordinate t = new Coordinate();
-            // A hyperstack of RGB planes has no channels.
+            // A hyperstack of RGB planes does not have channels.
             if (!spot.channel.isEmpty() && item.axes.endsWith("s")) t = t.with(spot.channel);
             else if (!spot.channel.isEmpty()) c = c.with(spot.channel);
             for (String[] slider : spot.at) {
@@ -130,7 +130,7 @@ final class Planner {
             return found;
         }
 
-        /** In the order of the payload: axes are always in the order t, c, z. */
+        /** Places in the order of the payload, whose axes are always t, c, z. */
         Place[] places() {
             Place[] found = new Place[cs.length * zs.length * ts.length];
             int at = 0;
@@ -140,13 +140,13 @@ final class Planner {
         }
     }
 
-    /** More would keep ImageJ busy for seconds, whenever one comes. */
+    /** More would keep ImageJ busy for seconds at every new slice. */
     private static final long MOST_SLICES = 250_000;
 
-    /** Each has a lookup table, of more than a kilobyte. */
+    /** Each channel has a lookup table of more than a kilobyte. */
     private static final long MOST_CHANNELS = 10_000;
 
-    /** Characters: longer names of files, channels and windows are cut for the screen. */
+    /** Characters. Longer names of files, channels and windows are cut for the screen. */
     private static final int LONGEST_NAME = 255;
 
     private final Map<String, Outline> outlines = new HashMap<>();
@@ -195,12 +195,12 @@ final class Planner {
         return found;
     }
 
-    /** An image is gone: what comes for it makes a new one. */
+    /** Forget an image that was closed. The next value for it makes a new one. */
     synchronized void forget(String key) {
         outlines.remove(key);
     }
 
-    /** Everything is gone: paths stand nowhere any more. */
+    /** Forget all images and paths. */
     synchronized void clear() {
         outlines.clear();
         spots.clear();
@@ -216,7 +216,7 @@ final class Planner {
             return new Spot(
                     key(item.window, own, kind(item)), shortened(title), item.channel, item.at);
         }
-        // A path that came with a series, and is saved alone now, is updated where it stands.
+        // If a path was part of a series and is saved alone now, update it where it is.
         Spot known = spots.get(path);
         return known != null ? known : new Spot(key("path", path), shortened(item.title), "", item.at);
     }
@@ -236,8 +236,8 @@ final class Planner {
         if (restarts && !(replaces && item.series >= old.held.size()))
             throw new Refused(
                     String.format(
-                            "it is %s, and image '%s' holds %d of %s: save it under another name"
-                                    + " or with labels=True, to have an image of its own. Or save"
+                            "it is %s, but image '%s' holds %d of %s: save it under another name"
+                                    + " or with labels=True, to show it in another image. Or save"
                                     + " all %d as one batch, or close the image",
                             made, spot.title, old.held.size(), old, old.held.size()));
         Planes planes = new Planes(item, spot);
@@ -259,6 +259,6 @@ final class Planner {
         if ((long) item.shape[last] * item.shape[last - 1] > Integer.MAX_VALUE - 8)
             throw new Refused(
                     "a plane has " + item.shape[last - 1] + " x " + item.shape[last]
-                            + " pixels, and ImageJ shows at most 2147483639");
+                            + " pixels, but ImageJ shows at most 2147483639");
     }
 }

@@ -1,10 +1,10 @@
 package polystore.fiji.imagej;
 
-/** How long the thread of the images was busy with one thing. Used in that thread alone. */
+/** The longest time that the thread of the images was busy. Only that thread uses it. */
 final class Pulse {
     private long last, longest;
 
-    /** The thread is free for a moment. */
+    /** Note that the thread is free. */
     void beat() {
         long now = System.currentTimeMillis();
         if (last > 0) longest = Math.max(longest, now - last);

@@ -14,9 +14,9 @@ import java.util.TreeSet;
 import polystore.fiji.transport.Array;
 import polystore.fiji.transport.Refused;
 
-/** Answers questions about the screen. Used in the thread of the images alone. */
+/** Answer queries about the screen. Only the thread of the images uses it. */
 final class Questions {
-    /** The questions that are answered, and the options of each. */
+    /** The known queries, and the options of each. */
     private static final Map<String, List<String>> OPTIONS = new TreeMap<>();
 
     static {
@@ -40,7 +40,7 @@ final class Questions {
         this.quits = quits;
     }
 
-    /** Return what JSON can hold, and append arrays. */
+    /** Return a JSON value, and append arrays. */
     Object answer(String name, Map<String, Object> given, List<Array> arrays) throws Refused {
         check(name, given.keySet());
         String window = text(given, "window");
@@ -109,11 +109,11 @@ final class Questions {
         if (!window.isEmpty() && !shown.containsKey(window))
             throw Refused.unknown("window", window, "open", shown.keySet());
         Set<String> paths = new TreeSet<>(shown.getOrDefault(window, Collections.emptySet()));
-        paths.remove(path); // other planes of its image may be shown
+        paths.remove(path); // its image may show other planes
         throw Refused.unknown("path", path, "shown", paths);
     }
 
-    /** Return the sources of ROIs, of this name unless it is null. */
+    /** Return the sources of ROIs with this name, or of all if it is null. */
     private Object rois(String window, Object layer, List<Array> arrays) throws Refused {
         Collection<Shown> among =
                 window.isEmpty() ? screen.images() : Collections.singleton(open(window));
@@ -135,7 +135,7 @@ final class Questions {
         return roi.getName() == null ? "" : roi.getName();
     }
 
-    /** Return the image of a window by its title; "" is the one that came last. */
+    /** Return the image of a window by its title. "" is the newest one. */
     private Shown open(String window) throws Refused {
         Set<String> titles = new TreeSet<>();
         for (Shown shown : screen.images()) {

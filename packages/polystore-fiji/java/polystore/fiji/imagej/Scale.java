@@ -7,11 +7,11 @@ import java.util.List;
 import java.util.Map;
 import polystore.fiji.transport.Item;
 
-/** Extents and units of pixels, as ImageJ has them. */
+/** Pixel sizes and units in ImageJ. */
 final class Scale {
     private Scale() {}
 
-    /** Return what an item says of its pixels; axes of which it says nothing are of size 1. */
+    /** Return the pixel sizes of an item. An axis without one has size 1. */
     static Calibration of(Item item) {
         Calibration made = new Calibration();
         for (int at = 0; at < item.axes.length(); at++) {
@@ -34,17 +34,17 @@ final class Scale {
                     made.frameInterval = extent;
                     if (unit != null) made.setTimeUnit(unit);
                     break;
-                default: // channels and samples have no extent
+                default: // channels and samples do not have a size
             }
         }
-        // A unit of y or z of its own stays as it is when the user sets the unit of the image.
+        // If y or z has its own unit, it stays when the user sets the unit of the image.
         if (made.getUnit().equals(made.getYUnit())) made.setYUnit(null);
         if (made.getUnit().equals(made.getZUnit())) made.setZUnit(null);
         return made;
     }
 
     /**
-     * Return what differs between what a pipeline said of pixels and what ImageJ has: an object for
+     * Return the differences between the sizes of a pipeline and those of ImageJ: an object for
      * each axis, with its name, and with its scale and unit if one of them is another.
      */
     static List<Object> edits(String axes, Calibration said, Calibration now) {
@@ -92,7 +92,7 @@ final class Scale {
         }
     }
 
-    /** Names of UDUNITS-2, as ImageJ writes them. */
+    /** ImageJ's spelling of names of UDUNITS-2. */
     private static String unit(String name) {
         if (name == null) return null;
         switch (name) {

@@ -14,15 +14,15 @@ import java.util.Locale;
 
 /**
  * The scale bar of one image, painted over its window and not part of the image or its overlay:
- * whether it is shown, and how long it is.
+ * whether it is shown, and its length.
  */
 final class ScaleBar {
-    /** In metres, the longest first; a bar is so many of the first unit that is not longer. */
+    /** Units, the longest first. A bar has the first unit that is not longer than the bar. */
     private static final String[] UNITS = {"km", "m", "mm", "\u00b5m", "nm", "pm"};
 
     private static final double[] METRES = {1e3, 1, 1e-3, 1e-6, 1e-9, 1e-12};
 
-    /** Names of UDUNITS-2 that have no short one here: see {@link Scale}. */
+    /** Prefixes of UDUNITS-2 without a short name in {@link Scale}. */
     private static final String[] PREFIXES = {
         "yocto", "zepto", "atto", "femto", "pico", "deci", "hecto", "kilo", "mega", "giga", "tera",
         "peta", "exa", "zetta", "yotta"
@@ -30,14 +30,14 @@ final class ScaleBar {
 
     private static final int[] POWERS = {-24, -21, -18, -15, -12, -1, 2, 3, 6, 9, 12, 15, 18, 21, 24};
 
-    /** Other lengths, which are shown as they are called. */
+    /** Other lengths, which are shown with their full names. */
     private static final String OTHERS =
             " \u00c5 foot feet inch inches in mile miles parsec yard yards ";
 
-    /** Of the width of the window, at most. */
+    /** Largest part of the width of the window. */
     private static final double LARGEST = 0.25;
 
-    /** In pixels of the screen. */
+    /** Sizes in pixels of the screen. */
     private static final int MARGIN = 10, THICK = 4, GAP = 3, SHORTEST = 8;
 
     /** ImageJ's name of its own scale bar in an overlay. */
@@ -46,12 +46,12 @@ final class ScaleBar {
     private boolean isAsked = true;
     private Boolean chosen;
 
-    /** Whether a pipeline wants it; the user's choice holds. */
+    /** Set whether a pipeline wants it. The user's choice comes first. */
     void ask(boolean isAsked) {
         this.isAsked = isAsked;
     }
 
-    /** The user shows or hides it. */
+    /** Set the user's choice. */
     void toggle() {
         chosen = !isOn();
     }
@@ -78,7 +78,7 @@ final class ScaleBar {
         int left = canvas.width - MARGIN - wide;
         int x = left + (wide - width) / 2;
         int textX = left + (wide - metrics.stringWidth(length.text)) / 2;
-        own.setColor(Color.black); // an edge: the image may be bright
+        own.setColor(Color.black); // draw an edge, because the image may be bright
         own.fillRect(x - 1, y - 1, width + 2, THICK + 2);
         for (int dx = -1; dx <= 1; dx++)
             for (int dy = -1; dy <= 1; dy++) own.drawString(length.text, textX + dx, y - GAP + dy);
@@ -96,7 +96,7 @@ final class ScaleBar {
 
     /** A round length: 1, 2 or 5 times a power of ten. */
     static final class Length {
-        /** In the unit that was given. */
+        /** Length in the given unit. */
         final double extent;
         final String text;
 
@@ -105,7 +105,7 @@ final class ScaleBar {
             this.text = text;
         }
 
-        /** Return the largest one of at most {@code most} units; null if that is no length. */
+        /** Return the largest one of at most {@code most} units. Null if that is not a length. */
         static Length of(double most, String unit) {
             boolean isOther = OTHERS.contains(" " + unit + " ");
             double metres = isOther ? 1 : metres(unit);
@@ -119,7 +119,7 @@ final class ScaleBar {
             return new Length(extent / metres, text);
         }
 
-        /** Return the length of a unit in metres, 0 if it is none. */
+        /** Return the length of a unit in metres, or 0 if it is not a length. */
         private static double metres(String unit) {
             for (int at = 0; at < UNITS.length; at++) if (UNITS[at].equals(unit)) return METRES[at];
             if (Arrays.asList("um", "\u03bcm", "micron", "microns").contains(unit)) return 1e-6;

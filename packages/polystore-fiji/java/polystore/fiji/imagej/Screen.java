@@ -15,14 +15,14 @@ import polystore.fiji.transport.Pool;
 import polystore.fiji.transport.Refused;
 
 /**
- * All that ImageJ shows of what pipelines sent: images, ROIs, and label images that were painted
- * from ROIs. Used in the thread of the images alone.
+ * Everything of pipelines that ImageJ shows: images, ROIs, and label images that were painted
+ * from ROIs. Only the thread of the images uses it.
  */
 final class Screen {
     private final Planner planner;
     private final Pool pool;
     private final boolean visible;
-    /** By the key of their plans. */
+    /** Images by the key of their plans. */
     private final Map<String, Shown> images = new LinkedHashMap<>();
     private final Map<String, ImagePlus> painted = new HashMap<>();
     private final Marks marks = new Marks();
@@ -34,7 +34,7 @@ final class Screen {
         this.visible = visible;
     }
 
-    // ── what is there ─────────────────────────────────────────────────────────────────────
+    // ── images ────────────────────────────────────────────────────────────────────────────
 
     List<Shown> images() {
         return new ArrayList<>(images.values());
@@ -45,12 +45,12 @@ final class Screen {
         return images.get(key);
     }
 
-    /** Return the image that came last, or null. */
+    /** Return the newest image, or null. */
     Shown newest() {
         return newest;
     }
 
-    /** Return the image on which ROIs lie: of the same path, else the one that came last. */
+    /** Return the image under ROIs: that of the same path, or else the newest one. */
     Shown below(Item item) {
         Plan plan = planner.find(item.window, item.path, "image");
         Shown same = plan == null ? null : images.get(plan.key);
@@ -62,19 +62,19 @@ final class Screen {
         return planner.find(window, path, kind);
     }
 
-    /** Return the paths of each window whose images are shown. */
+    /** Return the paths in each window whose images are shown. */
     Map<String, Set<String>> paths() {
         return planner.paths(images.keySet());
     }
 
-    // ── what comes ────────────────────────────────────────────────────────────────────────
+    // ── showing ───────────────────────────────────────────────────────────────────────────
 
-    /** Return the image that a value goes to: the one that is there, else a new one. */
+    /** Return the image that a value goes to: the existing one, or else a new one. */
     Shown imageFor(Plan plan, Item item) {
         Shown old = images.get(plan.key);
         Shown found = old;
         boolean isOther = old != null && (plan.restarts || !old.takes(plan, item));
-        // Where its user has made something else of it, he keeps it.
+        // If the user has converted or cropped the image, it stays as it is, and we make another.
         if (isOther || old != null && !old.isWhole()) found = null;
         if (found == null) {
             found = new Shown(plan, item, pool, visible);
@@ -88,18 +88,18 @@ final class Screen {
         return found;
     }
 
-    /** Have ImageJ show what came for an image. */
+    /** Make ImageJ show the received planes of an image. */
     void refresh(Shown shown) {
         boolean isNew = shown.image() == null;
         try {
             shown.refresh();
         } finally {
-            if (shown.image() == null) forget(shown); // nothing of it could be taken
+            if (shown.image() == null) forget(shown); // no plane of it could be used
         }
         if (isNew && shown.image() != null) marks.showWaiting(shown.image());
     }
 
-    /** Lay ROIs over their image, or paint them into a label image. */
+    /** Put ROIs over their image, or paint them into a label image. */
     void mark(Plan plan, Delivery delivery) throws Refused {
         List<Roi> rois = Marks.decode(delivery.item, delivery.bytes);
         Shown below = below(delivery.item);
@@ -120,7 +120,7 @@ final class Screen {
         if (visible) labels.show();
     }
 
-    // ── what goes ─────────────────────────────────────────────────────────────────────────
+    // ── removing ──────────────────────────────────────────────────────────────────────────
 
     /** Forget the images that their user has closed. */
     void forgetClosed() {
@@ -139,13 +139,13 @@ final class Screen {
         pool.recheck();
     }
 
-    /** Take an image away. */
+    /** Remove an image. */
     void take(Shown shown) {
         forget(shown);
         shown.close();
     }
 
-    /** Take everything away. */
+    /** Remove everything. */
     void clear() {
         for (Shown shown : images()) take(shown);
         planner.clear();

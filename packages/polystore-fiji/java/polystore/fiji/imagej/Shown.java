@@ -27,9 +27,9 @@ import polystore.fiji.transport.Pool;
 
 /**
  * One image of ImageJ: a hyperstack C x Z x T that grows in its window. Planes are in the order of
- * their coordinates; those that have not come are black.
+ * their coordinates. Missing planes are black.
  *
- * <p>To be used in one thread: that of AWT where there are windows.
+ * <p>Only one thread may use it: that of AWT if there are windows.
  */
 final class Shown {
     final String key;
@@ -44,7 +44,7 @@ final class Shown {
     private final Map<Place, Object> planes = new HashMap<>();
     private final Map<Place, String> names = new HashMap<>();
     private final Axis cs = new Axis(), zs = new Axis(), ts = new Axis();
-    /** Place and array of each slice that ImageJ has; holes have no array. */
+    /** Place and array of each slice that ImageJ has. Holes do not have an array. */
     private Place[] slots = {};
     private Object[] held = {};
     private Object blank;
@@ -72,7 +72,7 @@ final class Shown {
         this.visible = visible;
     }
 
-    /** Take the place of an image on the screen, with what lies over it. */
+    /** Replace an image on the screen, and take over its overlay. */
     void succeed(Shown old) {
         if (old.image != null) pane.inherit(old.pane, old.image, width, height);
     }
@@ -81,7 +81,7 @@ final class Shown {
         return image;
     }
 
-    /** Whether planes of this item are like those that it holds. */
+    /** Whether the planes of an item have the same size and type. */
     boolean takes(Plan plan, Item item) {
         int end = item.shape.length - (rgb ? 1 : 0);
         return item.dtype.equals(dtype)
@@ -90,7 +90,7 @@ final class Shown {
                 && item.shape[end - 1] == width;
     }
 
-    /** Whether the image is still as it was made: its user may have converted or cropped it. */
+    /** Whether the image still has its size and type: its user may have converted or cropped it. */
     boolean isWhole() {
         return image == null
                 || (image.getWidth() == width
@@ -104,7 +104,7 @@ final class Shown {
         return rgb ? 24 : dtype.equals("|u1") ? 8 : dtype.equals("<u2") ? 16 : 32;
     }
 
-    // ── what comes ────────────────────────────────────────────────────────────────────────
+    // ── planes ────────────────────────────────────────────────────────────────────────────
 
     void put(Plan plan, Item item, Object[] arrays) {
         if (!changed) adopt();
@@ -122,7 +122,7 @@ final class Shown {
         pane.bar().ask(item.scaleBar);
     }
 
-    /** Return the labels of the slices, one for each channel: its label and the file's name. */
+    /** Return the label of a slice for each channel: the label of the channel and the file's name. */
     private static String[] sliceLabels(Item item) {
         String name = Planner.shortened(item.path.substring(item.path.lastIndexOf('/') + 1));
         String[] labels = new String[item.channelCount()];
@@ -143,14 +143,14 @@ final class Shown {
             ts.add(place.t);
             grown = true;
         } else {
-            // Into the array that ImageJ has: its windows, tools and undo know no other.
+            // Copy into ImageJ's own array, which its windows, tools and undo use.
             System.arraycopy(array, 0, held, 0, Array.getLength(held));
             pool.give(array);
         }
         changed = true;
     }
 
-    /** Take up the arrays that ImageJ has put into its slices: its undo exchanges them. */
+    /** Read the arrays of ImageJ's slices, because its undo exchanges them. */
     private void adopt() {
         if (image == null || !isWhole()) return;
         Set<Object> known = null;
@@ -164,7 +164,7 @@ final class Shown {
                 known = Collections.newSetFromMap(new IdentityHashMap<>());
                 known.addAll(Arrays.asList(held));
             }
-            if (known.contains(now)) continue; // its user has sorted the slices
+            if (known.contains(now)) continue; // the user has sorted the slices
             held[slice - 1] = now;
             planes.put(slots[slice - 1], now);
         }
@@ -193,9 +193,9 @@ final class Shown {
         recalibrated = true;
     }
 
-    // ── what is shown ─────────────────────────────────────────────────────────────────────
+    // ── the screen ────────────────────────────────────────────────────────────────────────
 
-    /** Have ImageJ show what came since the last time. */
+    /** Make ImageJ show the planes that came since the last call. */
     void refresh() {
         if (!changed) return;
         Place looked = image == null ? null : slots[image.getCurrentSlice() - 1];
@@ -204,7 +204,7 @@ final class Shown {
         if (grown) grow();
         if (recalibrated) image.setCalibration(calibration);
         if (!rgb) looks.tell(image, cs.coordinates());
-        image.changes = false; // nobody is asked whether to save what can be sent again
+        image.changes = false; // do not ask whether to save: it can be sent again
         show();
         if (follows) followed = last;
         if (slots.length > 1) look(looked, follows ? last : looked);
@@ -212,14 +212,14 @@ final class Shown {
         grown = changed = recalibrated = false;
     }
 
-    /** Open its window, unless a macro keeps all windows closed: then later. */
+    /** Open its window, or open it later if a macro keeps all windows closed. */
     void show() {
         if (isOpen() || IJ.isMacro() && Interpreter.isBatchMode()) return;
         pane.open(image);
         hasOpened = true;
     }
 
-    /** Whether its user has closed it: ImageJ has emptied it then. */
+    /** Whether its user has closed it. Then ImageJ has emptied it. */
     boolean isClosed() {
         if (image == null || !hasOpened) return false;
         ImageWindow window = image.getWindow();
@@ -231,16 +231,16 @@ final class Shown {
     }
 
     private void draw() {
-        // A macro that changes the slice while AWT paints leaves ImageJ with a picture of the old
+        // If a macro changes the slice while AWT paints, ImageJ keeps a picture of the old
         // slice, which it paints until the pixels are set again (ByteProcessor has no lock).
         ImageProcessor processor = image.getProcessor();
         processor.setPixels(processor.getPixels());
         ImageWindow window = image.getWindow();
         if (window != null) window.getCanvas().setPaintPending(true);
-        image.updateAndDraw(); // updateAllChannelsAndDraw gives all channels the range of one
+        image.updateAndDraw(); // updateAllChannelsAndDraw would give all channels one range
     }
 
-    /** Paint again what lies over the pixels. */
+    /** Paint the overlay again. */
     void repaint() {
         ImageWindow window = image.getWindow();
         if (window != null) window.getCanvas().setPaintPending(true);
@@ -317,7 +317,7 @@ final class Shown {
         plain.setOpenAsHyperStack(stack.getSize() > 1);
         if (calibration != null) plain.setCalibration(calibration);
         ImagePlus made = plain;
-        if (cs.size() > 1 && !rgb && !labels) { // colours of labels do not add up
+        if (cs.size() > 1 && !rgb && !labels) { // colours of labels must not be added
             boolean few = cs.size() <= CompositeImage.MAX_CHANNELS;
             int mode = few ? CompositeImage.COMPOSITE : CompositeImage.COLOR;
             made = new Pane.Composite(plain, mode);
@@ -328,7 +328,7 @@ final class Shown {
         return made;
     }
 
-    /** ImageJ composes channels in images of a class of their own, of a fixed number. */
+    /** ImageJ composes channels in another class of images, with a fixed number of channels. */
     private void remake(ImageStack stack) {
         ImagePlus old = image;
         pane.inherit(old, width, height);
@@ -340,14 +340,14 @@ final class Shown {
         close(old);
     }
 
-    /** Take the image away. */
+    /** Remove the image. */
     void close() {
         ImagePlus closed = image;
         image = null;
         if (closed != null) close(closed);
     }
 
-    /** Close an image; its user is not asked whether to save it, nor its many points. */
+    /** Close an image without asking its user whether to save it or its points. */
     static void close(ImagePlus image) {
         image.changes = false;
         image.deleteRoi();
@@ -355,9 +355,9 @@ final class Shown {
         if (image == WindowManager.getTempCurrentImage()) WindowManager.setTempCurrentImage(null);
     }
 
-    // ── what is asked ─────────────────────────────────────────────────────────────────────
+    // ── queries ───────────────────────────────────────────────────────────────────────────
 
-    /** Return the planes of a value as ImageJ holds them, or null if some are not there. */
+    /** Return the planes of a value as ImageJ holds them, or null if some are missing. */
     Object[] pixels(Plan plan) {
         adopt();
         Object[] found = new Object[plan.places.length];
@@ -368,7 +368,7 @@ final class Shown {
         return found;
     }
 
-    /** Return what the user has changed since a value was saved, in the words of its image. */
+    /** Return the user's changes since a value was saved, as metadata of its image. */
     Map<String, Object> edits(Plan plan) {
         Map<String, Object> edits = new LinkedHashMap<>();
         Calibration said = calibration == null ? new Calibration() : calibration;
@@ -383,7 +383,7 @@ final class Shown {
         return edits;
     }
 
-    /** Return what a person sees of it, as ImageJ tells. */
+    /** Return its description from ImageJ. */
     Map<String, Object> describe() {
         Map<String, Object> about = Images.describe(image);
         about.put("type", labels ? "labels" : "image");

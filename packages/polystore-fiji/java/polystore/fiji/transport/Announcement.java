@@ -25,7 +25,7 @@ import java.util.Map;
 import java.util.Set;
 import java.util.regex.Pattern;
 
-/** The private file that says where a receiver listens, and what it takes to speak with it. */
+/** The private file with the address and the secret token of a receiver. */
 final class Announcement {
     // Locks: the lock of the class lets one thread at a time lock the file of a kind, because Java
     // refuses a second lock of one file. All fields are final.
@@ -44,7 +44,7 @@ final class Announcement {
     final Path file;
     private final byte[] token;
 
-    /** Announce a receiver. Refused if a running one of its kind has the name. */
+    /** Announce a receiver. Refused if a running receiver of its kind has the name. */
     Announcement(String kind, String name, String address) throws IOException, Refused {
         this.kind = kind;
         this.name = name;
@@ -130,7 +130,7 @@ final class Announcement {
                     if (!other.text("kind").equals(kind) || !other.text("name").equals(name)) {
                         continue;
                     }
-                } catch (IOException | Refused unreadable) { // withdrawn meanwhile, or damaged
+                } catch (IOException | Refused unreadable) { // it was just removed, or is damaged
                     continue;
                 }
                 throw new Refused("the name '" + name + "' is in use by " + kind + " (process "
@@ -139,7 +139,7 @@ final class Announcement {
         }
     }
 
-    /** Remove what a receiver of this machine left that was killed. */
+    /** Remove the files of a receiver of this machine that was killed. */
     private void sweep(Path path, Fields other) throws IOException, Refused {
         String socket = other.text("address");
         if (other.text("host", "").equals(host)) {
@@ -158,9 +158,9 @@ final class Announcement {
         }
     }
 
-    // Places.
+    // Folders.
 
-    /** Return the private folder, made if it is missing. */
+    /** Return the private folder. Create it if it is missing. */
     static Path runtimeDirectory() throws IOException, Refused {
         String given = System.getenv("POLYSTORE_RUNTIME_DIR");
         String session = System.getenv("XDG_RUNTIME_DIR");
@@ -179,7 +179,7 @@ final class Announcement {
         try {
             Files.createDirectory(folder, mode("rwx------"));
         } catch (FileAlreadyExistsException known) {
-            // The usual case; a file or a link is told apart below.
+            // The usual case. A file or a link is refused below.
         }
         if (IS_POSIX && !isPrivate(folder)) {
             throw new Refused(folder + " is not a private folder of this user (mode 0700): "
@@ -199,7 +199,7 @@ final class Announcement {
             && Files.getAttribute(folder, "unix:uid", LinkOption.NOFOLLOW_LINKS).equals(userId());
     }
 
-    /** Return the id of the user as whom files are made: Java does not tell it otherwise. */
+    /** Return the id of the user that owns new files. Java has no other way to find it. */
     private static Object userId() throws IOException {
         Path probe = Files.createTempFile("polystore", null);
         try {
@@ -209,7 +209,7 @@ final class Announcement {
         }
     }
 
-    /** Return Python's temporary directory: Java's own ignores TMPDIR. */
+    /** Return Python's temporary directory. Java's own one ignores TMPDIR. */
     static Path temporary() {
         for (String variable : new String[] {"TMPDIR", "TEMP", "TMP"}) {
             String folder = System.getenv(variable);
@@ -231,13 +231,13 @@ final class Announcement {
         }
     }
 
-    /** Return when a process started, in the system's own count; "" where nobody tells. */
+    /** Return when a process started, in the system's own count, or "" if that is unknown. */
     static String processStart(long pid) {
         String[] fields = stat(pid);
         return fields.length > 19 ? fields[19] : "";
     }
 
-    /** Return what stands in the system's file behind the name: the state, and so on. */
+    /** Return the fields after the name in the system's file: the state, and so on. */
     private static String[] stat(long pid) {
         try {
             byte[] bytes = Files.readAllBytes(Paths.get("/proc/" + pid + "/stat"));
@@ -248,14 +248,14 @@ final class Announcement {
         }
     }
 
-    /** Whether a process is there, and is not another one with its number, or a zombie. */
+    /** Whether a process runs: not a zombie, and not a later process with the same number. */
     static boolean processRuns(long pid, String started) {
         if (Files.exists(PROC)) {
             String[] fields = stat(pid);
             return !fields[0].matches("[ZX]")
                 && (started.isEmpty() || fields.length > 19 && fields[19].equals(started));
         }
-        try { // from Java 9 on; before it, a killed viewer must not keep its name for ever
+        try { // Java 8 has no ProcessHandle: count it as ended, or it keeps its name
             Class<?> handles = Class.forName("java.lang.ProcessHandle");
             Object found = handles.getMethod("of", long.class).invoke(null, pid);
             return (Boolean) found.getClass().getMethod("isPresent").invoke(found);

@@ -12,8 +12,8 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * What one producer is answered. The thread that reads adds answers, and sends them before it
- * waits; those of other threads are sent by a second one: nobody else ever waits for a producer.
+ * The answers to one producer. The thread that reads adds answers, and sends them before it
+ * waits. A second thread sends the answers of other threads, so that these never wait.
  */
 final class Answers {
     // Locks: queue guards queue, held, parked, writer, isUrgent, isEnded and isClosing, and awaited of
@@ -22,7 +22,7 @@ final class Answers {
     private static final int TOGETHER = 4;
     private static final int MOST = 10_000;
 
-    /** An answer; acknowledgements that say the same are sent as one. */
+    /** An answer. Equal acknowledgements are sent as one. */
     private static final class Reply {
         final long number;
         final String stage;
@@ -83,14 +83,14 @@ final class Answers {
         }
     }
 
-    /** Remember what is answered later, or with "closed". */
+    /** Remember a delivery that is answered later, at the latest with "closed". */
     void hold(Delivery delivery) {
         synchronized (queue) {
             held.add(delivery);
         }
     }
 
-    /** Likewise a message that waits for room; 0 if none does. */
+    /** Remember the number of the message that waits for room, or 0. */
     void park(long number) {
         synchronized (queue) {
             parked = number;
@@ -103,7 +103,7 @@ final class Answers {
         }
     }
 
-    /** Acknowledge, together with what else has come: an answer costs a wake-up. */
+    /** Acknowledge a message, together with others: each answer wakes the producer. */
     void received(long number) throws IOException {
         int waiting;
         synchronized (queue) {
@@ -164,7 +164,7 @@ final class Answers {
 
     // Other threads.
 
-    /** Say what became of a delivery: of one that nobody waits for, only what he must know. */
+    /** Report what happened to a delivery. If no producer waits for it, report only failures. */
     void settle(Delivery delivery, String stage, String reason) {
         synchronized (queue) {
             boolean wasHeld = held.remove(delivery);
@@ -201,9 +201,9 @@ final class Answers {
 
     private void post(Reply reply) {
         if (isEnded) {
-            return; // nobody is there to hear it
+            return; // the producer is gone
         }
-        if (queue.size() >= MOST) { // it reads no answers
+        if (queue.size() >= MOST) { // the producer does not read its answers
             close();
             return;
         }
@@ -247,7 +247,7 @@ final class Answers {
         }
     }
 
-    /** Answer all that is unanswered with "closed", and end. */
+    /** Answer all open messages with "closed", and end. */
     void finish() {
         synchronized (queue) {
             List<Long> numbers = new ArrayList<>();
@@ -278,7 +278,7 @@ final class Answers {
         try {
             channel.close();
         } catch (IOException error) {
-            // It is as good as closed: the peer has gone first.
+            // The peer has gone first, so nothing is left to close.
         }
     }
 }

@@ -2,7 +2,7 @@ package polystore.fiji.transport;
 
 import java.nio.ByteBuffer;
 
-/** An array of an answer: C order, little-endian, of an element type as NumPy writes it. */
+/** An array of an answer, in C order, little-endian, with NumPy's name of the element type. */
 public final class Array {
     final int[] shape;
     final String dtype;

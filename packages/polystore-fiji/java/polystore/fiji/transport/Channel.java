@@ -1,11 +1,11 @@
 package polystore.fiji.transport;
 
-/** How one channel is called and shown. */
+/** The name and the look of one channel. */
 public final class Channel {
     public final String name;
     /** RRGGBB in hexadecimal, or null. */
     public final String color;
-    /** The intensities shown as black and in full colour, or null. */
+    /** The intensities that are shown as black and in full colour, or null. */
     public final double[] limits;
 
     Channel(Fields fields) throws Refused {

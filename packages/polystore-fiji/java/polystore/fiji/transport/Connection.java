@@ -12,7 +12,7 @@ final class Connection implements Runnable, Zmtp.Owner {
     // and started, which are volatile because the receiver's thread "look" reads them. That thread
     // owns lookedReads.
 
-    /** A value of which more pieces are to come. */
+    /** A value whose remaining pieces are still to come. */
     private static final class Partial {
         final Item item;
         final Room room;
@@ -56,14 +56,14 @@ final class Connection implements Runnable, Zmtp.Owner {
             zmtp.greet();
             while (true) {
                 zmtp.next();
-                // Behind a header with a slot comes no payload, but the header of another message.
+                // After a header with a slot, the next frame is another header, not a payload.
                 while (onMessage(zmtp.bytes()) && zmtp.hasMore()) {
                     zmtp.next();
                 }
                 zmtp.skipMessage();
             }
         } catch (IOException | InterruptedException gone) {
-            // The usual end: it said bye, or was killed, or sent what is no ZMTP.
+            // The usual end: it said bye, was killed, or does not use ZMTP.
         } finally {
             forget();
             answers.end();
@@ -81,12 +81,12 @@ final class Connection implements Runnable, Zmtp.Owner {
         answers.pong(context);
     }
 
-    /** Answer a message; return whether its payload is in a slot. */
+    /** Answer a message. Return whether its payload is in a slot. */
     private boolean onMessage(byte[] frame) throws IOException, InterruptedException {
         Header header;
         try {
             header = new Header(Json.read(frame));
-        } catch (Refused refused) { // whoever sends this speaks something else
+        } catch (Refused refused) { // the sender does not speak this protocol
             forget();
             answers.add(0, "rejected", refused.getMessage());
             return false;
@@ -105,7 +105,7 @@ final class Connection implements Runnable, Zmtp.Owner {
             reason = refused.getMessage();
         } catch (OutOfMemoryError error) {
             reason = Pool.noMemory(header.item == null ? header.nbytes : header.item.nbytes);
-        } catch (RuntimeException | Error error) { // a fault of the viewer's must not end it all
+        } catch (RuntimeException | Error error) { // a bug of the viewer must not end it
             receiver.log().report(error);
             reason = "the receiver failed: " + error;
         }
@@ -163,7 +163,8 @@ final class Connection implements Runnable, Zmtp.Owner {
 
     private void begin(Item item) throws IOException, InterruptedException, Refused {
         if (partials.containsKey(item.number)) {
-            throw new Refused("message number " + item.number + " is already in use: use each number once");
+            throw new Refused("message number " + item.number
+                + " is already in use: use each number once");
         }
         Room room = new Room(item);
         takeRoom(room, item.number);
@@ -186,7 +187,8 @@ final class Connection implements Runnable, Zmtp.Owner {
     private void goOn(Header piece) throws IOException, InterruptedException, Refused {
         Partial partial = partials.get(piece.of);
         if (partial == null) {
-            throw new Refused("a piece names message " + piece.of + ", which has no value on its way");
+            throw new Refused("a piece names message " + piece.of
+                + ", which has no value on its way");
         }
         boolean isTaken = false;
         try {
@@ -200,7 +202,7 @@ final class Connection implements Runnable, Zmtp.Owner {
             fill(partial, piece.slot, piece.nbytes);
             isTaken = true;
         } finally {
-            if (!isTaken) { // nothing waits for the rest any more
+            if (!isTaken) { // the rest of the value is useless now
                 partials.remove(piece.of);
                 release(partial.room, partial);
             }
@@ -215,7 +217,7 @@ final class Connection implements Runnable, Zmtp.Owner {
         }
     }
 
-    /** Copy out of the ring, or of the frame. */
+    /** Copy pixels out of the ring, or out of the frame. */
     private void fill(Partial partial, int slot, long nbytes) throws IOException, Refused {
         if (slot >= 0) {
             if (ring == null) {
@@ -238,7 +240,7 @@ final class Connection implements Runnable, Zmtp.Owner {
 
     private void advance(Partial partial, long number) throws IOException, InterruptedException {
         Item item = partial.item;
-        takeRoom(partial.room, number); // others may have got it, if the producer was stopped
+        takeRoom(partial.room, number); // it may have lost its room while it was stopped
         if (partial.filled == item.nbytes) {
             partials.remove(item.number);
             push(new Delivery(this, number, item, partial.pixels, partial.plan), partial.room);
@@ -246,7 +248,7 @@ final class Connection implements Runnable, Zmtp.Owner {
                 return;
             }
         }
-        // Only now: whoever is answered before could ask, elsewhere, for what is not there yet.
+        // Answer after the push: the producer may ask for the value at once, on any connection.
         answers.received(number);
     }
 
@@ -263,7 +265,7 @@ final class Connection implements Runnable, Zmtp.Owner {
         receiver.viewer.wake();
     }
 
-    /** Wait for room, if the policy says so, before a message of that number is answered. */
+    /** Wait for room before the message is answered, if its policy is "block". */
     private void takeRoom(Room room, long number) throws IOException, InterruptedException {
         if (receiver.inbox.reserve(room)) {
             return;
@@ -272,7 +274,7 @@ final class Connection implements Runnable, Zmtp.Owner {
         try {
             answers.flush();
         } catch (IOException gone) {
-            // What had come whole is still taken.
+            // Complete values are still taken.
         }
         if (!receiver.inbox.await(room)) {
             throw new IOException("closed");
@@ -280,7 +282,7 @@ final class Connection implements Runnable, Zmtp.Owner {
         answers.park(0);
     }
 
-    /** Let go of all that the producer began. */
+    /** Forget everything that the producer has begun. */
     private void forget() {
         isGreeted = false;
         for (Partial partial : partials.values()) {
@@ -297,15 +299,15 @@ final class Connection implements Runnable, Zmtp.Owner {
         }
     }
 
-    /** Whether it has not said hello. */
+    /** Whether the producer has not said hello. */
     boolean isStranger() {
         return !wasGreeted;
     }
 
-    /** End what was killed while a child of it holds the connection. */
+    /** End the connection of a killed producer, which one of its children may keep open. */
     void look() {
         if (!started.isEmpty() && !Announcement.processRuns(pid, started)) {
-            // What had come whole is still read: only who waits in vain is ended.
+            // Read complete values first. End it only if the reading thread waits in vain.
             if (zmtp.isReading && zmtp.reads == lookedReads) {
                 answers.close();
             }

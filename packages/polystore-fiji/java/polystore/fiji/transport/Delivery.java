@@ -2,7 +2,7 @@ package polystore.fiji.transport;
 
 import java.util.Map;
 
-/** One thing that came: an image or ROIs with their place, or a question. */
+/** A received message: an image, ROIs or a query. */
 public final class Delivery {
     // Locks: the queue of its connection's answers guards the writing of awaited, which is volatile
     // because the viewer reads it without. All other fields are final.
@@ -12,13 +12,13 @@ public final class Delivery {
     /** Name of the query, or null. */
     public final String query;
     public final Map<String, Object> arguments;
-    /** Of an image, else null. */
+    /** Pixels of an image, or null. */
     public final Pixels pixels;
-    /** Of ROIs, else null. */
+    /** Payload of ROIs, or null. */
     public final byte[] bytes;
-    /** What {@link Viewer#accept} gave for it. */
+    /** The result of {@link Viewer#accept}. */
     public final Object plan;
-    /** Whether the producer still waits for a word about it. */
+    /** Whether the producer waits until it is settled. */
     public volatile boolean awaited;
 
     final Connection connection;

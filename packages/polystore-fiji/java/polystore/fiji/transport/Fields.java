@@ -4,7 +4,7 @@ import java.util.Collections;
 import java.util.List;
 import java.util.Map;
 
-/** The fields of a JSON object that somebody sent, each of the type that is asked for. */
+/** The fields of a received JSON object. Each getter checks the type. */
 final class Fields {
     private final Map<?, ?> map;
 
@@ -40,7 +40,7 @@ final class Fields {
         return map.get(name) == null ? missing : integer(name);
     }
 
-    /** Return one that an array can be indexed with. */
+    /** Return an integer that can be an index of an array. */
     int small(String name, int missing) throws Refused {
         long value = integer(name, missing);
         if (value != (int) value) {
@@ -49,7 +49,7 @@ final class Fields {
         return (int) value;
     }
 
-    /** Return which slot, -1 for none; those beyond every ring are all the same. */
+    /** Return the slot, or -1. A number beyond every ring becomes the largest one. */
     int slot() throws Refused {
         long value = integer("slot", -1);
         if (value < 0 && map.get("slot") != null) {
@@ -97,14 +97,14 @@ final class Fields {
         for (int i = 0; i < found.length; i++) {
             long value = as(Long.class, list.get(i), name);
             if (value != (int) value) {
-                throw new Refused("an axis has length " + value + ", and Java's limit is 2147483647");
+                throw new Refused("an axis has length " + value + ", but Java's limit is 2147483647");
             }
             found[i] = (int) value;
         }
         return found;
     }
 
-    /** Return texts, of which some may be null. */
+    /** Return texts. Some may be null. */
     String[] texts(String name) throws Refused {
         return texts(list(name), name);
     }

@@ -3,27 +3,27 @@ package polystore.fiji.transport;
 import java.util.Arrays;
 import java.util.Map;
 
-/** What a message of a producer says, of the types that the protocol has. */
+/** The header of a producer's message. */
 final class Header {
     final String type;
     final long number;
-    /** Of "image" and "rois", else null. */
+    /** For "image" and "rois", or null. */
     Item item;
-    /** Of "piece". */
+    /** For "piece". */
     long of;
     long start;
     long nbytes;
     int slot;
-    /** Of "hello". */
+    /** For "hello". */
     int[] protocol;
     String token;
     long pid;
     String host;
-    /** Of "ring". */
+    /** For "ring". */
     String path;
     long size;
     String nonce;
-    /** Of "query". */
+    /** For "query". */
     String name;
     Map<String, Object> arguments;
 

@@ -12,32 +12,32 @@ import java.util.Map;
 import java.util.Set;
 
 /**
- * What has come and was not taken yet: in order, of a limited number of bytes (one value may be
- * larger, alone).
+ * A bounded queue of deliveries, and the policies that apply when it is full. One value may be
+ * larger than the limit, if it is alone.
  *
  * <ul>
- * <li>"block": nothing is discarded; who has more waits for room.
- * <li>"drop_oldest": the oldest make room, unless their own policy is "block".
- * <li>"coalesce": a newer value takes the place of one with the same path; else as above.
+ * <li>"block": nothing is discarded. The producer waits for room.
+ * <li>"drop_oldest": the oldest values are discarded, unless their own policy is "block".
+ * <li>"coalesce": a newer value replaces one with the same path. Otherwise like "drop_oldest".
  * </ul>
  */
 final class Inbox {
     // Locks: the lock of this object guards queue, droppable, newest, rooms, nbytes and isEnded, and
     // touched of rooms.
 
-    /** Milliseconds: a producer sends the next piece in a thousandth of that. */
+    /** Milliseconds without a piece. A running producer needs a thousandth of that. */
     private static final long SILENT = 500;
 
     private final long limit;
 
     private Set<Delivery> queue = new LinkedHashSet<>();
-    /** Those of the queue that may be discarded. */
+    /** The deliveries of the queue that may be discarded. */
     private Set<Delivery> droppable = new LinkedHashSet<>();
-    /** The one of each place that a newer one replaces: there are never two. */
+    /** By its place, the delivery that a newer one replaces. */
     private Map<Object, Delivery> newest = new HashMap<>();
-    /** The room of values that have come in part. */
+    /** The room of values whose pieces are still coming. */
     private final Set<Room> rooms = Collections.newSetFromMap(new IdentityHashMap<>());
-    /** How much is queued, or has room. */
+    /** Bytes that are queued or reserved. */
     private long nbytes;
     private boolean isEnded;
 
@@ -45,7 +45,7 @@ final class Inbox {
         this.limit = limit;
     }
 
-    /** Reserve room, unless the value has it already; false if there is not enough now. */
+    /** Reserve room, unless the value has it already. False if there is not enough now. */
     synchronized boolean reserve(Room room) {
         if (!rooms.contains(room)) {
             if (room.isWaiting && nbytes > 0 && nbytes + room.nbytes > limit) {
@@ -58,7 +58,7 @@ final class Inbox {
         return true;
     }
 
-    /** Wait for room, also that of silent producers; false if this has ended before. */
+    /** Wait for room, including that of silent producers. False if the inbox has ended. */
     synchronized boolean await(Room room) throws InterruptedException {
         releaseSilent();
         while (!reserve(room)) {
@@ -71,7 +71,7 @@ final class Inbox {
         return true;
     }
 
-    /** A producer that was stopped goes on later, once there is room for its value again. */
+    /** Free the room of silent producers. A stopped one continues when there is room again. */
     private void releaseSilent() {
         long now = System.nanoTime();
         for (Room room : new ArrayList<>(rooms)) {
@@ -89,7 +89,7 @@ final class Inbox {
         }
     }
 
-    /** Append a value instead of its room, or a query; return what was discarded, and how. */
+    /** Append a value whose room was reserved, or a query. Return what was discarded, and how. */
     synchronized Map<Delivery, String> push(Delivery delivery, Room room) {
         release(room);
         nbytes += delivery.nbytes();
@@ -144,7 +144,7 @@ final class Inbox {
             return Collections.emptyList();
         }
         List<Delivery> taken = new ArrayList<>(queue);
-        queue = new LinkedHashSet<>(); // new ones: to clear a large one takes long each time
+        queue = new LinkedHashSet<>(); // clearing a large one takes long each time
         droppable = new LinkedHashSet<>();
         newest = new HashMap<>();
         for (Delivery delivery : taken) {
@@ -154,7 +154,7 @@ final class Inbox {
         return taken;
     }
 
-    /** Let nobody wait any more. */
+    /** Wake all waiting threads. From now on none waits. */
     synchronized void end() {
         isEnded = true;
         notifyAll();

@@ -8,11 +8,11 @@ import java.util.List;
 import java.util.Set;
 import java.util.regex.Pattern;
 
-/** The header of a message "image" or "rois": what is shown, and its place. Checked. */
+/** The checked header of a message "image" or "rois", with the place of the value. */
 public final class Item {
     private static final Set<String> DTYPES = new HashSet<>(Arrays.asList(
         "|b1", "|i1", "|u1", "<i2", "<i4", "<i8", "<u2", "<u4", "<u8", "<f2", "<f4", "<f8"));
-    /** Of a plane: its array's head, place and label, and their entries in maps. */
+    /** Bytes of a plane besides its pixels: head of the array, place, label, entries in maps. */
     private static final int PLANE_BYTES = 256;
     private static final int OWN_BYTES = 1 << 10;
     private static final Pattern AXES = Pattern.compile("t?c?z?yxs?");
@@ -32,20 +32,20 @@ public final class Item {
     public final String group;
     public final String groupTitle;
     public final String original;
-    /** All that the image says of itself, for those who ask for its pixels. */
+    /** All metadata of the image, which the answer to "pixels" returns. */
     public final String words;
-    /** How many bits the integers of the image have, by its words; 0: they do not say. */
+    /** Significant bits of an image of integers, from its metadata. 0 if unknown. */
     public final int bits;
     public final String encoding;
     public final String[][] at;
     public final int series;
     public final int count;
     public final boolean labels;
-    /** Whether a scale bar is wanted, where a unit of length is known. */
+    /** Whether to show a scale bar, if the image has a unit of length. */
     public final boolean scaleBar;
     final long nbytes;
     public final int[] shape;
-    /** How many planes an image has, the product of its leading axes; of ROIs 1. */
+    /** Number of planes, the product of the leading axes. 1 for ROIs. */
     public final long planes;
     public final double[] scale;
     public final String[] units;
@@ -101,10 +101,10 @@ public final class Item {
         return product;
     }
 
-    /** Return how many bits the words tell, or 0: an image is never refused for its words. */
+    /** Return the bits in the metadata, or 0. Wrong metadata never refuses an image. */
     private static int bits(String words) {
         if (!words.contains("\"bits\"")) {
-            return 0; // words may be long, and few have any
+            return 0; // do not parse long metadata that does not have any
         }
         try {
             Fields fields = new Fields(Json.read(words.getBytes(StandardCharsets.UTF_8)));
@@ -123,12 +123,12 @@ public final class Item {
         return found;
     }
 
-    /** Return the bytes that it takes in a queue: the objects of small planes are more than they. */
+    /** Return its bytes in a queue, with objects: they are more than the pixels of small planes. */
     long memory() {
         return Math.max(nbytes, overhead());
     }
 
-    /** Return the bytes of all that is not pixels. */
+    /** Return the bytes of everything except pixels. */
     long overhead() {
         return OWN_BYTES + Math.min(planes, Integer.MAX_VALUE) * PLANE_BYTES;
     }
@@ -138,7 +138,7 @@ public final class Item {
         return axis < 0 ? 1 : shape[axis];
     }
 
-    /** Return how many planes there are from one channel to the next. */
+    /** Return the number of planes from one channel to the next. */
     public int channelStep() {
         int z = axes.indexOf('z');
         return axes.indexOf('c') < 0 || z < 0 ? 1 : shape[z];
@@ -173,7 +173,7 @@ public final class Item {
         }
         long product = itemSize();
         for (int length : shape) {
-            // Divided rather than multiplied: a product may overflow to the right one.
+            // Divide, because a product may overflow and be equal by chance.
             product = length < 1 || product > nbytes / length ? -1 : product * length;
             if (product < 0) {
                 break;
@@ -205,7 +205,7 @@ public final class Item {
         return null;
     }
 
-    /** Return the key of its place: of values with the same one only the newest is shown. */
+    /** Return the key of its place. Of values with equal keys, only the newest is shown. */
     Object place() {
         List<Object> place = new ArrayList<>(Arrays.asList(isImage, labels, window, path));
         for (String[] step : at) {

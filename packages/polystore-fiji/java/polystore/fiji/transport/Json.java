@@ -52,7 +52,7 @@ final class Json {
         return at < text.length() ? text.charAt(at) : 0;
     }
 
-    /** Skip blanks, and return what comes then, or 0. */
+    /** Skip blanks, and return the next character, or 0. */
     private char next() {
         while (peek() == ' ' || peek() == '\n' || peek() == '\t' || peek() == '\r') {
             at++;
@@ -94,7 +94,7 @@ final class Json {
         }
     }
 
-    /** Go on to the next element behind a comma; false at the end, which is skipped. */
+    /** Go to the next element after a comma. Skip the end, and return false there. */
     private boolean goesOn(char end) throws Refused {
         if (next() == end) {
             at++;
@@ -157,7 +157,7 @@ final class Json {
         for (int i = 0; i < found.length(); i++) {
             if (Character.isSurrogate(found.charAt(i))
                 && !Character.isSupplementaryCodePoint(found.codePointAt(i++))) {
-                throw new Refused("the JSON is damaged: it holds half a character");
+                throw new Refused("the JSON is damaged: it has half a surrogate pair");
             }
         }
         return found.toString();
@@ -228,7 +228,7 @@ final class Json {
                 return mantissa;
             }
             if (mantissa != 0) { // -0.0 keeps its sign below
-                return mantissa / POWERS[decimals]; // both exact, so the quotient is the nearest
+                return mantissa / POWERS[decimals]; // both are exact, so the quotient is the nearest number
             }
         }
         String digits = text.substring(start, at);
@@ -246,7 +246,7 @@ final class Json {
         return found;
     }
 
-    /** Write maps, iterables, arrays, texts, numbers, booleans and null; NaN becomes null. */
+    /** Write maps, iterables, arrays, texts, numbers, booleans and null. NaN becomes null. */
     static byte[] write(Object value) {
         StringBuilder out = new StringBuilder(128);
         write(out, value);

@@ -4,7 +4,7 @@ import java.nio.ByteBuffer;
 
 /**
  * A payload in arrays of Java: a plane for each place on the leading axes, in C order, made and
- * filled piece by piece. A plane has the last two axes, three of RGB(A); ROIs are one of bytes.
+ * filled piece by piece. A plane has the last two axes, or three for RGB(A). ROIs are one of bytes.
  *
  * <p>Signed or not, elements of 1, 2, 4, 8 bytes are {@code byte[]}, {@code short[]} (float16
  * too), {@code int[]}, {@code long[]}; floats are {@code float[]} and {@code double[]}.
@@ -27,7 +27,7 @@ public final class Pixels {
         long elements = item.nbytes / size / item.planes;
         if (elements > LARGEST_ARRAY || item.planes > LARGEST_ARRAY) {
             throw new Refused(item.planes + " planes have " + elements
-                + " elements each, and an array of Java has at most " + LARGEST_ARRAY);
+                + " elements each, but an array of Java has at most " + LARGEST_ARRAY);
         }
         pool.check(Math.min(item.nbytes, Long.MAX_VALUE / 2) + item.overhead());
         length = (int) elements;
@@ -48,7 +48,7 @@ public final class Pixels {
         return size;
     }
 
-    /** Copy what remains in a little-endian source: whole elements, not more than are missing. */
+    /** Copy the rest of a little-endian source: whole elements, at most those that are missing. */
     void put(ByteBuffer source) {
         while (source.hasRemaining()) {
             if (planes[plane] == null) {
@@ -76,7 +76,7 @@ public final class Pixels {
         }
     }
 
-    /** Give the arrays away: nobody uses them any more. */
+    /** Return the arrays to the pool. They must not be used afterwards. */
     public void release() {
         for (int i = 0; i < planes.length; i++) {
             if (planes[i] != null) {

@@ -5,21 +5,21 @@ import java.util.ArrayDeque;
 import java.util.HashMap;
 import java.util.Map;
 
-/** Arrays that are used again: a fresh one costs several times the copy into it. */
+/** Reuse arrays, because a new array costs several times the copy into it. */
 public final class Pool {
     // Locks: the lock of this object guards idle, idleBytes, live, accepted and nextCollection.
 
     private static final int SMALL = 1 << 14;
 
     private final Map<Long, ArrayDeque<Object>> idle = new HashMap<>();
-    /** As much as may wait in the inbox: what is taken together comes back together. */
+    /** The limit of the inbox, because values that are taken together return together. */
     private final long most = Math.min(Receiver.LIMIT, Runtime.getRuntime().maxMemory() / 8);
     private long idleBytes;
     private long live;
     private long accepted;
     private long nextCollection = System.nanoTime();
 
-    /** Return an array with any content; types as the JVM writes them: B S I J F D. */
+    /** Return an array with any content. Types are those of the JVM: B S I J F D. */
     public Object take(char type, int length) {
         if (length >= SMALL) {
             synchronized (this) {
@@ -42,7 +42,7 @@ public final class Pool {
         }
     }
 
-    /** Keep an array that nobody uses any more. */
+    /** Keep an unused array for later. */
     public synchronized void give(Object array) {
         int length = Array.getLength(array);
         char type = array.getClass().getName().charAt(1);
@@ -52,7 +52,7 @@ public final class Pool {
         }
         ArrayDeque<Object> arrays = idle.get(key(type, length));
         if (idleBytes + nbytes > most && (arrays == null || arrays.isEmpty())) {
-            clear(); // of sizes that may never come again
+            clear(); // these sizes may never come again
             arrays = null;
         }
         if (idleBytes + nbytes <= most) {
@@ -66,8 +66,8 @@ public final class Pool {
     }
 
     /**
-     * Refuse what would leave ImageJ without memory. What is used may be garbage: only a
-     * collection tells, for which a tenth of the time is spent at most, or where much has come.
+     * Refuse a value for which ImageJ has no memory. Used memory may be garbage, and only a
+     * collection tells. It is run for at most a tenth of the time, or after much has come.
      */
     synchronized void check(long nbytes) throws Refused {
         Runtime java = Runtime.getRuntime();
@@ -90,7 +90,7 @@ public final class Pool {
         accepted += nbytes;
     }
 
-    /** Images are gone: what was found out about memory is true no more. */
+    /** Images were closed: measure the memory again. */
     public synchronized void recheck() {
         nextCollection = System.nanoTime();
     }

@@ -21,11 +21,11 @@ import java.util.Map;
 import java.util.concurrent.ConcurrentHashMap;
 
 /**
- * Takes in what producers send, for one viewer. Only processes of this machine reach it: by a Unix
- * domain socket where Java has them (16 and later), else by tcp of the loopback interface.
+ * Receive the messages of producers, for one viewer. Only processes of this machine reach it: by a
+ * Unix domain socket if Java has them (16 and later), or else by tcp of the loopback interface.
  *
- * <p>The viewer's own thread calls {@link #take} after {@link Viewer#wake}, shows what came in that
- * order, and settles each delivery; queries are answered. None of it ever waits for a producer.
+ * <p>The viewer's own thread calls {@link #take} after {@link Viewer#wake}, shows the deliveries in
+ * order, and settles each one. It answers queries. It never waits for a producer.
  */
 public final class Receiver {
     // Locks: the lock of this object guards the writing of isClosed, so that no pause misses it.
@@ -33,17 +33,17 @@ public final class Receiver {
     // connections is a concurrent map. All other
     // fields are final.
 
-    /** Instead of a port: a local socket where there are such, else any free port. */
+    /** Instead of a port: a local socket if Java has them, or else any free port. */
     public static final int LOCAL = -1;
 
     /**
-     * Connections that have not said hello: of more, the oldest is closed. A producer says it after
-     * some milliseconds. One that is stopped before may say it after any time: few are left alone.
+     * Connections without hello. If there are more, the oldest is closed. A producer says hello after
+     * some milliseconds. A stopped one may say it much later, so some may wait without a limit.
      */
     private static final int MOST_STRANGERS = 64;
     private static final int MOST_CONNECTIONS = 500;
-    private static final int BACKLOG = 1024; // connections that wait for the thread that accepts
-    private static final int LONGEST_FOLDER = 80; // bytes, of 107 that the kernel takes
+    private static final int BACKLOG = 1024; // connections that may wait to be accepted
+    private static final int LONGEST_FOLDER = 80; // bytes. The kernel accepts 107 for a whole name.
     static final long LIMIT = 256 << 20;
 
     final Viewer viewer;
@@ -59,8 +59,8 @@ public final class Receiver {
     private volatile String howClosed = "with its program";
 
     /**
-     * Listen, and announce it. {@code port} is one of tcp, 0 for any, or {@link #LOCAL}.
-     * Refused with a reason for a name that a running viewer of this kind has, or a port in use.
+     * Listen, and announce it. {@code port} is a port of tcp, 0 for any, or {@link #LOCAL}.
+     * Refused if a running viewer of this kind has the name, or if the port is in use.
      */
     public Receiver(Viewer viewer, String name, int port) throws IOException, Refused {
         this.viewer = viewer;
@@ -84,7 +84,7 @@ public final class Receiver {
         Runtime.getRuntime().addShutdownHook(hook);
     }
 
-    /** Return the port that a user gives as text. */
+    /** Return the port in a user's text. */
     public static int port(String text) throws Refused {
         try {
             int port = Integer.parseInt(text);
@@ -104,7 +104,7 @@ public final class Receiver {
         return thread;
     }
 
-    // The address. Unix domain sockets are looked up by name: Java 8 has none.
+    // The address. Classes of Unix domain sockets are found by name, because Java 8 has none.
 
     private static Path socketPath() throws IOException, Refused {
         if (!Announcement.IS_POSIX || family() == null) {
@@ -162,7 +162,7 @@ public final class Receiver {
         return announcement.file;
     }
 
-    /** Say how this is about to be closed, for the log: "by its user". */
+    /** Set how the receiver will be closed, for the log, such as "by its user". */
     public void closes(String how) {
         howClosed = how;
     }
@@ -177,20 +177,20 @@ public final class Receiver {
 
     // The viewer's thread.
 
-    /** Return what came since the last call, in order; settle each one. */
+    /** Return the deliveries since the last call, in order. Settle each one. */
     public List<Delivery> take() {
         return inbox.take();
     }
 
     /**
-     * Say what became of a delivery: "shown", "coalesced", "dropped", or "rejected" with a reason.
-     * The producer hears of it if it waits, if it failed, or if it was never shown.
+     * Report the outcome of a delivery: "shown", "coalesced", "dropped", or "rejected" with a reason.
+     * The producer is told if it waits, if the delivery failed, or if it was never shown.
      */
     public void settle(Delivery delivery, String stage, String reason) {
         delivery.connection.answers().settle(delivery, stage, reason);
     }
 
-    /** Answer a query with what JSON can hold, and arrays, whose buffers must not change. */
+    /** Answer a query with a JSON value, and arrays whose buffers must not change. */
     public void answer(Delivery delivery, Object value, List<Array> arrays) {
         delivery.connection.answers().answer(delivery, value, arrays);
     }
@@ -200,8 +200,8 @@ public final class Receiver {
     }
 
     /**
-     * Tell the producers, and stop. What was not shown is answered with "closed". Takes half a
-     * second where a producer has stopped reading, else milliseconds.
+     * Tell the producers, and stop. Values that were not shown get the answer "closed". Takes half a
+     * second if a producer has stopped reading, and milliseconds otherwise.
      */
     public void close() {
         synchronized (this) {
@@ -216,7 +216,7 @@ public final class Receiver {
         try {
             Runtime.getRuntime().removeShutdownHook(hook);
         } catch (IllegalStateException ending) {
-            // It is that hook which runs.
+            // This hook is what is running.
         }
         closeServer();
         inbox.end();
@@ -245,7 +245,7 @@ public final class Receiver {
         }
     }
 
-    // Threads of its own.
+    // The receiver's threads.
 
     private void accept() {
         while (!isClosed) {
@@ -273,7 +273,7 @@ public final class Receiver {
             Thread thread = thread("polystore-producer", made);
             connections.put(made, thread);
             thread.start();
-            connection = isClosed ? null : made; // else close() may not have seen it
+            connection = isClosed ? null : made; // if not, close() may have missed it
         } finally {
             if (connection == null) {
                 channel.close();
@@ -281,7 +281,7 @@ public final class Receiver {
         }
     }
 
-    /** Make room for one more connection that has not said hello: producers need it. */
+    /** Make room for one more connection without hello, so that producers can connect. */
     private void closeStrangers() {
         List<Connection> strangers = new ArrayList<>();
         for (Connection connection : connections.keySet()) {
@@ -319,7 +319,7 @@ public final class Receiver {
         }
     }
 
-    /** How many producers there are. */
+    /** Return the number of producers. */
     int producers() {
         return connections.size();
     }

@@ -5,7 +5,7 @@ import java.util.Collection;
 import java.util.List;
 import java.util.Locale;
 
-/** Something that is not taken, with the reason that its sender is told. */
+/** A refusal, with the reason that its sender is told. */
 public final class Refused extends Exception {
     private static final long serialVersionUID = 1L;
     private static final int LISTED = 20;
@@ -15,7 +15,7 @@ public final class Refused extends Exception {
     }
 
     /**
-     * Return the refusal of a name that is not there, with those that are: "image 'cell' is not
+     * Return the refusal of an unknown name, with the known ones: "image 'cell' is not
      * open: expected one of 'cells', 'nuclei'; did you mean 'cells'?".
      */
     public static Refused unknown(
@@ -41,7 +41,7 @@ public final class Refused extends Exception {
             + (more > 0 ? " and " + more + " more" : "");
     }
 
-    /** Return the name that is most like another, or null if none is. */
+    /** Return the known name that is most similar, or null if none is. */
     private static String closest(String name, Collection<String> known) {
         String close = null;
         int least = Math.max(1, name.length() / 3) + 1;
@@ -59,7 +59,7 @@ public final class Refused extends Exception {
         return name.toLowerCase(Locale.ROOT);
     }
 
-    /** Return how many letters must be changed, put in or left out; {@code limit} if so many. */
+    /** Return how many letters must be changed, added or removed, at most {@code limit}. */
     private static int distance(String one, String other, int limit) {
         if (Math.abs(one.length() - other.length()) >= limit) return limit;
         int[] row = new int[other.length() + 1];

@@ -19,10 +19,10 @@ import java.util.Arrays;
 import java.util.regex.Pattern;
 
 /**
- * Memory of a producer, mapped for reading: slots behind a page with a nonce.
+ * Memory of a producer, mapped for reading: a page with a nonce, then slots.
  *
- * <p>Java cannot ask for seals. A producer is a process of this user, and a map that shrinks is an
- * error of the one copy that reads it, not the end of the JVM.
+ * <p>Java cannot check seals. But a producer is a process of this user, and if its memory shrinks,
+ * only the copy that reads it fails, and the JVM continues.
  */
 final class Ring {
     static final int SLOT = 2 << 20;
@@ -43,7 +43,7 @@ final class Ring {
             ? new OpenOption[] {StandardOpenOption.READ, LinkOption.NOFOLLOW_LINKS}
             : new OpenOption[] {StandardOpenOption.READ};
         try {
-            // Before it is opened: a pipe would keep whoever opens it waiting.
+            // Check before opening: a pipe would make this thread wait.
             if (!Files.isRegularFile(path, links)
                 || !isNamed && !Files.readSymbolicLink(path).toString().startsWith("/memfd:")) {
                 throw new Refused("the ring " + name + " is not memory that this process can open");
@@ -83,7 +83,7 @@ final class Ring {
         throw new Refused(name + " is not the path of a ring");
     }
 
-    /** Return what the first bytes must be: never equal for what is no nonce. */
+    /** Return the first bytes that the memory must have. A wrong nonce never matches. */
     private static byte[] top(String nonce) {
         byte[] top = Arrays.copyOf("polystore ring 1".getBytes(StandardCharsets.US_ASCII), TOP);
         if (!nonce.matches("[0-9a-f]{32}")) {
@@ -95,7 +95,7 @@ final class Ring {
         return top;
     }
 
-    /** Return the first bytes of a slot, to copy out before the next is asked for. */
+    /** Return the first bytes of a slot. Copy them before the next call. */
     ByteBuffer slot(int index, long nbytes) throws Refused {
         if (index < 0 || index >= slots || nbytes < 1 || nbytes > SLOT) {
             throw new Refused(nbytes + " bytes do not fit slot " + index + " of " + slots + " slots");
@@ -106,9 +106,9 @@ final class Ring {
     }
 
     /**
-     * Map a file, so that the memory can be let go of: by its arena from Java 22 on, by
-     * Unsafe.invokeCleaner from 9 on, by the buffer's own cleaner before. Where none of these can
-     * be had, the collector does it some day.
+     * Map a file so that the memory can be freed: by its arena from Java 22 on, by
+     * Unsafe.invokeCleaner from 9 on, by the buffer's own cleaner before. If none of these is
+     * available, the garbage collector frees it later.
      */
     private ByteBuffer mapped(FileChannel file, long size) throws IOException {
         if (!System.getProperty("java.specification.version").matches("2[2-9]|[3-9][0-9]")) {
@@ -144,11 +144,11 @@ final class Ring {
         }
     }
 
-    /** Let go of the memory, in the thread that has opened it. */
+    /** Free the memory, in the thread that has opened it. */
     void close() {
         try {
             unmap.close();
-        } catch (Exception none) { // whatever it is: the collector does it
+        } catch (Exception none) { // of any kind: the garbage collector frees it later
             return;
         }
     }

@@ -1,14 +1,14 @@
 package polystore.fiji.transport;
 
 /**
- * The room in the inbox of a value that is on its way. The inbox may give it to others while the
- * producer is silent: the value keeps its pixels, and takes the room again before it goes on.
+ * The room in the inbox for a value on its way. The inbox may give it to others while the
+ * producer is silent. The value keeps its pixels, and needs room again before it continues.
  */
 final class Room {
     final long nbytes;
-    /** Whether the value waits for room, else it always has some. */
+    /** Whether the value must wait for room. If not, it always gets some. */
     final boolean isWaiting;
-    /** When something of the value came, of System.nanoTime(). The inbox's lock guards it. */
+    /** Time of the latest piece, in System.nanoTime(). The inbox's lock guards it. */
     long touched = System.nanoTime();
 
     Room(Item item) {

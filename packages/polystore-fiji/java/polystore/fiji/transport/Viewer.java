@@ -1,22 +1,22 @@
 package polystore.fiji.transport;
 
-/** What shows the values that a {@link Receiver} takes in. */
+/** The program that shows the values of a {@link Receiver}. */
 public interface Viewer {
     /** Name of the program: "fiji". */
     String kind();
 
-    /** Of the program. */
+    /** Version of the program. */
     String version();
 
     /**
-     * Return what the viewer wants to find in {@link Delivery#plan}, before the pixels travel.
-     * Called in threads of the receiver, several at once. What is accepted may still not come, if
+     * Check a value before its pixels are sent. Return an object for {@link Delivery#plan}.
+     * Called in threads of the receiver, several at once. An accepted value may still not come, if
      * the producer dies.
      */
     Object accept(Item item) throws Refused;
 
     /**
-     * Have the viewer's own thread take what came. Called in threads of the receiver, even before
+     * Make the viewer's own thread take deliveries. Called in threads of the receiver, even before
      * its constructor has returned; must return at once.
      */
     void wake();

@@ -12,13 +12,13 @@ import java.time.LocalDateTime;
 import java.time.format.DateTimeFormatter;
 
 /**
- * The log of this viewer: when it began, its errors, and how it was closed. If polystore has started
+ * The log of this viewer: its start, its errors, and how it was closed. If polystore has started
  * it, that is its output. Python removes old logs.
  */
 public final class ViewerLog {
     // Locks: the lock of this object guards isEnded and the writing.
 
-    /** Set by polystore for a viewer whose output is its log. */
+    /** Environment variable that polystore sets for a viewer whose output is its log. */
     private static final String PRINTS = "POLYSTORE_VIEWER_LOG";
 
     private final Path file;
@@ -31,7 +31,7 @@ public final class ViewerLog {
         write("polystore: started " + now + ": " + announcement.kind + " " + version);
     }
 
-    /** Report an error that no producer can be told in full. */
+    /** Report an error in more detail than its producer gets. */
     public void report(Throwable error) {
         StringWriter text = new StringWriter();
         error.printStackTrace(new PrintWriter(text, true));
@@ -41,7 +41,7 @@ public final class ViewerLog {
         write(text.toString().trim());
     }
 
-    /** Note once that the viewer was closed: "by its user". */
+    /** Note once how the viewer was closed, such as "by its user". */
     synchronized void end(String how) {
         if (!isEnded) {
             isEnded = true;

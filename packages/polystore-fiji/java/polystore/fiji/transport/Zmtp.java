@@ -9,8 +9,8 @@ import java.nio.charset.StandardCharsets;
 import java.util.Arrays;
 
 /**
- * Frames of ZMTP 3.1 (rfc.zeromq.org/spec/37), the NULL mechanism, as a ROUTER that a DEALER has
- * connected to. One thread reads; one at a time writes, which the caller sees to.
+ * Frames of ZMTP 3.1 (rfc.zeromq.org/spec/37) with the NULL mechanism, as a ROUTER to which a DEALER
+ * has connected. One thread reads. The caller must let only one thread write at a time.
  */
 final class Zmtp {
     // Locks: none. The thread that reads owns in, rest, more and largest. It writes reads and
@@ -23,13 +23,13 @@ final class Zmtp {
     private static final int MORE = 1;
     private static final int LONG = 2;
     private static final int COMMAND = 4;
-    /** What is read at once: more, as soon as the peer is known. */
+    /** Bytes that are read at once. It is larger as soon as the peer is known. */
     private static final int CHUNK = 1 << 17;
     private static final int SMALL_CHUNK = 1 << 13;
 
-    /** What its owner does while a message is read. */
+    /** Work of the owner while a message is read. */
     interface Owner {
-        /** Send what is to be sent: the thread may have to wait for what comes next. */
+        /** Send all queued answers, because the thread may have to wait for the next frame. */
         void beforeRead() throws IOException;
 
         void onPing(byte[] context) throws IOException;
@@ -42,7 +42,7 @@ final class Zmtp {
     private int rest;
     private boolean more;
     private int largest = LARGEST_BEFORE_HELLO;
-    /** Grows with everything that comes. */
+    /** Grows with every read. */
     volatile long reads;
     volatile boolean isReading;
 
@@ -57,7 +57,7 @@ final class Zmtp {
         return more;
     }
 
-    /** Bytes of the frame that were not read yet. */
+    /** Unread bytes of the frame. */
     int rest() {
         return rest;
     }
@@ -66,7 +66,7 @@ final class Zmtp {
         return ByteBuffer.allocateDirect(size).order(ByteOrder.LITTLE_ENDIAN);
     }
 
-    /** Take headers of any length from now on: the peer has shown the token. */
+    /** Accept headers of any length from now on: the peer has shown the token. */
     void trust() {
         if (largest < LARGEST) {
             largest = LARGEST;
@@ -130,7 +130,7 @@ final class Zmtp {
         }
     }
 
-    /** Read the head of a frame; return its flags. */
+    /** Read the head of a frame, and return its flags. */
     private int frame() throws IOException {
         need(2);
         boolean isLong = (in.get(in.position()) & LONG) != 0;
@@ -183,7 +183,7 @@ final class Zmtp {
         return found;
     }
 
-    /** Copy the frame into what is left of pixels. */
+    /** Copy the frame into the rest of the pixels. */
     void read(Pixels pixels) throws IOException {
         while (rest > 0) {
             if (in.remaining() < Math.min(rest, pixels.itemSize())) {
@@ -202,7 +202,7 @@ final class Zmtp {
         }
     }
 
-    /** Go to the end of the message, without memory for what is skipped. */
+    /** Go to the end of the message, without storing the skipped bytes. */
     void skipMessage() throws IOException {
         while (rest > 0 || more) {
             if (rest == 0) {
@@ -260,7 +260,7 @@ final class Zmtp {
                 channel.write(out);
             }
         } finally {
-            out.clear(); // after an error, too: nothing more is written then
+            out.clear(); // also after an error, after which nothing more is written
         }
     }
 }
