@@ -37,7 +37,7 @@ def build(target: Path = JAR) -> Path:
     """
     sources = sorted(SOURCES.rglob("*.java"))
     if not sources:
-        raise MissingToolError(f"{SOURCES} holds no .java file: use the whole source tree")
+        raise MissingToolError(f"{SOURCES} has no .java file: use the whole source tree")
     compiler, imagej = find_compiler(), find_imagej()
     with tempfile.TemporaryDirectory(prefix="polystore-fiji-") as folder:
         classes = Path(folder, "classes")
