@@ -125,7 +125,7 @@ class FileManager(FileOperations):
                 44 in uint8.
             copy: "auto" copies only if the conversion needs it. "never" raises instead, and gives
                 read-only arrays of the ``memory`` backend without a copy. "always" gives memory
-                that you share with nobody.
+                that is yours only.
             as_: "image" returns an ``Image``: the array with its axes, pixel size, units and
                 channels. "xarray" returns a DataArray. Formats have others, such as "pandas".
             **options: ``region`` and the options of the backend and of the format. ``region`` is a

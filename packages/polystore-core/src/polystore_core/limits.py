@@ -29,8 +29,8 @@ def allocating(nbytes: int, format: str, advice: str, *, what: str = "it") -> It
     Args:
         nbytes: The bytes to allocate.
         format: The name of the format, for the error.
-        advice: What to do instead, for the error.
-        what: What needs the memory, for the error.
+        advice: A way to need less memory, for the error.
+        what: The name of the array, for the error.
     """
     # Checked before the block. Linux overcommits, so the allocation itself could succeed, and the
     # process would be killed when it fills the pages.

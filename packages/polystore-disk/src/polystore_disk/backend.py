@@ -1,4 +1,4 @@
-"""Files of the local file system: each one is replaced whole, or not at all."""
+"""``DiskBackend``: files of the local file system, which are replaced atomically."""
 
 from __future__ import annotations
 
@@ -13,10 +13,16 @@ __all__ = ["DiskBackend"]
 
 
 class DiskBackend(FileBackend):
-    """Save and load by the suffix of the path.
+    """Files of the local file system. The suffix of a path chooses the format.
 
-    Without ``root`` paths are the operating system's; with it they are relative to it, and
-    nothing outside can be reached. ``durable`` is the default of ``save``.
+    For example:
+
+        registry.add("raw", "disk", root="/mnt/raw", durable=True)
+
+    Args:
+        root: Paths are relative to this folder, and cannot leave it. By default they are any paths
+            of the operating system.
+        durable: The default of ``durable`` for ``save``. See ``FileBackend``.
     """
 
     store: LocalStore
@@ -24,6 +30,7 @@ class DiskBackend(FileBackend):
     def __init__(self, *, root: Path | None = None, durable: bool | None = None) -> None:
         super().__init__(LocalStore(root, durable=durable))
         self.root = self.store.root
+        # Set here for users. FileBackend takes the default from the store itself.
         self.durable = durable
 
     def __repr__(self) -> str:

@@ -1,10 +1,11 @@
-"""Manifest: which class provides the backend. Imports nothing but polystore."""
+"""The manifest of the backend ``disk``. It imports polystore only."""
 
 from polystore_core import BackendSpec, hookimpl
 
 
 @hookimpl
 def polystore_backend(name: str) -> BackendSpec | None:
+    """Describe the backend ``disk``."""
     if name != "disk":
         return None
     return BackendSpec(

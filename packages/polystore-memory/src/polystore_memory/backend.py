@@ -1,4 +1,4 @@
-"""Values in this process: a file tree without files."""
+"""``MemoryBackend``: keeps values in this process, under paths as on a disk."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from polystore_core.errors import (
     with_context,
 )
 
-from .copies import copied, handed_out
+from .copies import copy_value, hand_out
 from .forks import unlock_after_fork
 from .handle import MemoryArray
 
@@ -57,18 +57,18 @@ if TYPE_CHECKING:
 __all__ = ["MemoryBackend"]
 
 _NO_NAMES = frozenset(("", ".", ".."))
-_MOST_LINKS = 40  # as the kernel: a longer chain is taken for a circle
+_MOST_LINKS = 40  # as in the kernel: a longer chain counts as a loop
 
 
 class MemoryBackend(StorageBackend):
-    """Keep values as the objects they are: a tensor stays a tensor, on its device.
+    """Keeps values in this process as they are: a tensor stays a tensor, on its device.
 
-    ``save`` keeps a copy and ``load`` gives one, so that neither side can change the other's.
-    Values that nobody can change, such as text and arrays of JAX, are shared, unless
-    ``copy="always"``. ``copy="never"`` hands the object over as it is.
+    ``save`` keeps a copy and ``load`` returns a copy, so that you and the backend cannot change
+    each other's values. Values that never change, such as text and arrays of JAX, are shared,
+    unless ``copy="always"``. ``copy="never"`` keeps and returns the object itself.
 
-    Any path of a disk is a path here, so a batch can go where it came from, "../plate/a.tif" or
-    "/data/a.tif". With ``root`` (any text) paths are confined as on a disk with a root.
+    All paths of a disk are valid here, also "../plate/a.tif" and "/data/a.tif". If you pass
+    ``root`` (any text), paths cannot leave it, as on a disk with a root.
     """
 
     # Locks: _lock guards all dicts below. Values are copied without it.
@@ -80,7 +80,7 @@ class MemoryBackend(StorageBackend):
         self._files: dict[str, Any] = {}
         self._links: dict[str, str] = {}
         self._folders: dict[str, set[str]] = {"": set(), "/": set()}
-        # Of values that ``store`` was asked about, until they change.
+        # Versions of values for which ``store`` was asked, until they change.
         self._versions: dict[str, int] = {}
         self._locks: WeakValueDictionary[str, Any] = WeakValueDictionary()
         unlock_after_fork(self)
@@ -105,9 +105,9 @@ class MemoryBackend(StorageBackend):
     ) -> None:
         value = data.copy("K") if type(data) is np.ndarray and copy == "auto" else None
         if value is None or value.dtype.hasobject:
-            value = copied(data, copy)
+            value = copy_value(data, copy)
         with self._lock:
-            # A path that is a key is in canonical form: nothing is left to resolve.
+            # A path that is a key already needs no resolving.
             if path.__class__ is str and path in self._files and if_exists == "replace":
                 self._files[path] = value
                 if self._versions:
@@ -148,7 +148,7 @@ class MemoryBackend(StorageBackend):
             value = self._part(value, region, path, copy)
         if type(value) is np.ndarray and copy == "auto" and not value.dtype.hasobject:
             return value.copy("K")
-        return handed_out(value, copy)
+        return hand_out(value, copy)
 
     def load_batch_into(  # type: ignore[override]
         self,
@@ -166,7 +166,7 @@ class MemoryBackend(StorageBackend):
             if type(value) is np.ndarray and not value.dtype.hasobject and copy != "never":
                 part = value if region is None else self._part(value, region, path, copy)
                 memory = collector.memory(index, part.shape, part.dtype)
-                if memory is not None:  # one copy, to where it belongs
+                if memory is not None:  # only one copy, into the memory of the caller
                     memory[...] = part
                     return collector.put(index, memory)
             return collector.put(index, self.load(path, region=region, copy=copy))
@@ -182,20 +182,20 @@ class MemoryBackend(StorageBackend):
         if region is not None:
             words = words.select(region, array.shape)
             array = self._part(array, region, path, copy)
-        return Image(handed_out(array, copy), words)
+        return Image(hand_out(array, copy), words)
 
     def _part(self, value: Value, region: Region, path: Path, copy: Copy) -> Value:
         """Return ``value[region]``, which is a view if ``copy`` is "never"."""
         place = {"path": os.fspath(path), "backend": self.name}
         if is_array(value):
-            select(region, tuple(value.shape))  # refuses advanced indexing, which copies
+            select(region, tuple(value.shape))  # raises for advanced indexing, which copies
         try:
             part = value[region]
         except (TypeError, KeyError, ValueError) as error:
             reason = f"region={region!r} does not fit a {type(value).__name__} ({error})"
             raise UnsupportedDataError(reason, **place, operation="load") from error
         if copy == "never" and isinstance(part, np.generic):
-            reason = f"region={region!r} is one element: end it with ... for a view"
+            reason = f"region={region!r} is one element: add ... at its end for a view"
             raise CopyRequiredError(reason, **place)
         gives_views = isinstance(value, np.ndarray) or framework_of(value) in ("torch", "cupy")
         if copy == "never" and not gives_views:
@@ -209,9 +209,9 @@ class MemoryBackend(StorageBackend):
             name = type(value).__name__
             reason = f"open() needs a NumPy array, got {name}: use load(path, region=...)"
             raise UnsupportedDataError(reason, path=str(path), backend=self.name)
-        return MemoryArray(handed_out(value, "never"), words)
+        return MemoryArray(hand_out(value, "never"), words)
 
-    # ── what stands where ────────────────────────────────────────────────────────────────
+    # ── lists ────────────────────────────────────────────────────────────────────────────
 
     def info(self, path: Path, /) -> Info:
         with self._lock:
@@ -236,13 +236,13 @@ class MemoryBackend(StorageBackend):
         )
 
     def is_file(self, path: Path, /) -> bool:
-        return self._resolved_or_none(path) in self._files
+        return self._resolve_or_none(path) in self._files
 
     def is_dir(self, path: Path, /) -> bool:
-        return self._resolved_or_none(path) in self._folders
+        return self._resolve_or_none(path) in self._folders
 
     def is_symlink(self, path: Path, /) -> bool:
-        return self._resolved_or_none(path, follow=False) in self._links
+        return self._resolve_or_none(path, follow=False) in self._links
 
     def list_dir(self, path: Path, /) -> list[str]:
         with self._lock:
@@ -266,10 +266,10 @@ class MemoryBackend(StorageBackend):
     def _target(self, link: str) -> str | None:
         try:
             return self._canonical(link)
-        except StorageError:  # through a file, or links in a circle
+        except StorageError:  # the path leads through a file, or the links form a loop
             return None
 
-    # ── change ───────────────────────────────────────────────────────────────────────────
+    # ── changes ──────────────────────────────────────────────────────────────────────────
 
     def ensure_directory(self, path: Path, /) -> None:
         with self._lock:
@@ -304,7 +304,7 @@ class MemoryBackend(StorageBackend):
             if is_folder:
                 self._copy_tree(origin, place, "copy")
             else:
-                # Kept values never change, so both paths may share one.
+                # Stored values never change, so both paths can have the same one.
                 self._place(place, self._files[origin], if_exists)
 
     def move(self, source: Path, target: Path, /, *, if_exists: IfExists = "replace") -> None:
@@ -322,7 +322,7 @@ class MemoryBackend(StorageBackend):
             self._refuse_own_file(origin, place)
         if origin in self._folders:
             self._forget(self._copy_tree(origin, place, "move"))
-        elif self._occupied(place, if_exists, "move"):
+        elif self._make_room(place, if_exists, "move"):
             return
         else:
             self._attach(place)
@@ -332,7 +332,7 @@ class MemoryBackend(StorageBackend):
         self._detach(origin)
 
     def _refuse_own_file(self, link: str, place: str) -> None:
-        """Refuse to replace a value by a link to it: nothing would be left but the link."""
+        """Raise if a link would replace its own target, and only the link would be left."""
         if self._target(link) == place:
             expected = f"a path other than that of the file to which {link!r} leads"
             raise InvalidOptionError("target", place, expected)
@@ -343,38 +343,38 @@ class MemoryBackend(StorageBackend):
             if origin not in self._files and origin not in self._folders:
                 raise self._missing(source, "link to")
             place = self._resolve(check_new(link), follow=False)
-            if place == origin:  # nothing would be left but the link
+            if place == origin:  # only a link to itself would be left
                 raise InvalidOptionError(
                     "link", os.fspath(link), "a path other than the source"
                 )
-            self._occupied(place, "replace" if overwrite else "error", "link")
+            self._make_room(place, "replace" if overwrite else "error", "link")
             self._attach(place)
             self._links[place] = origin or "."
 
     # ── the tree ─────────────────────────────────────────────────────────────────────────
 
     def _resolve(self, path: Path, *, follow: bool = True) -> str:
-        """Return the canonical form: parts joined by ``/``, links followed, no ``..``."""
+        """Return the canonical path: without links, ".." and "."."""
         return self._canonical(require_local(path), follow=follow)
 
     def _canonical(self, text: str, *, follow: bool = True) -> str:
         folder, slash, name = text.rpartition("/")
         plain = folder in self._folders and bool(folder) == bool(slash) and folder != "/"
         if plain and name not in _NO_NAMES and text not in self._links:
-            return text  # folders are kept by their canonical path: nothing is left to resolve
+            return text  # the keys of _folders are canonical, so this path is, too
         if self.root is not None and text.startswith("/"):
             raise PathOutsideRootError(self.name, text, self.root)
         return self._follow_links(text, last=follow)
 
     def _follow_links(self, text: str, *, last: bool) -> str:
-        """Walk to ``text`` name by name. ``last``: follow a link at the end, too."""
+        """Follow the links in ``text``, name by name. ``last`` also follows one at the end."""
         waiting = deque(_parts(text))
         place = ""
         hops = 0
         while waiting:
             part = waiting.popleft()
             if part == ".." and place and posixpath.basename(place) != "..":
-                place, _ = _split(place)  # above "/" is "/", as in every file system
+                place, _ = _split(place)  # the parent of "/" is "/", as in file systems
                 continue
             if part == ".." and self.root is not None:
                 raise PathOutsideRootError(self.name, text, self.root)
@@ -392,11 +392,11 @@ class MemoryBackend(StorageBackend):
                 place = inner
         return place
 
-    def _resolved_or_none(self, path: Path, *, follow: bool = True) -> str | None:
+    def _resolve_or_none(self, path: Path, *, follow: bool = True) -> str | None:
         with self._lock:
             try:
                 return self._resolve(path, follow=follow)
-            except StorageError:  # through a file, or links in a circle: nothing stands there
+            except StorageError:  # the path leads through a file, or the links form a loop
                 return None
 
     def _value(self, path: Path, operation: str) -> Value:
@@ -442,14 +442,14 @@ class MemoryBackend(StorageBackend):
         self._folders[folder].discard(name)
 
     def _tree(self, folder: str) -> list[str]:
-        """Return the places of a folder and of all that it holds, parents first."""
+        """Return the paths of a folder and of everything in it, parents first."""
         places = [folder]
-        for place in places:  # the list grows while it is read
+        for place in places:  # the list grows during the loop
             places += (f"{place}/{name}" for name in self._folders.get(place, ()))
         return places
 
     def _copy_tree(self, origin: str, place: str, operation: str) -> list[str]:
-        """Copy the folder at ``origin``. Returns the places that it copied."""
+        """Copy the folder at ``origin``. Returns the paths that were copied."""
         self._refuse_folder_target(origin, place, operation)
         tree = self._tree(origin)
         new = {old: place + old[len(origin) :] for old in tree}
@@ -467,8 +467,8 @@ class MemoryBackend(StorageBackend):
             self._files.pop(place, None)
             self._versions.pop(place, None)
 
-    def _occupied(self, place: str, if_exists: IfExists, operation: str) -> bool:
-        """Make room at ``place`` for a name; true if what stands there is to stay."""
+    def _make_room(self, place: str, if_exists: IfExists, operation: str) -> bool:
+        """Make room for a new name at ``place``. Returns whether the old value stays instead."""
         if place in self._folders:
             raise NotAFileError(self.name, place or ".", operation)
         if place not in self._files and place not in self._links:

@@ -1,4 +1,4 @@
-"""Copies of values, so that neither the caller nor the backend changes the other's."""
+"""Copies of values, so that the caller and the backend cannot change each other's."""
 
 from __future__ import annotations
 
@@ -15,30 +15,33 @@ if TYPE_CHECKING:
 
     from polystore_core import Copy, Value
 
-__all__ = ["copied", "handed_out"]
+__all__ = ["copy_value", "hand_out"]
 
 _IMMUTABLE = (str, bytes, int, float, complex, type(None), np.generic)
 
 
-def copied(value: Value, copy: Copy) -> Value:
-    """Return a copy of a value; with "auto" of what can be changed, with "never" of nothing."""
+def copy_value(value: Value, copy: Copy) -> Value:
+    """Return a copy of a value.
+
+    "auto" may return a value itself if it cannot change, and "never" returns every value itself.
+    """
     check_copy(copy)
     if copy == "never" or (isinstance(value, _IMMUTABLE) and not isinstance(value, np.void)):
         return value
-    if isinstance(value, LazyArray):  # its file may be gone when it is loaded
+    if isinstance(value, LazyArray):  # its file may be deleted before the value is loaded
         return value.load()
     if isinstance(value, Image):
-        return Image(copied(value.data, copy), value.metadata)
-    # PyTorch copies no part of a gradient graph.
+        return Image(copy_value(value.data, copy), value.metadata)
+    # PyTorch cannot copy a part of a gradient graph.
     if getattr(value, "grad_fn", None) is not None:
         value = value.detach()
     try:
         if is_array(value):
             return copy_array(value, copy=copy)
-        # deepcopy alone refuses a tensor that is computed from parameters.
+        # deepcopy alone fails for a tensor that was computed from parameters.
         memo = {id(array): copy_array(array, copy=copy) for array in _arrays(value, set())}
         return copying.deepcopy(value, memo)
-    except Exception as error:  # __deepcopy__ of a stranger's type can raise anything
+    except Exception as error:  # __deepcopy__ of any type can raise any error
         raise UnsupportedDataError(
             f"a {type(value).__name__} cannot be copied ({error}): pass copy='never' to keep the "
             "object itself"
@@ -56,9 +59,9 @@ def _arrays(value: Value, seen: set[int]) -> Iterator[Any]:
         yield value
 
 
-def handed_out(value: Value, copy: Copy) -> Value:
-    """Return what ``load`` gives of a kept value: a copy, or with "never" a read-only view."""
-    found = copied(value, copy)
+def hand_out(value: Value, copy: Copy) -> Value:
+    """Return a stored value for ``load``: a copy, or with "never" a read-only view."""
+    found = copy_value(value, copy)
     if copy == "never" and isinstance(found, np.ndarray):
         found = found.view()
         found.flags.writeable = False

@@ -1,4 +1,4 @@
-"""Locks in forked children: no thread is left there that could release those of the parent."""
+"""New locks in forked children, where no thread could release the locks of the parent."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ if TYPE_CHECKING:
 
 __all__ = ["unlock_after_fork"]
 
+# Weak references, so that a backend and its values are freed with their registry.
 _backends: WeakSet[MemoryBackend] = WeakSet()
 
 
 def unlock_after_fork(backend: MemoryBackend) -> None:
-    """Give a backend new locks in each child that is forked from now on."""
+    """Give a backend new locks in every child that is forked from now on."""
     _backends.add(backend)
 
 

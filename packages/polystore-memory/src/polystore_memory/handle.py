@@ -13,7 +13,7 @@ __all__ = ["MemoryArray"]
 
 
 class MemoryArray(LazyArray):
-    """A read-only view of a kept array, as it was when it was opened."""
+    """A read-only view of a stored array, as it was when it was opened."""
 
     def __init__(self, array: Pixels, image: ImageMetadata | None = None) -> None:
         self._array, self._image = array, image

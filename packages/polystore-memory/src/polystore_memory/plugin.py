@@ -1,15 +1,16 @@
-"""Manifest: which class provides the backend. Imports nothing but polystore."""
+"""The manifest of the backend ``memory``. It imports polystore only."""
 
 from polystore_core import BackendSpec, hookimpl
 
 
 @hookimpl
 def polystore_backend(name: str) -> BackendSpec | None:
+    """Describe the backend ``memory``."""
     if name != "memory":
         return None
     return BackendSpec(
         name="memory",
         target="polystore_memory.backend:MemoryBackend",
         api=1,
-        summary="values in this process; gone when it ends",
+        summary="values in this process, until it ends",
     )

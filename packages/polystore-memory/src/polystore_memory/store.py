@@ -1,4 +1,4 @@
-"""The values of a memory backend that are bytes, as a store of bytes."""
+"""``MemoryStore``: the values of a memory backend that are ``bytes``, as a store of bytes."""
 
 from __future__ import annotations
 
@@ -49,21 +49,22 @@ if TYPE_CHECKING:
 __all__ = ["MemoryStore"]
 
 _numbers = itertools.count(1)
-"""Versions: each number is given once."""
+"""The next version of a value. Each number is used once."""
 
 _living: WeakValueDictionary[str, MemoryBackend] = WeakValueDictionary()
-"""The backends whose stores were pickled, so that a copy in this process is the same store."""
+"""Backends whose stores were pickled, so that unpickling here returns the same store."""
 
 
 class MemoryStore(ByteStore, Renames, Folders, Locks, Versions, Trees):
-    """Bytes by the names of a :class:`MemoryBackend`, ``backend.store``.
+    """The values of a :class:`MemoryBackend` as bytes. ``backend.store`` returns it.
 
-    It reads values of ``backend.save`` that are ``bytes``. Reading any other value raises
-    ``UnsupportedDataError``. It can be listed, replaced, renamed and deleted.
-
-    Every method holds the lock of the backend, so all threads of the process see each change whole.
-    The store follows links, but cannot make them.
+    It reads values of ``backend.save`` that are ``bytes``. For other values, reading raises
+    ``UnsupportedDataError``, but you can list, replace, rename and delete them. The store follows
+    links, but cannot create them.
     """
+
+    # Locks: every method holds the lock of the backend, so all threads see each change whole. The
+    # locks of ``lock`` are held without it.
 
     features = StoreFeatures(
         replace="thread",
@@ -113,7 +114,7 @@ class MemoryStore(ByteStore, Renames, Folders, Locks, Versions, Trees):
             )
             name = self._backend.name
             raise UnsupportedDataError(reason, path=key, backend=name, operation="load")
-        return value[start:stop]  # all of it is the value itself
+        return value[start:stop]  # without a copy, if it is the whole value
 
     def _value(self, key: str) -> Value:
         backend = self._backend
@@ -151,7 +152,7 @@ class MemoryStore(ByteStore, Renames, Folders, Locks, Versions, Trees):
         return [entry for entry in found if entry.is_dir or not is_litter(entry.name)]
 
     def _folder(self, key: str, operation: str, *, follow: bool = True) -> str:
-        """Return the place of a folder. Raises the errors of a key that is not one."""
+        """Return the canonical path of a folder. Raises if the key is not a folder."""
         backend = self._backend
         place = backend._canonical(key, follow=follow)
         if place in backend._folders:
@@ -163,7 +164,7 @@ class MemoryStore(ByteStore, Renames, Folders, Locks, Versions, Trees):
     # ── writing ──────────────────────────────────────────────────────────────────────────
 
     def put(self, key: str, content: Content, /, *, if_exists: IfPresent = "replace") -> None:
-        value = bytes(content)  # without a copy, if it is bytes
+        value = bytes(content)  # without a copy, if it is bytes already
         with self._backend._lock:
             self._backend._place(self._backend._canonical(key), value, if_exists)
 
@@ -205,7 +206,7 @@ class MemoryStore(ByteStore, Renames, Folders, Locks, Versions, Trees):
             self._remove(place)
 
     def _remove(self, place: str) -> None:
-        """Remove a value, a link, or a folder with all that it holds."""
+        """Remove a value, a link, or a folder with everything in it."""
         backend = self._backend
         if place in ("", "/"):
             raise InvalidOptionError("key", place, "a key inside the root folder")
@@ -232,7 +233,9 @@ class MemoryStore(ByteStore, Renames, Folders, Locks, Versions, Trees):
         hidden = HIDDEN_PREFIX + uuid.uuid4().hex
         with backend._lock:
             self._free(key, if_exists)
-            backend._folders[hidden] = set()  # the folder around it does not list it
+            backend._folders[hidden] = (
+                set()
+            )  # not in the set of its parent, so it is not listed
         try:
             yield hidden
             with backend._lock:
@@ -280,9 +283,9 @@ class MemoryStore(ByteStore, Renames, Folders, Locks, Versions, Trees):
 
 
 def _restore(token: str, root: str | None, process: int) -> MemoryStore:
-    """Unpickle: the same store in the process that made it, an empty one in another."""
+    """Unpickle a store: the same one in the process that created it, an empty one in others."""
     backend = _living.get(token)
     if backend is None:
         backend = _living[token] = MemoryBackend(root=root)
-        backend._process = process  # so that its errors say that values stay in their process
+        backend._process = process  # its errors then say that values stay in their process
     return backend.store

@@ -14,21 +14,34 @@ __all__ = ["Images"]
 
 
 class Images(torch.utils.data.Dataset[Any]):
-    """The images in ``folder`` whose names fit the template ``names``, in natural order.
+    """A dataset of the images in a folder whose names fit a template, in natural order.
 
-    An item is ``(image, labels)``: a tensor of the shape (C, H, W), and a dict of the other
-    fields of the name, as text. Files that differ only in the field ``along`` are the channels
-    of one item. ``channels`` selects and orders them. If ``names`` has no such field, each file
-    is an item and keeps its shape. A template with "/" also finds files in folders below.
+    For example:
 
-    ``options`` are those of ``FileManager.load``. For example, ``dtype="float32"`` converts.
-    Without it, a tensor has the dtype of its files. ``transform`` gets each image and returns
-    its replacement. With ``as_="image"`` it gets an ``Image``: the tensor with its words.
+        train = Images("plate", backend="disk", names="{well}_f{field}_w{channel}.tif")
+        pixels, labels = train[0]  # a tensor (C, H, W), and {"well": "B02", "field": "1"}
+
+    An item is a tensor and a dict of the fields of the name, as text. Files that differ only in the
+    field ``along`` are the channels of one item. If the template has no such field, each file is an
+    item and keeps its shape.
+
+    Args:
+        folder: The folder. A template with "/" also finds files in folders inside.
+        backend: Name of the backend.
+        names: A template for the names, such as "{well}_f{field}_w{channel}.tif".
+        files: The file manager that reads the files. By default it is a new one.
+        along: The field of the channels.
+        channels: The channels to use, in this order. By default all of them.
+        transform: A function of the tensor that returns its replacement. With ``as_="image"`` it
+            gets and returns an ``Image``, a tensor with its metadata.
+        **options: Options of ``FileManager.load``, such as ``dtype="float32"``. By default a tensor
+            has the dtype of its files.
 
     Raises:
-        InvalidOptionError: no name fits, two files have the same fields, or a channel is missing.
-        BatchError: files cannot be loaded. Reading an item raises it.
-        UnsupportedDataError: the channels of an item differ in shape or dtype. Reading raises it.
+        InvalidOptionError: No name fits, two files have the same fields, or a channel is missing.
+        BatchError: Files cannot be loaded. Reading an item raises it.
+        UnsupportedDataError: The channels of an item differ in shape or dtype. Reading an item
+            raises it.
     """
 
     def __init__(
@@ -78,7 +91,7 @@ class Images(torch.utils.data.Dataset[Any]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        """Return several items, read in one ``load_batch``."""
+        """Return several items, which are read in one ``load_batch``. A ``DataLoader`` calls it."""
         chosen = [self._paths[index] for index in indices]
         values = iter(self.files.load_batch([*chain(*chosen)], self.backend, **self.options))
         return [self._item(item, list(islice(values, len(item)))) for item in chosen]
@@ -99,7 +112,7 @@ class Images(torch.utils.data.Dataset[Any]):
         return image.data if isinstance(image, Image) else image, labels
 
     def metadata(self, index: int) -> ImageMetadata | None:
-        """Return the words of an item, from the header of its first file, if it has any."""
+        """Return the metadata of an item from the header of its first file, or ``None``."""
         words = self.files.info(self._paths[index][0], self.backend).image
         return None if words is None else self._words(words)
 

@@ -1,10 +1,10 @@
-"""polystore: say where data goes with one word.
+"""polystore: save, load and watch scientific data with one call.
 
->>> fm = FileManager(BackendRegistry())
+>>> fm = FileManager()
 >>> fm.save(image, "result.npy", backend="disk")
 
-Importing the package loads nothing else: each name comes from ``polystore_core`` when it is
-first used.
+Importing the package loads nothing else. Each name is imported from ``polystore_core`` when you
+first use it.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(polystore_core, name)
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value  # the next use does not come here
+    globals()[name] = value  # from now on Python finds the name without this function
     return value
 
 

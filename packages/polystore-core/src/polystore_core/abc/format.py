@@ -181,7 +181,7 @@ class Format(ABC):
         return load(file, *given, **options)
 
     def info(self, file: BinaryIO, /) -> Document:
-        """Return what the header of ``file`` says, without reading the data.
+        """Return the contents of the header of ``file``, without reading the data.
 
         Returns:
             A dict with any of "shape", "dtype", "metadata" and, if the file names the axes of its

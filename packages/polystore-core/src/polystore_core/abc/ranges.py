@@ -32,15 +32,19 @@ class RangeReader(io.RawIOBase):
         self._position = 0
 
     def readable(self) -> bool:
+        """Return ``True``."""
         return True
 
     def seekable(self) -> bool:
+        """Return ``True``."""
         return True
 
     def tell(self) -> int:
+        """Return the present position in bytes."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move the present position, as for every file."""
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
         if start + offset < 0:  # as a file of the system does
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
@@ -48,6 +52,7 @@ class RangeReader(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Value) -> int:
+        """Read into ``buffer``, and return the number of bytes."""
         view = memoryview(buffer).cast("B")
         count = min(len(view), self._size - self._position)
         if count <= 0:

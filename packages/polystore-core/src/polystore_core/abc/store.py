@@ -51,8 +51,8 @@ __all__ = [
 Scope: TypeAlias = Literal["none", "thread", "host", "all"]
 """Who can rely on a promise.
 
-"none" is nobody, "thread" the threads of this process, "host" the processes of this machine, and
-"all" all machines.
+"thread" means the threads of this process, "host" the processes of this machine, and "all" all
+machines. "none" means that there is no promise.
 """
 
 IfPresent: TypeAlias = Literal["replace", "error"]

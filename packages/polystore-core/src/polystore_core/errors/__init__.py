@@ -1,4 +1,4 @@
-"""All errors that polystore raises, grouped by what you can do about them.
+"""All errors that polystore raises. Each group needs another answer.
 
 ::
 

@@ -44,7 +44,7 @@ class DataError(PolystoreError):
     verb: ClassVar[str] = "is wrong"
 
     def fault(self) -> str:
-        """Return what is wrong in a few words, before the reason."""
+        """Return the problem in a few words, before the reason."""
         return self.verb
 
     def describe(self) -> str:
@@ -68,7 +68,7 @@ class UnsupportedDataError(DataError, TypeError):
 
 @dataclass(eq=False)
 class RejectedError(UnsupportedDataError):
-    """A viewer has received the value and cannot show it. What it shows has not changed."""
+    """A viewer has received the value and cannot show it. The viewer has not changed."""
 
     verb = "was rejected"
 

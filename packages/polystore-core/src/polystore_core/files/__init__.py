@@ -1,1 +1,1 @@
-"""Local files: atomic replacement, locks, and what a killed process leaves behind."""
+"""Local files: atomic replacement, locks, and leftovers of killed processes."""

@@ -49,7 +49,7 @@ class Torch(Framework):
         torch = self.module
         remedy = ""
         if torch._C._functorch.is_functorch_wrapped_tensor(value):
-            what, remedy = "inside torch.func", "what the transformed function returns"
+            what, remedy = "inside torch.func", "the result of the transformed function"
         elif isinstance(value, torch._subclasses.FakeTensor) or value.is_meta:
             what, remedy = "without data", "a tensor that has data"
         elif value.is_nested:

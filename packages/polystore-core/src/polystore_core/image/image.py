@@ -160,6 +160,7 @@ class Image:
 
     @property
     def name(self) -> str:
+        """The name of the image, or ""."""
         return self.metadata.name
 
     # ── derived ──────────────────────────────────────────────────────────────────────────

@@ -95,7 +95,7 @@ def _axis(name: str, coord: Value) -> Axis:
         )
         fault = "" if kind else lost
         raise InvalidOptionError("coords", values.tolist(), expected, fault)
-    # By its text, because 0.1 in 32 bits stands for 0.1 and not for 0.10000000149.
+    # By its text, because 0.1 in 32 bits means 0.1 and not 0.10000000149.
     origin = float(str(values[0])) if len(values) else None
     if origin is None or len(values) == 1:
         return Axis(name, kind, unit, None, origin)

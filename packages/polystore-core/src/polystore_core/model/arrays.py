@@ -58,7 +58,7 @@ def _row_of(value: object) -> Framework | None:
 
 
 def framework_of(value: object) -> str | None:
-    """Return the name of the framework of an array, such as "numpy". ``None`` if it is no array."""
+    """Return the name of the framework of an array, such as "numpy", else ``None``."""
     if type(value) is np.ndarray:
         return "numpy"
     return framework_name(type(value)) if is_array(value) else None

@@ -112,7 +112,7 @@ class _Stretch:
         return pattern.search(name, start) if start <= len(name) else None
 
     def misfit(self, name: str, at: int) -> str:
-        """Describe how far ``name`` fits, and what is expected there."""
+        """Describe how far ``name`` fits, and the text that should follow."""
         for count in range(len(self.pieces), 0, -1):
             found = self._search(self._join(count), name, at)
             if found:

@@ -1,4 +1,4 @@
-"""Checks of what plugins need on this machine, for ``polystore doctor``.
+"""Checks of the needs of plugins on this machine, for ``polystore doctor``.
 
 If your plugin needs more than Python packages, for example a program or a screen, name a function
 in its manifest: ``check="package.module:function"``. It has no arguments, returns an iterable of

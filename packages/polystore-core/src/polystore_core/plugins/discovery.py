@@ -184,7 +184,7 @@ def _answer_fault(answer: Value, declaration: Declaration) -> str:
 
 
 def load_target(declaration: Declaration) -> type[Value]:
-    """Import the class of a declaration, and check that it implements what it must."""
+    """Import the class of a declaration, and check that it implements all required methods."""
     if declaration.local is not None:
         target: Any = declaration.local
         name = declaration.distribution

@@ -79,7 +79,7 @@ _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class _File(io.FileIO):
-    """A file that warns nobody when it is collected, because Dask drops copies of handles."""
+    """A file that can be collected without a warning, because Dask drops copies of handles."""
 
     __del__ = (
         io.FileIO.close
