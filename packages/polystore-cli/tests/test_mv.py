@@ -100,6 +100,14 @@ def test_if_exists(run: Run, tree: Path) -> None:
     assert left(tree) == ["p/b.npy", "p/q/c.npy"]
 
 
+def test_skipped_source_is_kept(run: Run, tree: Path, files: FileManager) -> None:
+    pytest.importorskip("polystore_zarr", reason="polystore_zarr not installed")
+    files.save(np.zeros(3), "s.zarr/a", backend="zarr")
+    result = run("mv", "disk:a.npy", "zarr:s.zarr/a", "--if-exists", "skip")
+    assert (result.exit_code, (tree / "a.npy").exists()) == (0, True)
+    assert "not moved, because the target exists" in result.stderr
+
+
 def test_dry_run_moves_nothing(run: Run, tree: Path) -> None:
     before = left(tree)
     result = run("mv", "--dry-run", "disk:p", "disk:a.npy", "disk:new/")

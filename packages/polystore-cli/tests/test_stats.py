@@ -111,12 +111,14 @@ def test_others_are_measured_if_one_fails(run: Run, files: FileManager) -> None:
     files.save({"a": 1}, "a.json", backend="disk")
     files.save(np.array(["x"]), "b.npy", backend="disk")
     files.save(np.arange(3), "c.npy", backend="disk")
-    result = run("stats", "disk:a.json", "disk:b.npy", "disk:c.npy", "disk:d.npy")
+    files.save(np.zeros(2, [("x", "f4")]), "t.npy", backend="disk")
+    result = run("stats", "disk:a.json", "disk:b.npy", "disk:t.npy", "disk:c.npy", "disk:d.npy")
     assert result.exit_code == 1
     assert [line.split()[-1] for line in result.stdout.splitlines()] == ["name", "disk:c.npy"]
-    assert result.stderr.splitlines()[:2] == [
+    assert result.stderr.splitlines()[:3] == [
         "error: stats needs an array, but disk:a.json holds a dict",
-        "error: stats needs numbers, but the elements of disk:b.npy are <U1",
+        "error: stats needs numbers, but disk:b.npy holds elements of type <U1",
+        "error: stats needs numbers, but disk:t.npy holds a table",
     ]
     found = json.loads(run("stats", "--json", "disk:a.json").stdout)
     assert found[0].keys() == {"address", "error"}

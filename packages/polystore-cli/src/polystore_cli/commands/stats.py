@@ -70,7 +70,8 @@ def _measure(files: FileManager, address: Address) -> dict[str, Any]:
         fault = f"stats needs an array, but {address} holds a {type(array).__name__}"
         raise InvalidOptionError("ADDRESS", str(address), "an array", fault)
     if array.dtype.kind not in "biufc" and not is_extended(array.dtype.name):
-        fault = f"stats needs numbers, but the elements of {address} are {array.dtype}"
+        held = "a table" if array.dtype.names else f"elements of type {array.dtype}"
+        fault = f"stats needs numbers, but {address} holds {held}"
         raise InvalidOptionError("ADDRESS", str(address), "numbers", fault)
     try:
         found = measure(array)
