@@ -123,6 +123,7 @@ class FormatTests(Conformance):
             *self.format_.decode_errors,
         )
 
+        # No deadline: a format may take long for one example on a busy machine.
         @settings(max_examples=examples(150), deadline=None, database=None)
         @given(st.integers(0, len(content) - 1), st.integers(1, 255))
         def mutate(position: int, change: int) -> None:

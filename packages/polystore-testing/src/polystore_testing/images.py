@@ -58,6 +58,7 @@ class ImageTests(Conformance):
         try:
             store.save(make_stained(), "x/b.npy")
         except UnsupportedDataError:
+            # The refusal must come before a folder is created.
             assert store.list_dir(".") == ["a.npy"]
         else:
             _assert_kept(store, "x/b.npy")

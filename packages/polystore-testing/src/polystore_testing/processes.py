@@ -35,6 +35,7 @@ def becomes(condition: Callable[[], Value], timeout: float = 60.0) -> bool:
 
     The default timeout is so long that only a hang reaches it.
     """
+    # Poll instead of sleeping once: most conditions are true after some milliseconds.
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:

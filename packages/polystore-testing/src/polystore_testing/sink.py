@@ -68,6 +68,7 @@ class SinkTests(Conformance):
         """A batch refuses two equal paths before it saves anything."""
         with pytest.raises(DuplicatePathError, match=r"\[0\] and \[2\]"):
             store.save_batch([image(1), image(2), image(3)], ["a.npy", "b.npy", twin])
+        # Nothing of the batch may be saved. A viewer cannot be asked.
         if isinstance(store.instance, DataSource) and "exists" in store.instance.capabilities:
             assert not store.exists("b.npy")
 

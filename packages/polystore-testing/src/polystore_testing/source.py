@@ -108,6 +108,7 @@ class SourceTests(CopyTests):
 
     def test_batch_keeps_order(self, store: Bound, existing: Mapping[str, Value]) -> None:
         """A batch returns its values in the order of the paths."""
+        # Each path comes twice, because threads may finish in any order.
         paths = [*existing, *reversed(list(existing))]
         for path, value in zip(paths, store.load_batch(paths), strict=True):
             assert_same(value, existing[path])
@@ -178,6 +179,7 @@ class SourceTests(CopyTests):
             assert (handle.shape, handle.dtype) == (expected.shape, expected.dtype)
             assert (handle.ndim, handle.nbytes) == (expected.ndim, expected.nbytes)
             np.testing.assert_array_equal(handle[region], expected[region])
+            # NumPy and other frameworks read the handle through __array__.
             np.testing.assert_array_equal(np.asarray(handle), expected)
 
     def test_handle_pickles(self, store: Bound, existing: Mapping[str, Value]) -> None:

@@ -73,6 +73,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
     @needs("replace")
     def test_save_replaces_whole(self, store: Bound) -> None:
         """A save replaces the old value completely."""
+        # The old value is longer: a save that only overwrites the start would leave its end.
         store.save(image(1, (40, 50)), "a.npy")
         store.save(image(2), "a.npy")
         assert_same(store.load("a.npy"), image(2))
@@ -131,6 +132,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
     def test_refused_value_leaves_nothing(self, store: Bound) -> None:
         """A refused value leaves neither a file nor a folder."""
         store.save(image(), "a.npy")
+        # The folder "x" must not stay either.
         with pytest.raises(UnsupportedDataError):
             store.save(_Unstorable(), "x/b.npy")
         assert store.list_dir(".") == ["a.npy"]
@@ -251,6 +253,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
         self, store: Bound, damage: Callable[[str], None] | None
     ) -> None:
         """A stored value that was cut short raises ``DamagedDataError`` with its path."""
+        # A test that silently skips would hide a missing check, so only stores in memory may.
         if damage is None:
             assert not self.persistent, "a persistent backend must supply `damage`"
             return
@@ -291,7 +294,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
     def test_empty_folder_goes(self, store: Bound) -> None:
         """An empty folder can be created twice, and deleted."""
         store.ensure_directory("f/g")
-        store.ensure_directory("f/g")
+        store.ensure_directory("f/g")  # the second call must not fail
         store.delete("f/g")
         assert store.list_dir("f") == []
 
@@ -455,12 +458,14 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
                 return 0
             return 1
 
+        # A backend that first checks and then writes would let several threads succeed.
         with ThreadPoolExecutor(8) as pool:
             assert sum(pool.map(create, range(8))) == 1
 
     def test_manager_is_small_pickle(self, store: Bound) -> None:
         """A pickled file manager is small and does not contain the values."""
         store.save(image(), "a.npy")
+        # Frameworks send the manager to each worker, so it must not carry the values with it.
         text = pickle.dumps(store.manager)
         assert isinstance(pickle.loads(text), FileManager)  # noqa: S301
         assert len(text) < 1000

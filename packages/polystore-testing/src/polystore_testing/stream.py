@@ -88,6 +88,7 @@ class ViewerProcess(StreamReceiver):
 
     def reset(self) -> Self:
         """Return the viewer as a test needs it: running, and without layers."""
+        # Starting a viewer takes seconds, so keep it for all tests unless one has killed it.
         if not runs(self._pid):
             self.restart()
         with self._connect() as viewer:
@@ -201,6 +202,7 @@ class StreamTests(SinkTests):
         value = image(1, shape)
         store.save(value, "a.npy", wait=wait)
         value[:] = 0
+        # close waits for everything, so that the receiver can be asked with every wait.
         store.manager.registry.close()
         assert_held(receiver, "a.npy", image(1, shape))
 

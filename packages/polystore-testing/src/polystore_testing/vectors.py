@@ -133,6 +133,7 @@ def _load(path: Path) -> Document:
 
 
 def _read_step(step: Document, deeds: set[str], outcome: str, arrangement: str) -> Step:
+    # Check the form strictly: a misspelt key would be a vector that tests nothing.
     found = step.keys() & deeds
     outcomes = step.keys() - deeds - {"pixels"}
     if len(found) != 1 or outcomes not in (set(), {outcome}, {"layers", "hyperstack"}):

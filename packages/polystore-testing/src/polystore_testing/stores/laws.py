@@ -43,6 +43,7 @@ def put(store: ByteStore, key: str, content: bytes | bytearray | memoryview) -> 
 
 def has(store: ByteStore, key: str) -> bool:
     """Whether ``key`` holds a value."""
+    # Below a value, some stores raise NotADirectoryError: the key does not exist either.
     try:
         return store.stat(key).kind == "file"
     except (FileNotFoundError, NotADirectoryError):

@@ -45,6 +45,7 @@ class RaceLaws(StoreLaws):
     @pytest.mark.timeout(300)
     def test_readers_see_whole_values(self, bytes_store: ByteStore) -> None:
         """A reader finds the old value or the new one, never a mixture."""
+        # There must be a value before the first reader looks.
         for word in ("threads", "processes"):
             bytes_store.put(word, _make_value(0))
         for word, results in contests(bytes_store.features.replace, _replace, bytes_store):
@@ -56,7 +57,7 @@ class RaceLaws(StoreLaws):
     def test_killed_writer_leaves_whole_values(self, bytes_store: ByteStore, way: str) -> None:
         """If a writer is killed, no value is damaged, and no value that was put before is lost."""
         if not is_shared(bytes_store):
-            return  # the values die with their process
+            return  # the values end with their process, so there is nothing to find
         replaces = bytes_store.features.replace != "none"
         put(bytes_store, "p/0", _make_value(0))
         # A value was acknowledged if the process has reported it. Such a value must be there. The
@@ -82,7 +83,7 @@ class VersionLaws(StoreLaws):
         """Every change of a value changes its version."""
         put(bytes_store, "a", b"first")
         version = _version(bytes_store, "a")
-        assert version == _version(bytes_store, "a")
+        assert version == _version(bytes_store, "a")  # reading does not change it
         _versions(bytes_store).put_version("a", b"second", version=version)
         assert bytes_store.read("a") == b"second"
         assert _version(bytes_store, "a") != version
@@ -97,6 +98,7 @@ class VersionLaws(StoreLaws):
         put(bytes_store, "a", b"first")
         stale = _version(bytes_store, "a")
         _versions(bytes_store).put_version("a", b"other", version=stale)
+        # An unknown version and an empty one must conflict, too, and not mean "any version".
         for wrong in (stale, "no version", ""):
             with pytest.raises(VersionConflictError) as caught:
                 _versions(bytes_store).put_version("a", b"third", version=wrong)
@@ -141,6 +143,7 @@ class LockLaws(StoreLaws):
         """Waiting for a lock ends after its timeout, and a released lock is free."""
         with _lock(bytes_store, "a", 60):
             assert _in_thread(_is_locked, bytes_store)
+            # Check both: a lock of a file may exclude processes but not threads, and the reverse.
             if bytes_store.features.locks in SHARED:
                 assert in_process(_is_locked, bytes_store)
         assert not _in_thread(_is_locked, bytes_store)
@@ -233,7 +236,7 @@ def _is_locked(store: ByteStore) -> bool:
 def _lock_for_ever(store: ByteStore, tell: Callable[[str], None]) -> None:
     with _lock(store, "a", 60):
         tell("locked")
-        threading.Event().wait()
+        threading.Event().wait()  # hold the lock until the process is killed
 
 
 # ── words ────────────────────────────────────────────────────────────────────────────────

@@ -60,6 +60,7 @@ class SinkLaws(StoreLaws):
         sink = _sink(bytes_store, "p/a")
         _go(sink, last, b"new")
         sink.discard()
+        # Put the same key afterwards: a leftover of the sink must not block it.
         assert keys(bytes_store) == ["old"]
         put(bytes_store, "p/a", b"later")
         assert bytes_store.read("p/a") == b"later"

@@ -48,6 +48,7 @@ class TreeLaws(StoreLaws):
 
         with pytest.raises(ZeroDivisionError):
             _plant(bytes_store, fail)
+        # Neither the tree nor its hidden folder may stay.
         assert not has(bytes_store, f"{hidden[0]}/a")
         assert names_in(bytes_store, "p") == ["old"]
 
@@ -63,6 +64,7 @@ class TreeLaws(StoreLaws):
             if when == "meanwhile":
                 _occupy(bytes_store, present)
 
+        # The value may come after the start of the tree, so a check at the start is not enough.
         with pytest.raises(FileExistsError):
             _plant(bytes_store, occupy_late)
         assert all(bytes_store.read(key) == b"old" for key in keys(bytes_store))
@@ -243,4 +245,4 @@ def _fill_for_ever(store: Any, tell: Callable[[str], None]) -> None:
     with store.tree("p/tree") as hidden:
         put(store, f"{hidden}/a", b"value")
         tell("filling")
-        threading.Event().wait()
+        threading.Event().wait()  # stay in the middle of the tree until the process is killed

@@ -73,6 +73,7 @@ class ValueLaws(StoreLaws):
         put(bytes_store, "a", DIGITS)
         assert type(bytes_store.read("a")) is bytes
         assert bytes_store.read("a") == DIGITS
+        # All pairs of ends, also negative ones and ones beyond the value, as for a slice of bytes.
         for start, stop in product(ENDS[1:], ENDS):
             assert bytes_store.read("a", start or 0, stop) == DIGITS[start:stop], (start, stop)
 
@@ -152,7 +153,7 @@ class ValueLaws(StoreLaws):
         """Changing a buffer after ``put`` does not change the stored value."""
         content = bytearray(DIGITS)
         put(bytes_store, "a", content)
-        content[:] = bytes(len(content))
+        content[:] = bytes(len(content))  # a store that keeps the buffer would return zeros
         assert bytes_store.read("a") == DIGITS
 
     def test_names_come_back(self, bytes_store: ByteStore) -> None:
@@ -218,6 +219,7 @@ class ValueLaws(StoreLaws):
         put(bytes_store, "p/a", DIGITS)
         assert keys(bytes_store, "p") == keys(bytes_store) == ["p/a"]
         assert names_in(bytes_store, "p") == ["a"]
+        # The copy acts as another process: a cached listing does not know its changes.
         if is_shared(bytes_store):
             put(reopened, "p/b", DIGITS)
             assert keys(bytes_store, "p") == keys(bytes_store) == ["p/a", "p/b"]
