@@ -14,7 +14,7 @@ from griffe import Extension, Object
 
 ROLE = re.compile(r":(?:class|func|meth|mod|attr):(?=`)")
 BLOCK = re.compile(r"(?P<last>\S?)(?P<space>[ ]?)::\n\n(?P<code>(?:(?: {4}[^\n]*)?(?:\n|\Z))+)")
-SESSION = re.compile(r"^>>> [^\n]*(?:\n(?:>>>|\.\.\.)[^\n]*)*", re.MULTILINE)
+SESSION = re.compile(r"^>>> .*(?:\n\S.*)*", re.MULTILINE)
 
 
 class Docstrings(Extension):
@@ -24,12 +24,15 @@ class Docstrings(Extension):
         """Rewrite the docstring of an object that was read, if it has one."""
         if obj.docstring is not None:
             obj.docstring.value = to_markdown(obj.docstring.value)
+            if re.search(r"::$", obj.docstring.value, re.MULTILINE):
+                raise ValueError(f"{obj.path}: indent the code after '::'")
 
 
 def to_markdown(text: str) -> str:
     """Return a docstring with its code in fences, and without roles of Sphinx."""
-    text = BLOCK.sub(_fence_block, ROLE.sub("", text))
-    return SESSION.sub(lambda session: f"```python\n{session.group()}\n```", text)
+    # Sessions first: behind "::" they are indented here, and become part of a block.
+    text = SESSION.sub(lambda found: f"```python\n{found.group()}\n```", ROLE.sub("", text))
+    return BLOCK.sub(_fence_block, text)
 
 
 def _fence_block(found: re.Match[str]) -> str:

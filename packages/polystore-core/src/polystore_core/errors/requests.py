@@ -48,8 +48,8 @@ class InvalidOptionError(RequestError, ValueError):
 
     ::
 
-    InvalidOptionError("copy", "yes", "one of auto, always, never")
-    copy='yes' is not valid: expected one of auto, always, never
+        >>> print(InvalidOptionError("copy", "yes", "one of auto, always, never"))
+        copy='yes' is not valid: expected one of auto, always, never
     """
 
     option: str
