@@ -59,9 +59,11 @@ def check_site(site: Path) -> Iterator[str]:
 
 def check_documents(site: Path) -> Iterator[str]:
     """Yield a line for each wrong link of the Markdown files outside docs/."""
+    # Tracked files only: environments and builds hold the Markdown of others.
     listed = ["git", "ls-files", "*.md", ":!docs"]
     names = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for path in map(ROOT.joinpath, names.splitlines()):
+        # An index of an array, such as x[0](y), looks like a link, so code is blanked.
         text = re.sub(
             r"^```.*?^```|`[^`\n]*`", _blank, path.read_text("utf-8"), flags=re.M | re.S
         )
@@ -102,6 +104,7 @@ def find_fault(link: str, folder: Path, root: Path, site: Path) -> str | None:
         target /= "index.html"
     if not target.exists():
         return "no such file"
+    # In a source, "#L10" is a line for the hosting service. Only pages of the site have anchors.
     if parts.fragment and target.suffix == ".html":
         known = read_page(target).anchors
         return None if unquote(parts.fragment) in known else "the page has no such anchor"

@@ -142,7 +142,7 @@ def write_authors() -> str:
         "here. Start with [Write a store](../write-a-store.md).",
         "",
     ]
-    users = set(read_names("polystore"))
+    users = set(read_names("polystore"))  # two entries of one name would share an anchor
     for group, names in read_groups().items():
         lines += list_names(group, "polystore_core", [n for n in names if n not in users])
     for package, title in {
@@ -220,6 +220,7 @@ def write_changes() -> str:
     for name in packages:
         text = (ROOT / f"packages/{name}/CHANGELOG.md").read_text("utf-8")
         _, _, versions = text.partition("\n")  # without its title
+        # One level deeper, because the name of the distribution is the heading here.
         versions = re.sub(r"^##", "###", versions, flags=re.MULTILINE)
         lines += [f"## {name}", versions.replace("](../../docs/", "](")]
     return "\n".join(lines).rstrip() + "\n"
