@@ -77,6 +77,7 @@ def save_carried(
         try:
             save(value, path, **options)
             return tuple(lost)
+        # Each try drops the fields that the error names, until the target accepts the rest.
         except UnsupportedMetadataError as error:
             if not isinstance(value, Image):
                 raise

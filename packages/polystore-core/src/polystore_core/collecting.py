@@ -77,7 +77,7 @@ class Stacker(Collector):
             stack = self._stack_for(index, shape, dtype)
         except DataError as error:
             raise self._complete_error(index, error)  # noqa: B904 - the same, or it carries its cause
-        if stack.dtype != dtype:
+        if stack.dtype != dtype:  # it must be converted, so it cannot be read into its row
             return None
         row: Pixels = stack[index, ...]
         self._lent[index] = row
@@ -210,7 +210,7 @@ def collect(
     try:
         load(stacker)
         return stacker.finish()
-    except BatchError:
+    except BatchError:  # one reason for all items is better than the same error for each
         if stacker.refusal is None:
             raise
         raise stacker.refusal from None
@@ -224,7 +224,7 @@ def load_one(asked: Conversion, path: Path, load: Callable[[Collector], list[Val
         (value,) = load(Converter(asked, [path]))
     except BatchError as error:
         ((_, cause),) = error.failed.values()
-        raise cause from cause.__cause__
+        raise cause from cause.__cause__  # as load does, without the batch that was used here
     return value
 
 

@@ -107,6 +107,7 @@ class Conversion(NamedTuple):
 
         if self.framework is None or self.dtype is not None:
             return False
+        # Not if the memory belongs to the backend, or must be copied anyway.
         if self.is_shared or self.copy == "always":
             return False
         return framework(self.framework).is_immutable

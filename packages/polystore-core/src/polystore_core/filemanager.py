@@ -139,6 +139,7 @@ class FileManager(FileOperations):
             MissingDependencyError: A library that is needed is not installed.
             CopyRequiredError: A copy is needed, and ``copy="never"``.
         """
+        # Written out, like save: a load from memory costs little more than these lines.
         if backend.__class__ is not str:
             backend = self._check_name("load", backend)
         call = self._calls.get(("load", backend)) or self._call("load", backend)
@@ -155,6 +156,8 @@ class FileManager(FileOperations):
         if framework is device is dtype is None and casting == "exact" and copy != "always":
             return call(path, **options)
         asked = Conversion(backend, framework, device, dtype, casting, copy, is_shared)
+        # JAX and TensorFlow can keep the memory only if it is aligned. A collector allocates it so,
+        # and the format reads into it, which saves a copy of the whole array.
         if asked.shares_aligned:
             return load_one(
                 asked,
@@ -255,6 +258,7 @@ class FileManager(FileOperations):
             copy, backend, "load_batch", as_, options
         )
         asked = Conversion(backend, framework, device, dtype, casting, copy, is_shared)
+        # Options are checked here, before a batch of thousands is read for nothing.
         if not isinstance(stack, bool):
             raise InvalidOptionError("stack", stack, "True or False")
         if as_ is not None and as_ in AS_IMAGE:
@@ -304,6 +308,7 @@ class FileManager(FileOperations):
             UnsupportedOperationError: The backend or the format cannot read parts of it.
         """
         handle: Any = self._run("open", backend, path, **options)
+        # A handle does not know the name of its backend. Viewers open it again by ``source``.
         if isinstance(handle, LazyArray):
             handle.source = self.registry.source(backend, path, options)
             handle.backend, handle.path = backend, os.fspath(path)

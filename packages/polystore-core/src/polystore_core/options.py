@@ -40,6 +40,7 @@ def check_copy(copy: Copy) -> None:
         raise InvalidOptionError("copy", copy, f"one of {', '.join(_COPY)}")
 
 
+# Cached, because inspect.signature takes longer than a save into memory.
 @functools.lru_cache(maxsize=1024)
 def known_options(function: Callable[..., Value]) -> tuple[tuple[str, ...], bool]:
     """Return the names of the options of a function, and whether it accepts any others.
@@ -75,6 +76,7 @@ def check_options(
     if not open_ended:
         for option in options:
             if option not in named and option not in known:
+                # as_ exists, but this format has no kinds of its own: it is not an unknown option.
                 if option == "as_" and function.__name__ in ("load", "load_batch"):
                     expected = "'image', 'xarray', or a kind of the path's format"
                     raise InvalidOptionError("as_", options["as_"], expected)

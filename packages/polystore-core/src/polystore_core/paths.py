@@ -106,6 +106,7 @@ def check_local(path: str | os.PathLike[str]) -> None:
     text = os.fspath(path)
     if ":/" in text:
         _refuse_url(text, "path")
+    # Only if Python expands it: "~x" is a plain name if there is no user x.
     if text.startswith("~") and (home := os.path.expanduser(text)) != text:
         expected = f"a path without ~, which only shells expand: write {home!r}"
         raise InvalidOptionError(

@@ -26,6 +26,7 @@ def let_calls_omit_backend(cls: Class) -> Class:
 
     ``_check_name`` raises it. Type checkers still see a required parameter.
     """
+    # Through the code objects and not with inspect.signature: inspect is slow to import.
     for name, method in vars(cls).items():
         if name.startswith("_"):
             continue
@@ -127,5 +128,7 @@ class Router:
         operation: str,
         backend: str,
     ) -> None:
+        # The function and not the bound method, which is a new object each time: check_options
+        # remembers the options of a function.
         method = getattr(call, "__func__", call)
         check_options(method, options, f"{operation}() of backend {backend!r}")

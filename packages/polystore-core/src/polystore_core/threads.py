@@ -101,6 +101,7 @@ def in_threads(workers: int) -> Iterator[_Map]:
             task = _Task(work, item)
             waiting.append(task)
             tasks.put(task)
+            # Twice the workers: enough to keep them busy, and few enough to fit into memory.
             if len(waiting) > 2 * workers:
                 yield take()
         while waiting:
@@ -109,6 +110,7 @@ def in_threads(workers: int) -> Iterator[_Map]:
     try:
         yield run if _start(workers, tasks) else map
     finally:
+        # After an error or Ctrl-C: tasks that no thread has claimed are dropped, others end.
         for task in waiting:
             if not task.claim():
                 task.wait()

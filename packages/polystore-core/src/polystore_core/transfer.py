@@ -130,6 +130,7 @@ class Transfer:
             if not isinstance(backend, FileBackend):
                 reason = "it does not store each value as one file: use verify='values'"
                 raise UnsupportedOperationError(backend.name, "verify='bytes'", reason)
+        # Other options are for encoding a value, and here nothing is encoded.
         for option in self.options.keys() - {"if_exists", "durable"}:
             fault = f"{option}= needs a value, but verify='bytes' copies the stored bytes"
             raise InvalidOptionError(option, self.options[option], "None", fault)
@@ -154,6 +155,7 @@ class Transfer:
             return ""
         if self.if_exists == "error":
             raise AlreadyExistsError(self.target.name, target, "transfer to")
+        # A killed save may have left the target incomplete. A later save would repair it first.
         if not self.dry_run:
             self.target._complete(target)
         return "the target exists"

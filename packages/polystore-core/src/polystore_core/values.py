@@ -112,7 +112,7 @@ class Capabilities:
 
 _NUMBER = re.compile(r"(\d{1,4000})", re.ASCII)  # a longer run counts as several numbers
 _RESERVED = re.compile("[\0-\3]")
-_MANY = 100
+_MANY = 100  # names for one call of the regular expression
 
 
 def plain_name(name: str) -> str:

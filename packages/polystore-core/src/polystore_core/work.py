@@ -67,7 +67,7 @@ def run_batch(
         BatchError: Some items failed. It has the path and the error of each.
     """
     check_paths(paths)
-    outer = sys.exception()
+    outer = sys.exception()  # its frames are still running, so they must not be cleared
     results: list[Any] = [None] * len(paths)
     failed: dict[int, tuple[str, Exception]] = {}
     done: list[int] = []

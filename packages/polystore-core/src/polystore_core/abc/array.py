@@ -129,6 +129,7 @@ class LazyArray(ABC):
 
         asked = Conversion(self.backend, framework, device, dtype, casting, copy)
         check_copy(copy)
+        # Views of mapped files are read-only. A copy here is the only one that is made.
         region = ... if region is None else region
         part = self._load_view(region) if copy == "never" else self[region]
         if copy != "never" and not part.flags.writeable:

@@ -141,6 +141,7 @@ class DataSource(BackendBase):
 
         load: Callable[..., Any] = self.load
         options = {} if region is None else {"region": region}
+        # Until the value is the same before and after the load, so that both belong together.
         while True:
             before = self.info(path)
             words, shape = before.image, before.shape
@@ -255,6 +256,7 @@ class DataSource(BackendBase):
                 if place == directory:
                     raise
                 continue  # it was deleted after it was listed
+            # Linked folders are listed but not entered: a link to a parent would never end.
             folders = [entry.name for entry in entries if entry.is_dir]
             yield place, folders, [entry.name for entry in entries if not entry.is_dir]
             if recursive:
@@ -387,6 +389,7 @@ class StorageBackend(DataSource, DataSink):
         """Copy a value. ``if_exists`` is that of ``save``."""
         check_if_exists(if_exists)
         save: Callable[..., None] = self.save
+        # "replace" is what every save does, so it works without the option, too.
         options = {} if if_exists == "replace" else {"if_exists": if_exists}
         check_options(type(self).save, options, f"save() of backend {self.name!r}")
         save(self.load(source), target, **options)

@@ -208,7 +208,7 @@ class Format(ABC):
         metadata = found.get("image")
         if metadata is None:
             raise no_words(self.name)
-        file.seek(0)
+        file.seek(0)  # info has read the header
         if region is None:
             return Image(load(file, *given), metadata)
         words = metadata.select(region, found["shape"])

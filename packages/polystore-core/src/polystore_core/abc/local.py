@@ -36,6 +36,7 @@ def define(cls: type[Value]) -> None:
     Raises:
         InvalidOptionError: The name is not a str, or is not valid as the name of a backend.
     """
+    # Checked when the class is defined, where its author sees the error.
     name: Any = cls._backend_type
     if not isinstance(name, str):
         raise InvalidOptionError("_backend_type", name, "a str, the name of the backend")

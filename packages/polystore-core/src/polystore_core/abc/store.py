@@ -208,6 +208,7 @@ class ByteStore(ABC):
         By default it finds them with ``scan``, which reads all keys below the folder.
         """
         skip = len(folder) + 1 if folder else 0
+        # A dict and not a set, so that the order is that of the store. "plate" occurs many times.
         found: dict[Entry, None] = {}
         exists = not folder
         for stat in self.scan(folder):
@@ -310,6 +311,7 @@ class ByteStore(ABC):
         """
         name = ability.__name__
         scope: Scope = getattr(self.features, name.lower())
+        # Both are needed: a subclass may inherit an ability that its instance cannot promise.
         if isinstance(self, ability) and scope != "none":
             return self
         reason = f'the store {self!r} has features.{name.lower()} = "{scope}"'

@@ -50,6 +50,7 @@ class BatchError(PolystoreError):
     def describe(self, most: int | None = _NAMED) -> str:
         """Name the first ``most`` failures and count the others: a plate may have thousands."""
         lines = [f"backend {self.backend!r}: {self._summary()}:"]
+        # nsmallest and not sorted, because a plate may have thousands, and 20 are shown.
         most = len(self.failed) if most is None else most
         for index in heapq.nsmallest(most, self.failed):
             path, cause = self.failed[index]

@@ -49,6 +49,7 @@ class DataError(PolystoreError):
 
     def describe(self) -> str:
         place = where(self.backend, self.path) if self.backend or self.path else ""
+        # A format raises without path and backend, so each part may be missing.
         kind = f"({self.format})" if self.format else ""
         return " ".join(filter(None, (place, kind, f"{self.fault()}: {self.reason}")))
 

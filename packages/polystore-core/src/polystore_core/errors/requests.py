@@ -113,6 +113,7 @@ class UnsupportedFormatError(RequestError, ValueError):
     def describe(self) -> str:
         name = self.path.rpartition("/")[2]
         stem, dot, suffix = name.rpartition(".")
+        # ".hidden" and "name." have a dot, but no suffix.
         if not (dot and stem and suffix):
             trouble, hint = "has no suffix, so polystore cannot choose a format", "."
         else:

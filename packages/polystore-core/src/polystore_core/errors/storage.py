@@ -208,7 +208,7 @@ def storage_error(error: OSError, backend: str, path: str, operation: str) -> St
         The subclass for its ``errno``, such as :class:`NotFoundError` for ``ENOENT``. A
         ``StorageError`` is returned as it is.
     """
-    if isinstance(error, StorageError):
+    if isinstance(error, StorageError):  # of another backend, or of a store that names the key
         return error
     code = error.errno or 0
     reason = error.strerror or ""
@@ -217,7 +217,7 @@ def storage_error(error: OSError, backend: str, path: str, operation: str) -> St
         says_why = not code or (isinstance(error, _SAYS_WHY) and str(error))
         reason = describe_error(error) if says_why else ""
     code = code or _errno.EIO
-    if reason == os.strerror(code):
+    if reason == os.strerror(code):  # says no more than errno, so the advice is better
         reason = ""
     return _BY_ERRNO.get(code, StorageError)(
         backend, path, operation, errno=code, reason=reason

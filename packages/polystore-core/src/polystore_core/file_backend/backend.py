@@ -138,6 +138,7 @@ class FileBackend(NamesOfStore):
             chosen = self._format(text, key, "save", options)
             if options:
                 options = _check_format_options(chosen, "save", options, "if_exists", "durable")
+            # Before the first byte, so that a refused call changes nothing.
             if durable and not store.features.durable:
                 self._refuse_durable()
             condition = self._condition(text, if_exists, "save")
@@ -148,7 +149,7 @@ class FileBackend(NamesOfStore):
                 encode: Callable[..., None] = chosen.save
                 encode(data, sink.file, **options)
                 sink.seal(flush=False)
-            except BaseException:
+            except BaseException:  # Ctrl-C too: the temporary file must not stay
                 sink.discard()
                 raise
             return sink
@@ -204,6 +205,7 @@ class FileBackend(NamesOfStore):
                 options = _check_format_options(chosen, "load", options, "region")
             given: tuple[Any, ...] = (self._opener(text),) if chosen.reads_siblings else ()
             load: Callable[..., Any] = chosen.load
+            # A format without ``region`` loads all of the array, and the part is cut out here.
             is_cut = region is not None and "region" not in known_options(type(chosen).load)[0]
             if region is not None and not is_cut:
                 options = {"region": region, **options}
@@ -274,6 +276,7 @@ class FileBackend(NamesOfStore):
         try:
             return self._format_of(text)
         except UnsupportedFormatError:
+            # A Zarr store is a folder. "no format has that suffix" would not help its user.
             found = self._find(text, self._stat)
             if found is None or found.kind != "directory":
                 raise
@@ -295,6 +298,7 @@ class FileBackend(NamesOfStore):
         old, new = _find_suffix(source), _find_suffix(target)
         if old == new or not self.is_file(source):
             return False
+        # By owner and not by what is installed: a copy must not mean something else elsewhere.
         if owner("format", old) and owner("format", new):
             one, other = (self._format_of(path) for path in (source, target))
             return not other.includes(one)
@@ -348,7 +352,7 @@ class FileBackend(NamesOfStore):
             ):  # loading it raises the same, for BatchError
                 size = self.store.stat(self.store.key(require_local(paths[0]))).size or 0
             threads = max(self.store.features.threads, threads_for(size, _LOAD_IN_THREADS))
-        region = options.pop("region", None)
+        region = options.pop("region", None)  # an option of load, but not of every format
         with self._translate_errors("", "load"), self.store.batch() as store:
 
             def load(index: int) -> Value:

@@ -124,6 +124,7 @@ class SaveBatch:
         An item is done, and reported, after its commit. A durable item is done after ``sync``.
         """
         named, errors = self._commit(window)
+        # Items that were skipped have no sink, and nothing to flush.
         if self.durable:
             errors |= self._sync([index for index in named if window[index] is not None])
         for index in named:

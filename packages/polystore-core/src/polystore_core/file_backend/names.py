@@ -55,6 +55,7 @@ class NamesOfStore(StorageBackend):
         """Return the operations that the store cannot do, each with the feature that is missing."""
         features, claims = self.store.features, self.store.claims
         lacking: dict[str, str] = {}
+        # Without both, no value can be written, and then nothing can be copied or linked either.
         if features.replace == features.create_only == "none":
             writing = ("save", "save_batch", "copy", "move", *_MADE_OF_FOLDERS, *_MADE_OF_LINKS)
             lacking |= dict.fromkeys(writing, "create_only")
@@ -206,6 +207,7 @@ class NamesOfStore(StorageBackend):
         """Delete from a store without folders, in which "a" and "a/b" can both be values."""
         if is_folder and not recursive:
             raise DirectoryNotEmptyError(self.name, os.fspath(path), "delete")
+        # Not in one step: a store without folders has none for many keys.
         keys = [] if is_folder else [key]
         if recursive and (is_folder or self.store.features.nested_values):
             keys += [inner.key for inner in self.store.scan(key)]
@@ -367,6 +369,8 @@ class NamesOfStore(StorageBackend):
         with self._translate_errors(source, "move"):
             found = self._name(self._key(origin))
         is_folder = found.kind == "directory"
+        # "skip" asks for "error" as well, and its error is dropped below. So the check and the move
+        # are one step.
         condition: IfPresent = "replace" if if_exists == "replace" else "error"
         try:
             if found.kind == "file" and self._converts(origin, place):

@@ -186,6 +186,7 @@ def atomic_update_json(
         StorageError: The file cannot be read or written.
     """
     check_local(path)
+    # The lock is held from the read to the write, or the update of another worker would be lost.
     with file_lock(path, timeout=timeout):
         document = update(read_json(path, {} if default is None else default))
         if check:
@@ -220,6 +221,7 @@ def find_leftovers(
 
     for folder, folders, names in os.walk(directory, onerror=refuse):
         hidden = [name for name in (*folders, *names) if name.startswith(HIDDEN_PREFIX)]
+        # In place, so that os.walk does not enter hidden folders, which are one leftover each.
         folders[:] = [name for name in folders if name not in hidden]
         for name in hidden:
             path = os.path.join(folder, name)

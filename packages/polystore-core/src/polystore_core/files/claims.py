@@ -75,7 +75,7 @@ def is_abandoned(path: str | os.PathLike[str], *, older_than: float = 3600.0) ->
     If the system cannot tell, it is abandoned when it has not changed for ``older_than`` seconds.
     """
     with claim(path) as mine:
-        if mine is None:
+        if mine is None:  # no flock here, so only the time is left
             return last_change(path) < time.time() - older_than
         return mine
 

@@ -56,6 +56,7 @@ def decode_json(text: bytes, path: str | os.PathLike[str] = "") -> Value:
 
 
 def _unique_keys(pairs: list[tuple[str, Value]]) -> Document:
+    # Python would keep the last one silently, and other programs the first.
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("an object has the same key twice")

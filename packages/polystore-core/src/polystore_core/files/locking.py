@@ -110,6 +110,7 @@ def file_lock(
     if mine in _held:
         yield
         return
+    # monotonic, because the clock of a machine may be set while a thread waits.
     deadline = None if timeout is None else time.monotonic() + timeout
     try:
         _held[mine] = _acquire(place, deadline, dir_fd)

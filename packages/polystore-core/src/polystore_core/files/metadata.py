@@ -119,6 +119,7 @@ class AtomicMetadataWriter:
             except ValueError as error:
                 raise DamagedDataError(str(error), "json", os.fspath(path)) from None
             result = merge_documents(document, added)
+            # Merged first, then replaced: only keys that this update has are replaced.
             for name, values in names.items():
                 for key in values.keys() & replaced:
                     result["subdirectories"][name][key] = values[key]

@@ -173,6 +173,7 @@ class PendingFile(Sink):
         self._descriptor = -1
         self._opened_files: list[int] = []
         self._flushed = False
+        # _opened_files has every descriptor until it is closed. After a new start there are two.
         self.raw = _TemporaryFile(self._get_descriptor)
         # BufferedRandom calls `tell` and drops its errors, Ctrl-C included. int() returns 0 and is
         # written in C, so no signal handler runs in it.
@@ -305,6 +306,8 @@ class PendingFile(Sink):
             keeps_owner = self._give(old.st_uid, -1)
         if not keeps_group:
             keeps_group = self._give(-1, old.st_gid)
+        # If the owner or the group cannot be kept, people of the old ones fall back to the bits of
+        # the next class. Losing a right to read raises. Losing a right to write does not.
         mode = stat.S_IMODE(old.st_mode)
         owner, group, others = mode >> 6, mode >> 3, mode
         lost = 0
@@ -338,6 +341,7 @@ class PendingFile(Sink):
 
         If the folder was deleted after the first byte was written, it is created again.
         """
+        # Each time that others delete the folder, the content is copied into a new one.
         for _ in range(_TRIES):
             try:
                 self._commit()

@@ -166,6 +166,7 @@ def _rename_with(
 ) -> None:
     if _renameat2 is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
+    # Through ctypes, because Python has no function for renameat2.
     result = _renameat2(
         _AT_FDCWD if src_dir_fd is None else src_dir_fd,
         os.fsencode(source),

@@ -95,7 +95,7 @@ class Jax(Framework):
     def _place(self, device: str) -> Any:
         platform, _, index = device.lower().partition(":")
         try:
-            if int(index or 0) >= 0:
+            if int(index or 0) >= 0:  # a list accepts -1, and would return the last device
                 return self.module.local_devices(backend=platform)[int(index or 0)]
         except (IndexError, RuntimeError, ValueError) as error:
             raise self.no_such_device(device) from error

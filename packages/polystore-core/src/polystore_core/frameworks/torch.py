@@ -105,6 +105,7 @@ class Torch(Framework):
         return tensor.clone() if copy == "always" else tensor
 
     def _place(self, device: str) -> Any:
+        # An empty tensor, because torch.device accepts devices that do not exist.
         try:
             place = self.module.empty(0, device=device).device
         except (AssertionError, ImportError, RuntimeError) as error:

@@ -81,6 +81,7 @@ def with_document(
         changes["name"] = document["name"]
     if metadata.kind == "intensity" and document.get("kind") in _KINDS:
         changes["kind"] = document["kind"]
+    # type() and not isinstance(), because True is an int.
     bits = document.get("bits")
     if metadata.bits is None and type(bits) is int and bits in _BITS:
         changes["bits"] = bits
@@ -106,6 +107,7 @@ def _axis(axis: Axis, entry: object, length: int | None) -> Axis:
     scale, origin = _positive(entry.get("scale")), finite(entry.get("origin"))
     coords = _numbers(entry.get("coords"))
     unit = axis.unit or _unit(entry.get("unit"), axis.type)
+    # A format that has only one step and origin for an axis keeps coords in the document.
     if axis.coords is None and coords is not None and _agree(coords, axis, length):
         return replace(axis, unit=unit, scale=scale, origin=origin, coords=coords)
     if axis.scale is not None:
@@ -164,6 +166,7 @@ def _complete_channel(channel: Channel, entry: object) -> Channel:
     changes: dict[str, Any] = {}
     for f in fields(channel):
         value = entry.get(f.name)
+        # The format itself wins: another program may have changed it after the document.
         if value is None or getattr(channel, f.name) != f.default:
             continue
         if f.name in ("limits", "data_range"):

@@ -216,6 +216,7 @@ class Image:
         if not isinstance(item, str):
             return item
         names = [channel.name for channel in self.channels]
+        # A name that two channels have would select the first one silently.
         if names.count(item) != 1:
             channels = ", ".join(map(repr, names))
             expected = f"one of {channels}" if names else "an index: the channels have no names"
@@ -229,7 +230,8 @@ class Image:
         """
         metadata = self.metadata.transpose(order)
         numbers = [self.axes.index(name) for name in metadata.names]
-        if hasattr(self.data, "permute"):  # PyTorch
+        # The transpose of PyTorch swaps two axes only, and NumPy cannot transpose a tensor.
+        if hasattr(self.data, "permute"):
             return Image(self.data.permute(numbers), metadata)
         return Image(np.transpose(self.data, numbers), metadata)
 
@@ -273,7 +275,7 @@ def array_and_words(value: Value, order: str = "") -> tuple[Value, ImageMetadata
     Raises:
         InvalidOptionError: A DataArray has coords that an image cannot have.
     """
-    if type(value) is np.ndarray:
+    if type(value) is np.ndarray:  # most values, and the checks below are slower
         return value, None
     if isinstance(value, Image):
         image = value

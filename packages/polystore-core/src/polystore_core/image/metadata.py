@@ -196,6 +196,7 @@ class ImageMetadata:
         for axis, item, chosen, descends in zip(
             self.axes, items, found.ranges, found.descending, strict=True
         ):
+            # Also for an integer: the image then has one channel and no axis c.
             if axis.name == "c" and channels:
                 channels = tuple(channels[i] for i in chosen)[:: -1 if descends else 1]
             if isinstance(item, slice):
@@ -224,6 +225,7 @@ class ImageMetadata:
             else replace(
                 axis,
                 scale=None if axis.scale is None else axis.scale * factor,
+                # The first pixel of the level covers several pixels, so its centre is further in.
                 origin=None
                 if axis.origin is None or axis.scale is None
                 else axis.origin + (factor - 1) / 2 * axis.scale,
@@ -317,6 +319,6 @@ def finite(value: object) -> float | None:
         return None
     try:
         number = float(value)
-    except OverflowError:
+    except OverflowError:  # an int of more than 308 digits, as JSON may have
         return None
     return number if math.isfinite(number) else None

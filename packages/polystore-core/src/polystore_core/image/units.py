@@ -39,6 +39,7 @@ _ABBREVIATIONS = {
     "mm": "millimeter",
     "cm": "centimeter",
     "m": "meter",
+    # Unicode has two characters for Å, and two for µ. Both are in files.
     "\u00c5": "angstrom",
     "\u212b": "angstrom",
     "A": "angstrom",
@@ -84,6 +85,7 @@ def unit_name(unit: Value, axis: str, kind: str | None) -> str:
     if name in known:
         return name
     short = [key for key, full in _ABBREVIATIONS.items() if full in known]
+    # Abbreviations too, because "UM" is closer to "um" than to "micrometer".
     close = difflib.get_close_matches(unit.lower(), [*known, *short], n=1)
     hint = f"; did you mean {_ABBREVIATIONS.get(close[0], close[0])!r}?" if close else ""
     raise InvalidOptionError(

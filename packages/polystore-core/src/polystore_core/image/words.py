@@ -89,6 +89,7 @@ def image_metadata(
         InvalidOptionError: Another argument is not valid.
     """
     shape, dtype = tuple(shape), np.dtype(dtype)
+    # Without any metadata the result depends on three values only, and can be cached.
     is_bare = axes is None and scale is None and units is None and channels is None
     if is_bare and like is None and not (name or any_axes):
         return _bare(
@@ -111,6 +112,7 @@ def image_metadata(
     base = _SILENT if like is None else like
     unit_of = {} if units is None else _check_units(units, names)
     size_of = {} if scale is None else _check_scale(scale, names)
+    # A field that the caller gives is not a guess any more.
     given = {"axes": axes, "scale": scale, "limits": channels} if base.guessed else {}
     known = {axis.name: axis for axis in base.axes}
     of_channels = base.channels if channels is None and not label else channels
@@ -157,6 +159,7 @@ def _axis(
     unit = unit_of.get(name) or (spell_out(axis.unit, kind) if axis.unit else None)
     scale = size_of[name] if is_given else axis.scale
     coords = None if is_given else axis.coords
+    # Many programs write 1 for an unknown size.
     if scale == 1 and unit is None:
         scale = None
     return Axis(name, kind, unit, scale, axis.origin, coords)
@@ -201,6 +204,7 @@ def _axis_names(
             expected = f"{len(shape)} different names for shape {shape}"
             raise InvalidOptionError("axes", axes, expected)
         return names
+    # Axes of the caller are checked below. Those of a DataArray get advice that fits xarray.
     others = [str(name) for name in names if name not in AXIS_TYPES]
     if axes is names and others:  # these are axes of the value itself, a DataArray
         fault = (
@@ -238,6 +242,7 @@ def _usual_names(
     shape: tuple[int, ...], dtype: np.dtype[Value], channels: Value
 ) -> tuple[str, ...]:
     usual = {2: "yx", 3: "zyx", 4: "czyx", 5: "tczyx"}.get(len(shape), "")
+    # Three axes are ambiguous. The number of channels, or the samples of a camera, decide.
     if len(shape) == 3 and _length(channels) == shape[0]:
         usual = "cyx"
     elif len(shape) == 3 and channels is None and dtype == np.uint8 and shape[-1] in (3, 4):
@@ -261,6 +266,7 @@ def _check_scale(scale: Value, names: tuple[str, ...]) -> dict[str, float | None
     elif isinstance(scale, str | bytes) or not hasattr(scale, "__len__"):
         given = {}
     else:
+        # The samples of RGB have no size, so one value less is fine.
         planes = names[:-1] if len(scale) == len(names) - 1 and names[-1] == "s" else names
         given = dict(zip(planes, scale, strict=True)) if len(scale) == len(planes) else {}
     sizes = {axis: _positive(value) for axis, value in given.items()}
@@ -308,6 +314,7 @@ def _check_known(option: str, given: Iterable[Value], known: Sequence[str]) -> N
 
 
 def _check_units(units: Value, names: tuple[str, ...]) -> dict[str, str]:
+    # One unit is for the axes of space. The unit of time is almost never the same.
     if isinstance(units, str):
         planes = {axis: units for axis in names if AXIS_TYPES.get(axis) == "space"}
         if not planes:
@@ -341,7 +348,7 @@ def _check_channels(
     channels: Value, shape: tuple[int, ...], names: tuple[str, ...], dtype: np.dtype[Value]
 ) -> tuple[Channel, ...]:
     count, found = _count(shape, names), _length(channels)
-    if found == 0 and isinstance(channels, tuple):
+    if found == 0 and isinstance(channels, tuple):  # the channels of metadata without any
         return ()
     if found != count:
         raise channel_count_error(channels, found, count, "c" in names)
@@ -427,6 +434,7 @@ def _of_window(window: Value, dtype: np.dtype[Value]) -> dict[str, tuple[float, 
     if not isinstance(window, Mapping):
         raise _word_error("window", window, f"a mapping with the keys {', '.join(keys)}")
     _check_known("channels", window, keys)
+    # Missing ends are those of the dtype, and of floats those of 0 to 1, as NGFF viewers assume.
     numbers = {key: _number(value) for key, value in window.items()}
     least, most = 0.0, 1.0
     if dtype.kind in "ui":

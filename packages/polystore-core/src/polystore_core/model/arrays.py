@@ -137,6 +137,7 @@ def _refuse_more_than_numbers(value: Value) -> None:
             "a masked array would lose its mask: save value.filled(…), or data and mask separately"
         )
     kind = type(value)
+    # Attributes that an ndarray has not: in its __dict__, or in slots of its classes.
     if isinstance(value, np.ndarray):
         slots = [name for cls in kind.__mro__ for name in vars(cls).get("__slots__", ())]
         names = {*getattr(value, "__dict__", ()), *slots}
@@ -258,6 +259,7 @@ def _through_dlpack(
                 "not share memory"
             )
         copy = "always"
+    # The other way round: the caller could still change the memory of an immutable array.
     elif row.is_immutable and not source.is_immutable and copy == "auto" and not donate:
         copy = "always"
     return row.from_device(source.export(value), device=device, copy=copy)

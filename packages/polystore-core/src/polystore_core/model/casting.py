@@ -47,6 +47,7 @@ def convert(array: Pixels, dtype: np.dtype[Value], casting: Casting = "exact") -
         raise UnsupportedDataError(
             f"{given} does not convert to {dtype} exactly: pass casting='unsafe' to convert anyway"
         )
+    # Only the real part is converted. The check below finds any imaginary part.
     is_complex = given.kind == "c" and dtype.kind in "iuf"
     with np.errstate(all="ignore"):  # no warnings, because the check below finds every change
         try:
@@ -84,6 +85,7 @@ def _is_always_exact(given: np.dtype[Value], wanted: np.dtype[Value]) -> bool:
 
 
 def _refuse_changes(given: Pixels, found: Pixels, casting: Casting) -> None:
+    # Piece by piece, so that the comparison of a large array needs no second one of its size.
     pieces = np.nditer(
         (given, found),
         ("external_loop", "buffered", "zerosize_ok"),

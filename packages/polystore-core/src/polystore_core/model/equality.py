@@ -52,6 +52,7 @@ def _is_lazy(value: Value) -> bool:
 
 def _order(found: Sequence[str], expected: Sequence[str]) -> Sequence[int]:
     """Return where ``found`` has each axis of ``expected``."""
+    # A format without samples stores RGB as three channels.
     if "s" in expected and "s" not in found:
         expected = ["c" if name == "s" else name for name in expected]
     elif "s" in found and "s" not in expected:
@@ -91,6 +92,7 @@ def _blocks(
 ) -> Iterator[tuple[slice, ...]]:
     """Yield regions of whole parts that cover ``shape``, each about ``_BLOCK`` bytes."""
     steps = list(shape)
+    # The first axes are cut first, because parts along them are contiguous in most formats.
     for axis, length in enumerate(shape):
         inner = max(itemsize * math.prod(steps[axis + 1 :] + steps[:axis]), 1)
         if inner * length <= _BLOCK:
@@ -110,6 +112,7 @@ def _first_difference(found: Pixels, expected: Pixels) -> tuple[int, ...] | None
         return min((place for place in places if place is not None), default=None)
     if not found.nbytes:
         return None
+    # Compared as unsigned integers, so that NaN equals itself and -0.0 differs from 0.0.
     unit = math.gcd(found.itemsize, 8)
     one, other = (
         np.ascontiguousarray(array.astype(array.dtype.newbyteorder("="), copy=False))

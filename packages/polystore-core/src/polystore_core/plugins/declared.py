@@ -87,6 +87,7 @@ def scan() -> Mapping[tuple[PluginKind, str], tuple[Declaration, ...]]:
             same = found.setdefault((declaration.kind, declaration.name), {})
             # A checkout on the path and its installed copy both have the same entry.
             same.setdefault(declaration.distribution, declaration)
+    # Sorted, because the order of distributions differs between machines, and errors show it.
     return {key: tuple(same[d] for d in sorted(same)) for key, same in sorted(found.items())}
 
 
@@ -255,6 +256,7 @@ def resolve(
         PluginConflictError: Several distributions declare it.
     """
     wanted, _, plain = name.rpartition(":")
+    # Installed plugins first, because the error of a conflict advises to choose the first one.
     declared = (*scan().get((kind, plain), ()), *local)
     choice = wanted or _choice(kind, plain, declared, prefer)
     found = _claims(declared, choice)

@@ -157,6 +157,7 @@ def _ask(declaration: Declaration) -> Spec:
         manifest: Any = importlib.import_module(declaration.manifest)
         function = getattr(manifest, hook_name, None)
         place = place_of_function(function) or f"{getattr(manifest, '__file__', '?')}:1"
+    # A second block, because an error of pluggy has no line of the plugin in its traceback.
     with guard(declaration, place=place):
         manager = plugin_manager()
         manager.register(manifest)
@@ -318,7 +319,7 @@ def _why_ignored(declaration: Declaration, prefer: Mapping[str, str] | None) -> 
         chosen = resolve(kind, name, prefer)
     except PluginConflictError:
         raise
-    except (PluginError, InvalidOptionError) as error:  # it is about another distribution
+    except (PluginError, InvalidOptionError) as error:  # about the distribution that was chosen
         why = str(error)
     else:
         if chosen == declaration:

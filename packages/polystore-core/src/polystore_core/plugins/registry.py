@@ -88,6 +88,7 @@ class BackendRegistry:
         """Backends that users have created, and close themselves."""
         self._calls: dict[tuple[str, str], Callable[..., Any]] = {}
         self._restored = False
+        # Identifies this registry when it is unpickled in the process that has it already.
         self._token = os.urandom(16).hex()
         _registries[self._token] = self
 
@@ -118,6 +119,7 @@ class BackendRegistry:
                 document = tomllib.load(file)
         except tomllib.TOMLDecodeError as error:
             raise DamagedDataError(str(error), "toml", os.fspath(path)) from error
+        # Checked before anything is added, so that a typing error does not leave half a registry.
         for section, content in document.items():
             if section not in ("backends", "prefer"):
                 raise UnknownOptionError(section, os.fspath(path), ("backends", "prefer"))
@@ -165,6 +167,7 @@ class BackendRegistry:
             raise InvalidOptionError("backend", backend, expected)
         backend = self._check_name("registry.add", backend, "or an instance of one")
         declaration = self._declaration(backend)
+        # The class is imported now, so that a wrong option is an error here and not at first use.
         cls = discovery.load_target(declaration)
         check_options(cls, options, f"backend {backend!r}")
         _check_required(declaration, cls, options)
@@ -222,6 +225,7 @@ class BackendRegistry:
         except UnknownPluginError as error:
             known = tuple(sorted({*error.known, *self.names()}))
             raise UnknownPluginError("backend", name, known) from None
+        # A full name or ``prefer`` is a decision of the user, which needs no warning.
         if chosen.local is None and name == plain and plain not in self.prefer:
             for ignored in mine:
                 _log_ignored(ignored, chosen)
@@ -237,6 +241,7 @@ class BackendRegistry:
 
         store = getattr(self[name], "store", None)
         target, *_ = self._configured.get(name, (name, {}, ""))
+        # An instance of the user cannot be created again in another process.
         if not isinstance(store, LocalStore) or name in self._given:
             return None
         if not all(isinstance(option, _PLAIN) for option in options.values()):
@@ -297,6 +302,7 @@ class BackendRegistry:
         self.close()
 
     def __reduce__(self) -> tuple[Value, ...]:
+        # Checked one by one, because the error of pickle itself does not name the backend.
         for name, backend in self._given.items():
             _check_pickles(name, backend)
         return _restore, (self._token, self.prefer, self._configured, self._given)
@@ -422,7 +428,7 @@ class FormatRegistry:
                 return found
             try:
                 return self._by_suffix.setdefault(suffix, self._make(suffix))
-            except UnknownPluginError:
+            except UnknownPluginError:  # "ome.tif" is longer than "tif", so drop the first part
                 suffix = suffix.partition(".")[2]
         raise UnsupportedFormatError(os.fspath(path), tuple(self.names()), backend)
 

@@ -39,6 +39,7 @@ class Secret:
             MissingDependencyError: ``keyring:`` needs the library keyring.
         """
         kind, _, place = self.reference.partition(":")
+        # Looked up each time, so that no attribute, pickle or crash dump holds the value.
         value, reason, advice = _LOOKUPS[kind](place)
         if not value:
             raise SecretNotFoundError(self.reference, reason, advice)

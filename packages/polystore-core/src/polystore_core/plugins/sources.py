@@ -132,6 +132,7 @@ class Sources:
         return _init_fault(kind, name, found)
 
     def _read_class(self, module: _Module, node: ast.ClassDef) -> _Class:
+        # A decorator or a metaclass can add any member.
         if node.decorator_list or node.keywords:
             raise _UnknownError
         bound: dict[str, list[ast.AST]] = {}
@@ -145,6 +146,7 @@ class Sources:
         return _Class(contracts, members)
 
     def _read_base(self, module: _Module, base: ast.expr) -> _Class:
+        # A base class as text: "Format", "polystore.Format", or something like "make()[0]".
         parts = ast.unparse(base).split(".")
         if parts == ["object"] and "object" not in module.bound:
             return _Class(set(), {})
@@ -169,12 +171,14 @@ class Sources:
         """Return the module and the node that define ``name``, following imports in a package."""
         home = self._read(module)
         nodes = home.bound.get(name, [])
+        # A name that is bound twice, as in both branches of an ``if``, has no certain value.
         if len(nodes) > 1 or (not nodes and home.is_dynamic()):
             raise _UnknownError
         if not nodes:
             return home, None
         if isinstance(nodes[0], ast.ImportFrom):
             origin, _, attribute = _origin(home, nodes[0], name).rpartition(".")
+            # The source of other packages is not read: it may be large, and is not the author's.
             if origin.partition(".")[0] != module.partition(".")[0]:
                 raise _UnknownError
             return self._lookup(origin, attribute)
@@ -289,6 +293,7 @@ def _init_fault(kind: PluginKind, name: str, found: _Class) -> Verdict:
         for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
         if default is None
     ]
+    # Only backends get options, from registry.add. Formats and frameworks are created without.
     if kind != "backend":
         needed, options = needed + options, []
     if not needed:

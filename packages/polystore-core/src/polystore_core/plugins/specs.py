@@ -99,6 +99,7 @@ def spec_fault(spec: Spec) -> str:
     for field in ("target", *(["check"] if spec.check else [])):
         if not re.fullmatch(rf"{_DOTTED}:\w+", getattr(spec, field)):
             return f"{field}={show_value(getattr(spec, field))}: expected 'package.module:Name'"
+    # type() and not isinstance(), because api=True would be version 1.
     if type(spec.api) is not int:
         return f"api={show_value(spec.api)}: expected an int, such as api=1"
     requires: Any = spec.requires

@@ -57,6 +57,7 @@ def compare_core(needed: str, version: str) -> Side:
 
 
 def _order(version: str, bound: str) -> int:
+    # Numbers only. The library packaging would know more, but it is not a dependency of core.
     ours, theirs = (_numbers(text) for text in (version, bound))
     if not ours or not theirs:
         return 0

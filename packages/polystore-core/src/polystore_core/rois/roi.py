@@ -127,6 +127,7 @@ class ROI:
             raise UnsupportedDataError(
                 f"expected an object with a 'type', got {type(content).__name__}"
             )
+        # The version before the fields, because a later one may have other fields.
         kind, version = content.get("type"), content.get("version")
         if not isinstance(kind, str) or kind not in SHAPES:
             raise InvalidOptionError("type", kind, f"one of {', '.join(SHAPES)}")

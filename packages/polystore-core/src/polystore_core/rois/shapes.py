@@ -74,6 +74,7 @@ class Shape(ABC):
         """Return the shape moved by ``dy`` and ``dx`` pixels."""
 
     def _set(self, **values: object) -> None:
+        # Shapes are frozen dataclasses, whose own __setattr__ raises.
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -88,7 +89,7 @@ class Shape(ABC):
         return cls(**pick_fields(content, [field.name for field in fields(cls)]))
 
     def _key(self) -> tuple[object, ...]:
-        # Bytes can be compared, because no coordinate is NaN or -0.0.
+        # Bytes can be compared, because no coordinate is NaN or -0.0. They can also be hashed.
         return tuple(
             (value.shape, value.tobytes()) if isinstance(value, np.ndarray) else value
             for value in self._values()
@@ -188,6 +189,7 @@ class Polygon(_Path, Area):
 
         If the outline crosses itself, parts in the other direction count as negative.
         """
+        # Relative to the first vertex, because large coordinates would cost digits of the result.
         y, x = (self.coordinates - self.coordinates[0]).T
         return abs(float(np.sum(y * np.roll(x, -1) - x * np.roll(y, -1)))) / 2
 
@@ -209,6 +211,7 @@ class _Box(Area):
     ) -> None:
         self._set(
             centre=check_pair("centre", centre, "y and x in pixels"),
+            # ulp(0) is the smallest float above 0: a box without an area has no inside.
             size=check_pair("size", size, "a height and a width above 0", math.ulp(0.0)),
             angle=check_number("angle", angle, "a finite number of degrees"),
         )
@@ -302,6 +305,7 @@ class Mask(Area):
                 f"pixels has dtype {given.dtype} and shape {given.shape}, but a mask needs dtype "
                 "bool and shape (height, width): compare first, for example pixels > 0"
             )
+        # Cut to the pixels, so that masks with the same pixels are equal, whatever their margins.
         rows, columns = np.flatnonzero(given.any(axis=1)), np.flatnonzero(given.any(axis=0))
         if not rows.size:
             raise UnsupportedDataError("pixels has no True element: a mask needs at least one")
@@ -345,6 +349,7 @@ class Mask(Area):
             packed = binascii.a2b_base64(content["bits"], strict_mode=True)
         except (TypeError, ValueError) as error:
             raise UnsupportedDataError(f"bits is not base64: {error}") from error
+        # Before unpackbits, which would fill missing bits with zeros.
         if len(packed) != -(-count // 8):
             raise UnsupportedDataError(
                 f"bits has {len(packed)} bytes, but {count} pixels need {-(-count // 8)}"
@@ -383,6 +388,7 @@ class Composite(Area):
         An outline inside an odd number of others is a hole.
         """
         total, larger = 0.0, np.empty((4, 0))  # only a larger outline can contain another one
+        # From the largest part: when its turn comes, all outlines that can contain it are known.
         for part in sorted(self.parts, key=lambda part: part.area, reverse=True):
             if part.area > 0:
                 edges = edges_of(part.coordinates)

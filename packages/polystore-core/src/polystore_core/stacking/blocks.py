@@ -137,6 +137,7 @@ def build_array(grid: Grid, reader: Reader) -> xarray.DataArray:
         meta=np.empty((0,) * pieces.ndim, first.dtype),
     )
     fields = tuple(Axis(field) for field in grid.template.fields)
+    # Origins and coords are those of the first file only.
     own = tuple(replace(axis, origin=None, coords=None) for axis in first.words.axes)
     channels = first.words.channels if "c" in first.words.names else ()
     array: Any = to_xarray(Image(data, ImageMetadata(axes=fields + own, channels=channels)))
@@ -172,6 +173,7 @@ def _file_chunks(reader: Reader) -> tuple[tuple[int, ...], ...]:
     except (UnsupportedOperationError, UnsupportedDataError):
         return whole  # the format cannot read parts
     block = list(first.shape)
+    # From the first axis on, in whole chunks of the file, so that no chunk is decoded twice.
     for axis, step in enumerate(unit):
         most = _MOST_BYTES // first.dtype.itemsize
         if math.prod(block) <= most:

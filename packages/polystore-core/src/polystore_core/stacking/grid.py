@@ -66,6 +66,7 @@ class Grid:
         total = math.prod(self.shape)
         if total == len(self.found):
             return
+        # A generator, because a wrong template can make millions of combinations.
         holes = (place for place in product(*self.labels) if place not in self.found)
         some = "; ".join(
             _describe_place(self.template.fields, place) for place in islice(holes, 5)
@@ -100,6 +101,7 @@ class Grid:
 
 
 def _convert_digits(column: Sequence[str]) -> Sequence[int] | Sequence[str]:
+    # isdigit alone also accepts digits of other scripts, and "\u00b2", for which int() raises.
     if all(text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS for text in column):
         return [int(text) for text in column]
     return column

@@ -54,6 +54,7 @@ class Header:
         words: ImageMetadata | None,
     ) -> Header:
         """Return a header with the dtype in the byte order of this machine."""
+        # Byte order is not a difference: the blocks are converted to that of this machine.
         shape, dtype = tuple(shape), dtype.newbyteorder("=")
         chosen = _usual_words(shape, dtype) if words is None else words
         return cls(path, backend, shape, dtype, chosen, words is not None)
@@ -70,6 +71,7 @@ class Header:
                 raise UnsupportedDataError(reason, "", other.path, other.backend, "stack")
 
     def _facts(self) -> dict[str, Any]:
+        # Names of channels count only along axis c. A single channel may have any name.
         words = self.words
         has_channels = "c" in words.names
         return {

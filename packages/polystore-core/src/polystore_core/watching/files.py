@@ -51,7 +51,7 @@ class Files:
         names = self._names()
         if self._is_frozen:
             names &= self._given | self._waiting.keys()
-        self._given &= names
+        self._given &= names  # forgets deleted files, so that they are new when they are back
         settled = self._find_settled(names - self._given)
         self._given |= settled
         waits = any(seen.state for seen in self._waiting.values())
@@ -97,6 +97,8 @@ class Files:
         source, path, settle = self._request.source, self._request.path, self._request.settle
         if not settle:
             return names
+        # Two times, because reading many states takes a while. A file must be unchanged from the
+        # end of one look to the start of the next.
         before = time.monotonic()
         states = {name: _state(source, join(path, name)) for name in names}
         after = time.monotonic()

@@ -70,6 +70,7 @@ class Frames:
             if now - self._damaged_since < settle:  # a program may be writing the document now
                 return Look([], waits=True)
             raise
+        # Each growth settles for itself, so that a steady writer does not delay its first frames.
         now, self._damaged_since = time.monotonic(), None
         if length > self._length and not self._is_frozen:
             self._growth.append((now, length))

@@ -161,6 +161,8 @@ class Watch(Iterator[Arrival]):
             )
             if (left <= 0 or self._is_stopped) and not look.waits:
                 break
+            # A look over a network may take long. Pauses grow with its cost, and with each look
+            # that finds nothing.
             least = max(_SHORTEST, _BUSY * cost)
             pause = min(max(pause, least), max(_LONGEST, _IDLE * cost))
             most = pause if self._poll is None else self._poll

@@ -198,6 +198,7 @@ class KeptPlaces(Places):
 
     def _make_way(self, folder: str) -> _Way | None:
         more = folder.count("/") + 1
+        # All of them at once: a batch over many folders seldom returns to the first ones.
         if len(self._descriptors) + more > _MOST_KEPT and self._users == 1:
             self._close_all()
         if len(self._descriptors) + more > _MOST_KEPT:
@@ -222,6 +223,7 @@ class KeptPlaces(Places):
             return None
         except OSError:
             return None
+        # The identity, because the name alone could belong to another folder later.
         descriptor = self._descriptors[-1]
         status = os.fstat(descriptor)
         found = _Directory(name, parent, descriptor, (status.st_dev, status.st_ino))

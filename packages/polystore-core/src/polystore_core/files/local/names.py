@@ -64,7 +64,7 @@ def remove_hidden(folder: Place) -> None:
     with scan_directory(folder) as (found, _):
         litter = {entry.name: is_litter_entry(entry) for entry in found}
     if not all(litter[name] or name.startswith(HIDDEN_PREFIX) for name in litter):
-        return
+        return  # it is not empty, and rmdir of the caller raises
     with open_directory(folder) as descriptor:
         for name in litter:
             if litter[name]:

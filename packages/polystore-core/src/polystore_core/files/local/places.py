@@ -261,6 +261,7 @@ class RootedPlaces(Places):
         return True
 
     def resolve(self, path: str) -> str:
+        # From the longest part that exists: links in it are followed, and the rest has none.
         missing: list[str] = []
         while True:
             try:
@@ -360,6 +361,7 @@ class RootedPlaces(Places):
             hops += 1
             if hops > MOST_LINKS:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            # An absolute link starts at the root of the system. It may lead below our root.
             if target.startswith("/"):
                 if not f"{target}/".startswith(f"{self.root}/"):
                     raise PathOutsideRootError("", path, self.root)

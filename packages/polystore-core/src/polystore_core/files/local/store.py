@@ -291,6 +291,7 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
                     folder = os.path.dirname(place.name) or "."
                     found = os.stat(folder, dir_fd=place.dir_fd)
                     identity = found.st_dev, found.st_ino
+                    # By device and inode, because a folder may have several paths.
                     if identity not in flushed:
                         flushed[identity] = _flush(Place(folder, place.dir_fd))
                     error = flushed[identity]

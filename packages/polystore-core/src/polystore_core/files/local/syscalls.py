@@ -78,6 +78,7 @@ def make_link(target: str, place: Place, *, replace: bool) -> None:
     if not replace:
         os.symlink(target, place.name, dir_fd=place.dir_fd)
         return
+    # A link cannot replace a name itself, but a rename over the name can.
     folder = os.path.dirname(place.name)
     temporary = os.path.join(folder, HIDDEN_PREFIX + os.urandom(8).hex())
     os.symlink(target, temporary, dir_fd=place.dir_fd)
