@@ -67,7 +67,7 @@ def test_pixel_sizes_that_fit(window: Window, looks: list[dict[str, Any]]) -> No
 
 def test_pixel_size_beyond_paint(window: Window) -> None:
     """An image that napari would paint black, as it is too small, is refused."""
-    with pytest.raises(UnsupportedDataError, match="napari shows images of at least"):
+    with pytest.raises(UnsupportedDataError, match="napari shows only images of at least"):
         window.save(PLANE, scale=(1e-10, 1e-10), units="m")
     window.save(PLANE, scale=(0.1, 0.1), units="nm")
     window.save(PLANE)

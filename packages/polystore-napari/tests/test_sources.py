@@ -185,7 +185,7 @@ class TestLayers:
         np.save(tmp_path / "large.npy", large)
         handle = stores.open(tmp_path / "large.npy", "disk")
         window.show(stored(handle, "large"))
-        with pytest.raises(UnsupportedDataError, match="open that with backend 'disk'"):
+        with pytest.raises(UnsupportedDataError, match="with backend 'disk'"):
             window.pixels("large")
 
 

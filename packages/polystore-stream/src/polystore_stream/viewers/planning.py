@@ -229,7 +229,7 @@ class Planner:
             if old is not None and restarts and not replaces:
                 raise UnsupportedDataError(
                     f"it is {new}, but layer {title!r} holds {len(old.held)} of {old}: save it "
-                    "under another name, or with labels=True, to show it in another layer. Or "
+                    "under another name or with labels=True, to show it in another layer. Or "
                     f"save all {len(old.held)} as one batch, or remove the layer"
                 )
             if old is None or restarts or old.reach != new.reach:
