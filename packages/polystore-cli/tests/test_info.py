@@ -30,6 +30,16 @@ def test_json_is_one_object(run: Run, tmp_path: Path) -> None:
     assert document["modified"].endswith("+00:00")
 
 
+def test_pattern_describes_each(run: Run, tmp_path: Path) -> None:
+    for name in ("b.npy", "a.npy"):
+        np.save(tmp_path / name, np.zeros(3))
+    blocks = run("info", f"disk:{tmp_path}/*.npy").stdout.split("\n\n")
+    assert [block.split()[1] for block in blocks] == [f"{tmp_path}/a.npy", f"{tmp_path}/b.npy"]
+    documents = json.loads(run("info", "--json", f"disk:{tmp_path}/[b]*").stdout)
+    assert [one["path"] for one in documents] == [f"{tmp_path}/b.npy"]
+    assert run("info", f"disk:{tmp_path}/*.tif").exit_code == 1
+
+
 def test_folder_is_counted(run: Run, tmp_path: Path) -> None:
     (tmp_path / "a" / "b").mkdir(parents=True)
     for name in ("x.txt", "a/y.txt", "a/b/z.txt"):

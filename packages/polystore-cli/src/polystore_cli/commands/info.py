@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from polystore_cli.address import parse_address
+from polystore_cli.globbing import expand_address
 from polystore_cli.options import ADDRESS, json_option
 from polystore_cli.output import dtype_in_words, info_document, local_time, print_json
 from polystore_cli.session import pass_files
@@ -15,6 +16,7 @@ from polystore_cli.session import pass_files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from polystore_cli.address import Address
     from polystore_cli.folders import Content
     from polystore_core import FileManager, ImageMetadata, Info
 
@@ -25,29 +27,41 @@ _LONGEST = 200  # an OME-XML document has thousands of characters
 
 @click.command()
 @click.argument("address", type=ADDRESS)
-@json_option("one JSON object")
+@json_option("one JSON object, or an array for a pattern")
 @pass_files
 def info(files: FileManager, address: str, json: bool) -> None:
     """Describe a file, folder or plate without loading it.
 
-    Of a folder, it counts the files and adds up their sizes. Of a plate, it names the wells, fields
-    and channels.
+    ADDRESS is disk:a.tif, or a pattern such as 'disk:plate/*.tif'. Of a folder, it counts the files
+    and adds up their sizes. Of a plate, it names the wells, fields and channels.
     """
     place = parse_address(address, files.registry.names())
-    found = files.info(place.path, backend=place.backend)
-    content = None
-    abilities = files.registry[place.backend].capabilities
-    if found.kind == "directory" and "collect_dirs_and_files" in abilities:
-        from polystore_cli.folders import measure_folder
-
-        content = measure_folder(files, place)
+    places = expand_address(files, place)
+    described = [_describe(files, one) for one in places]
     if json:
-        more = {} if content is None else {"content": content._asdict()}
-        print_json(info_document(found) | more)
+        documents = [
+            info_document(found) | ({} if content is None else {"content": content._asdict()})
+            for found, content in described
+        ]
+        print_json(documents if places != [place] else documents[0])
         return
-    lines = list(_lines(_collect(found, content)))
-    width = max(len(name) for name, _ in lines)
-    click.echo("".join(f"{name.ljust(width)}  {text}\n" for name, text in lines), nl=False)
+    for number, (found, content) in enumerate(described):
+        if number:
+            click.echo()
+        lines = list(_lines(_collect(found, content)))
+        width = max(len(name) for name, _ in lines)
+        click.echo("".join(f"{name.ljust(width)}  {text}\n" for name, text in lines), nl=False)
+
+
+def _describe(files: FileManager, place: Address) -> tuple[Info, Content | None]:
+    """Describe a file or folder, and count the content of a folder."""
+    found = files.info(place.path, backend=place.backend)
+    abilities = files.registry[place.backend].capabilities
+    if found.kind != "directory" or "collect_dirs_and_files" not in abilities:
+        return found, None
+    from polystore_cli.folders import measure_folder
+
+    return found, measure_folder(files, place)
 
 
 def _collect(found: Info, content: Content | None) -> dict[str, Any]:
