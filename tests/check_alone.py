@@ -91,8 +91,8 @@ runpy.run_module("polystore_napari", run_name="__main__")
 """,
     "polystore-fiji": """
 import zipfile
-from polystore_fiji.jars import own_jar
-assert "polystore/fiji/Main.class" in zipfile.ZipFile(own_jar().path).namelist()
+from polystore_fiji.jars import find_own_jar
+assert "polystore/fiji/Main.class" in zipfile.ZipFile(find_own_jar().path).namelist()
 """,
     "polystore-torch": """
 import numpy as np

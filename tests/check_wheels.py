@@ -110,7 +110,7 @@ def check_documents(environment: Environment, wheel: Path) -> None:
     environment.install(TORCH, f"{wheel}[training]")
     print(environment.run("python", SNIPPETS, *map(str, TRAINING)), end="")
     assert "disk" in environment.run("polystore", "plugins")
-    compiled = "from polystore_fiji.jars import own_jar; print('receiver', own_jar())"
+    compiled = "from polystore_fiji.jars import find_own_jar; print('receiver', find_own_jar())"
     print(environment.run("python", "-c", compiled), end="")
     print(environment.run("polystore", "--version"), end="")
 
