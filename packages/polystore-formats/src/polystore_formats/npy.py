@@ -180,9 +180,8 @@ def _fill(array: Pixels, file: BinaryIO) -> None:
     """Fill a contiguous array of one axis from the position of ``file``."""
     flat = array.view(np.uint8)
     filled = 0
-    while (
-        filled < flat.size
-    ):  # one call may give fewer bytes, for example from a member of a zip
+    # One call may give fewer bytes, for example from a member of a zip.
+    while filled < flat.size:
         count = file.readinto(flat[filled:].data)  # type: ignore[attr-defined]
         if not count:
             raise DamagedDataError(f"its last {flat.size - filled} bytes are missing", "npy")

@@ -84,11 +84,8 @@ class Torch(Format):
                 _check_archive(file)  # torch.load does not check the CRC-32 of tensors
                 file.seek(0)
                 return torch.load(file, map_location=map_location, weights_only=True)
-        except (
-            PolystoreError,
-            OSError,
-            torch.OutOfMemoryError,
-        ):  # the disk or GPU, not the file
+        except (PolystoreError, OSError, torch.OutOfMemoryError):
+            # The disk or the GPU has failed, so the file may be undamaged.
             raise
         except Exception as error:  # damaged opcodes can raise any error in the unpickler
             reason = _reason(error)

@@ -176,6 +176,7 @@ class Plan:
         names, shape = self._axes(info, path), info.shape or ()
         places = [names.index(axis) for axis in self.split]
         for chosen in itertools.product(*(range(shape[place]) for place in places)):
+            # Axes after the last one of ``split`` are whole without an index.
             indices: list[int | None] = [None] * (max(places) + 1)
             for place, index in zip(places, chosen, strict=True):
                 indices[place] = index
@@ -208,6 +209,7 @@ def _parse_names(template: NameTemplate, addresses: Iterable[str]) -> list[dict[
     Raises:
         InvalidOptionError: Some names do not fit the template. It names the first ones.
     """
+    # All names are tried, so that one error can name several files.
     found, misfits, why = [], [], ""
     for address in addresses:
         try:
@@ -228,6 +230,7 @@ def _parse_names(template: NameTemplate, addresses: Iterable[str]) -> list[dict[
 def _path(pattern: str, address: str, values: Mapping[str, Any]) -> str:
     file = address.rpartition("/")[2]
     stem, dot, suffix = file.partition(".")
+    # A field of ``names=`` with one of these names replaces it.
     known = {"file": file, "stem": stem, "suffix": dot + suffix, **values}
     try:
         return pattern.format_map(known)

@@ -91,9 +91,8 @@ class Workspace:
                 inner = next(iter(folders[folder]))
                 faults[folder] = f"it is also the folder of {folder + '/' + inner!r}"
         if isinstance(entries, _References):
-            entries.faults = (
-                faults  # of a document that was read. Its other entries can be used
-            )
+            # The other entries of a document that was read can be used.
+            entries.faults = faults
         else:
             for path in entries:
                 if fault := faults.get(path) or _fault_of_entry(entries[path]):

@@ -163,6 +163,7 @@ def _lengths(option: str, value: Lengths, ndim: int) -> tuple[int, ...]:
     single = not isinstance(value, Sequence)
     parts = list(value) if isinstance(value, Sequence) else [value]
     try:
+        # ``index`` accepts ``True``, which is never meant as a length.
         if any(isinstance(part, bool) for part in parts):
             raise InvalidOptionError(option, value, expected)
         found = tuple(index(part) for part in parts)

@@ -100,9 +100,8 @@ def _guard(codec: Codec, native: np.dtype[Value]) -> Codec:
     if isinstance(codec, ShardingCodec):
         return replace(codec, codecs=tuple(_guard(inner, native) for inner in codec.codecs))
     config = getattr(codec, "codec_config", {})
-    if (
-        config
-    ):  # an unknown configuration must fail when the array is opened, not when it is read
+    if config:
+        # An unknown configuration must fail when the array is opened, not when it is read.
         numcodecs.get_codec(dict(config))
     _check_config(config, native)
     if isinstance(codec, VLenUTF8Codec | VLenBytesCodec):

@@ -186,6 +186,7 @@ def _write_metadata(
                 "shards", layout.shards, "None, because Zarr 2 does not have shards"
             )
         shards = None
+        # Zarr 2 has no names of dimensions. xarray looks for them in this attribute.
         if dimension_names is not None:
             attributes = {**attributes, DIMENSIONS: list(dimension_names)}
     options = codec_options(

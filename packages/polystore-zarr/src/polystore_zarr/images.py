@@ -156,6 +156,7 @@ def write_image(
         UnsupportedDataError: An image cannot have these pixels.
         InvalidOptionError: An option does not fit the image.
     """
+    # ``isbuiltin`` is 2 for types of other packages, such as bfloat16 of ml_dtypes.
     if value.dtype.kind not in "biuf" or value.dtype.isbuiltin == 2:
         raise UnsupportedDataError(
             f"an image cannot have {value.dtype} pixels: pass ome=False for a plain array",
@@ -184,6 +185,7 @@ def write_image(
 
     def write(directory: StorePath) -> None:
         levels: list[Any] = []
+        # An array in memory without a pyramid is not streamed: its chunks are written at once.
         is_one = len(shapes) == 1 and type(value) is np.ndarray and not progress
         for number, shape in enumerate(shapes):
             level = directory / str(number)
@@ -212,7 +214,8 @@ def write_image(
             _write_dask(value, levels, method, progress)
         elif not (is_one or grows):
             write_streamed(value, levels, method, progress)
-        # The number of pixels of level 0 in one pixel of a level, along each axis.
+        # The number of pixels of level 0 in one pixel of a level, along each axis. Only y and x
+        # are halved.
         planes = (1.0,) * (len(axes) - 2)
         factors = [
             (str(level), (*planes, 2.0**level, 2.0**level)) for level in range(len(shapes))
@@ -355,6 +358,7 @@ def _check_words(
         if like is not None and getattr(options, error.option, None) is None:
             source = "the value" if like is words else "the image at this path"
             option = error.option
+            # The caller did not pass the option that the error names.
             error.add_note(f"{option} was taken from {source}: pass {option}= to replace it")
         raise
     except UnsupportedDataError as error:

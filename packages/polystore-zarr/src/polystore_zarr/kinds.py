@@ -135,6 +135,7 @@ class Surroundings:
         document = read_document(labelled) if labelled else None
         image = None if document is None else read_image(document.attributes)
         name = self.place.inner[-1] if self.place.inner else self.place.path.rpartition("/")[2]
+        # In this order, so that "x.ome.zarr.zip" becomes "x".
         for suffix in (".ozx", ".zip", ".zarr", ".ome"):
             if name.lower().endswith(suffix):
                 name = name[: -len(suffix)]

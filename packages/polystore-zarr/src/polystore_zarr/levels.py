@@ -136,9 +136,8 @@ def _level_of(node: Node, level: int) -> tuple[StorePath, Document, Pyramid]:
     pyramid = Pyramid(node.directory.base, attributes, image, level % count)
     found = _level_at(node.directory, image.levels[level].path)
     if pyramid.level and found[1].growing:
-        with suppress(
-            DataError, OSError, PathOutsideRootError
-        ):  # level 0 is not the one wanted
+        # If level 0 cannot be read, the level that the caller wants may still be readable.
+        with suppress(DataError, OSError, PathOutsideRootError):
             finest = ZarrArray(*_level_at(node.directory, image.levels[0].path))
             found = _no_longer(*found, finest.shape)
     return *found, pyramid
@@ -201,6 +200,7 @@ def check_label(value: Value, labelled: StorePath, path: str, backend: str) -> N
         raise NotFoundError(backend, path, "label the image", hint=hint)
     directory, document, _ = _level_of(Node(labelled, document), 0)
     shape = ZarrArray(directory, document).shape
+    # The labels may lack the other axes, such as that of the channels.
     if value.dtype.kind not in "ui" or value.shape[-2:] != shape[-2:]:
         raise UnsupportedDataError(
             f"the labels have dtype {value.dtype} and shape {value.shape}, but labels of an "

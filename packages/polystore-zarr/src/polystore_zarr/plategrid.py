@@ -138,6 +138,7 @@ class PlateGrid:
 def _places(plate: Plate) -> dict[str, Place]:
     """Return the row and column of each well, by the names in its path."""
     # The indices in the document are not used: some programs write wrong ones.
+    # If a name is in the list twice, its first position counts.
     rows = {name: number for number, name in reversed(list(enumerate(plate.rows)))}
     columns = {name: number for number, name in reversed(list(enumerate(plate.columns)))}
     places = {}

@@ -159,6 +159,7 @@ def _check_fields(template: NameTemplate) -> None:
 
 
 def _fields(template: NameTemplate, files: Iterable[str]) -> dict[str, _Field]:
+    # OME-NGFF has its own order of axes. The names of files may have another one.
     axes = sorted((_AXES[name] for name in template.fields if name in _AXES), key="tcz".index)
     fields: dict[str, _Field] = {}
     for file in files:
@@ -174,6 +175,7 @@ def _fields(template: NameTemplate, files: Iterable[str]) -> dict[str, _Field]:
                 f"fields that tell {field.places[key]!r} from {file!r}, or exclude= for one",
             )
         field.places[key] = file
+    # All fields are checked before the first is saved, so that no plate is left half written.
     for field in fields.values():
         field.check_complete()
     return fields
@@ -185,6 +187,7 @@ def _path(values: Mapping[str, str]) -> str:
         split_well(values["well"]) if "well" in values else (values["row"], values["column"])
     )
     field = values.get("field", values.get("site", "0"))
+    # "01" and "1" are the same field. Names of columns keep their zeros, as on the plate.
     parts = row.upper(), column, str(int(field)) if field.isdigit() else field
     check_well(*parts)
     return "/".join(parts)

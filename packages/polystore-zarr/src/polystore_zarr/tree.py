@@ -48,6 +48,7 @@ class ZarrTree(ZarrPlacing):
             try:
                 node = self._find_or_link(place, "delete")
             except NotFoundError:
+                # A killed writer may have left chunks without a document.
                 if place.store and place.node.files.remove_leftovers(place.node.key):
                     return
                 raise
@@ -146,6 +147,7 @@ class ZarrTree(ZarrPlacing):
 
             def make(copied: StorePath) -> None:
                 def copy() -> None:
+                    # An earlier try may have copied a part, before the source was replaced.
                     copied.files.remove(copied.key)
                     copy_tree(node.directory, copied)
 
@@ -239,6 +241,7 @@ class ZarrTree(ZarrPlacing):
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
+                # Nothing can be renamed to another file system.
                 self._copy_folder(node.directory, old, new)
                 self._flush_moved(new.folder)
                 files, key = node.directory
@@ -269,6 +272,7 @@ class ZarrTree(ZarrPlacing):
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
+                # Nothing can be renamed to another file system or into an archive.
                 self.copy(old.path, new.path, if_exists=if_exists)
                 self._flush_moved(new.node)
                 self._take_away(node.directory, old, whole=True)
@@ -283,6 +287,7 @@ class ZarrTree(ZarrPlacing):
             return  # the same archive
         if not node.holds_pixels:
             self._check_folder_target(old, new, "move to")
+            # Only an array or image replaces another one.
             if_exists = "error"
         elif self._target(new, if_exists, "move to") is not None and if_exists == "skip":
             return

@@ -169,9 +169,8 @@ def color_table(color: str) -> NDArray[np.uint8]:
 
 def _extent(array: Value, names: Sequence[str], number: int) -> tuple[float, float]:
     """Return a display range for a channel without one, if other channels have one."""
-    if not isinstance(
-        array, np.ndarray
-    ):  # to find its extent, a lazy array would be read twice
+    if not isinstance(array, np.ndarray):
+        # To find the extent of a lazy array, it would be read twice.
         of_dtype = array.dtype.kind in "iu" and np.iinfo(array.dtype)
         return (float(of_dtype.min), float(of_dtype.max)) if of_dtype else (0.0, 1.0)
     part = array.take(number, axis=names.index("c")) if "c" in names else array

@@ -45,8 +45,8 @@ def read_image(attributes: Attributes) -> MultiscaleImage | None:
 
     Reads versions 0.1 to 0.5. The transformations of a level and of the whole image are combined.
     An old document without any has scale 1. If there is another transformation than scale,
-    translation and identity, or the axes cannot be read, the scale is ``None``. Channels that are
-    not valid are left out.
+    translation and identity, or the axes cannot be read, the scale is ``None``. A channel
+    that is not valid becomes an empty one, so that the others keep their positions.
 
     Raises:
         DamagedDataError: The levels are not valid.
@@ -63,8 +63,9 @@ def read_image(attributes: Attributes) -> MultiscaleImage | None:
     for dataset in _list(image.get("datasets"), "datasets"):
         level = mapping(dataset, "datasets")
         path = _inside(level.get("path"), "datasets path")
+        # The steps of a level apply before those of the whole image.
         levels.append(_read_level(path, [*_steps(level), *common], len(axes)))
-    _first(levels)
+    _first(levels)  # an image without levels is damaged
     label = inner.get("image-label")
     return MultiscaleImage(
         version=version,
@@ -328,6 +329,7 @@ def _read_axes(value: object) -> tuple[Axis, ...]:
     for item in (
         _OLD_AXES if value is None else value if isinstance(value, list | tuple) else ()
     ):
+        # Version 0.3 lists the names of axes, and later versions list objects.
         axis = item if isinstance(item, Mapping) else {"name": item}
         name, kind, unit = (axis.get(key) for key in ("name", "type", "unit"))
         if not (isinstance(name, str) and name):
@@ -357,10 +359,12 @@ def _read_level(path: str, steps: Sequence[Value], ndim: int) -> Level:
             return unknown
         if kind == "scale":
             scale = [a * b for a, b in zip(scale, numbers, strict=True)]
+            # A scale also moves what was translated before it.
             translation = [a * b for a, b in zip(translation, numbers, strict=True)]
         else:
             translation = [a + b for a, b in zip(translation, numbers, strict=True)]
             is_placed = True
+    # Products of large numbers can overflow, and a scale of 0 puts all pixels at one place.
     if not ndim or not all(map(math.isfinite, (*scale, *translation))) or 0.0 in scale:
         return unknown
     return Level(path, tuple(scale), tuple(translation), is_placed=is_placed)

@@ -97,6 +97,7 @@ def _standard(image: MultiscaleImage, dtype: np.dtype[Value], source: str) -> Im
     axes = []
     for number, (axis, name) in enumerate(zip(image.axes, names, strict=True)):
         scale = None if first.scale is None else first.scale[number]
+        # The specification requires a scale, so writers that know none put 1 without a unit.
         if scale is not None and (scale <= 0 or (scale == 1 and axis.unit is None)):
             scale = None
         origin = first.translation[number] if first.translation and first.is_placed else None
@@ -117,6 +118,7 @@ def _channel(channel: Channel, dtype: np.dtype[Value]) -> Channel:
     """Leave out display ranges that span the whole type, or whose start is above the end."""
     changes: dict[str, Any] = {}
     if channel.limits is not None:
+        # For 8 bits, the whole range is a usual display range.
         is_whole = dtype.kind in "ui" and dtype.itemsize > 1
         whole = (np.iinfo(dtype).min, np.iinfo(dtype).max) if is_whole else None
         if channel.limits == whole or channel.limits[0] > channel.limits[1]:
@@ -258,6 +260,7 @@ def samples_last(
     if not marks or marks.get("samples") != "c" or "c" not in names or "s" in names:
         return ()
     at = names.index("c")
+    # Another program may have changed the array, and kept our attribute.
     if len(names) != len(shape) or shape[at] not in (3, 4):
         return ()
     return (*(n for n in range(len(names)) if n != at), at)
@@ -266,6 +269,7 @@ def samples_last(
 def samples_first(metadata: ImageMetadata) -> tuple[tuple[int, ...], ImageMetadata]:
     """Return the order of axes, and the metadata, for storing RGB samples as channels."""
     last = len(metadata.axes) - 1
+    # The specification wants the order time, channel, space.
     first = 1 if metadata.names[0] == "t" else 0
     order = (*range(first), last, *range(first, last))
     axes = [replace(axis) for axis in metadata.axes[:-1]]

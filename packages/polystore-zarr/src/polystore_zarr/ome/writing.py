@@ -90,10 +90,12 @@ def image_document(
             else "the first of 2 x 2 pixels of the level above",
         },
     }
+    # From 0.5 on, one version is next to "multiscales" for all images in the list.
     if version == "0.4":
         multiscale = {"version": version} | multiscale
     inner: dict[str, Any] = {"multiscales": [multiscale]}
     if kind == "label":
+        # The labels are in the group "labels" of their image, so the image is two levels up.
         inner["image-label"] = {"version": version, "source": {"image": "../../"}}
     elif metadata.channels:
         inner["omero"] = _omero(metadata, version)
@@ -108,6 +110,7 @@ def _transformations(
         {"type": "scale", "scale": [base * factor for base, factor, _ in triples]}
     ]
     shift = [(start or 0.0) + base * (factor - 1) / 2 for base, factor, start in triples]
+    # A known origin of 0 is written too. Without a translation the origin counts as unknown.
     if any(shift) or origin.count(None) < len(origin):
         found.append({"type": "translation", "translation": shift})
     return found
@@ -160,6 +163,7 @@ def keep_attributes(
     after["multiscales"] = [{**above, **after["multiscales"][0]}]
     if "image-label" in after and isinstance(before.get("image-label"), Mapping):
         label = before["image-label"]
+        # Another program may have linked these labels to an image at another place.
         source = {"source": label["source"]} if "source" in label else {}
         after["image-label"] = {**label, **after["image-label"], **source}
     if channels and "omero" in after:
@@ -174,6 +178,7 @@ def keep_attributes(
 
 
 _OF_OLD_LEVELS = ("axes", "coordinateTransformations", "version")
+"""The keys that describe the old levels. The new document has its own."""
 _OF_IMAGES = ("multiscales", "omero", "image-label")
 
 

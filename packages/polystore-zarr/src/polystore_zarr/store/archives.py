@@ -48,10 +48,8 @@ def archive_at(path: StorePath) -> ArchiveFiles | None:
         return None if _is_folder(path) else ArchiveFiles(files, key)
     try:
         is_zip = files.size(key) is not None and _starts_as_zip(path)
-    except (
-        OSError,
-        PathOutsideRootError,
-    ):  # an operation that needs the store raises the error
+    except (OSError, PathOutsideRootError):
+        # An operation that needs the store raises the error.
         return None
     return ArchiveFiles(files, key) if is_zip else None
 
@@ -182,6 +180,7 @@ class ArchiveFiles(Files):
         durable: bool | None,
     ) -> None:
         if not tree.key.startswith(f"{slot.path.key}/"):
+            # The caller then copies the tree first, as from another file system.
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), place)
         comment = comment_for(tree)
         if self._key.lower().endswith(".ozx") and not comment:

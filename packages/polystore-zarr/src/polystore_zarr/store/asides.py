@@ -218,9 +218,8 @@ def take_place(
     with calls.store.lock(store):
         _settle(calls, lock, hidden)
         while not _take_free(calls, tree, place):
-            with suppress(
-                FileNotFoundError
-            ):  # another process deleted it, so the place is free
+            # If another process has deleted the old tree, the place is free.
+            with suppress(FileNotFoundError):
                 if is_hidden and calls.exchange(tree, place):
                     return
                 with _stepping_aside(calls, lock, hidden):

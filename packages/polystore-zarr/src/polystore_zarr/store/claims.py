@@ -61,6 +61,7 @@ class Claim:
             "host": platform.node(),
             "process": os.getpid(),
             "folder": folder,
+            # Two claims of one process on the same place must differ, for ``is_held``.
             "id": uuid.uuid4().hex,
         }
         self._content = json.dumps(fields).encode()
@@ -135,6 +136,7 @@ def hold_claim(store: ByteStore, place: str, *, take_over: bool = False) -> Iter
         mine = Claim(store, place, folder)
         try:
             mine.put(take_over=take_over)
+            # In this order, at least one of two processes sees the claim of the other.
             if is_exclusive(store):
                 refuse_claims(store, _above(place))
             yield mine

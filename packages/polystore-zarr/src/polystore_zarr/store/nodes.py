@@ -188,6 +188,7 @@ def read_document(directory: StorePath, known: Document | None = None) -> Docume
         with suppress(OSError):  # reading the file below raises it again
             if files.stamp(path.key) == known.stamp:
                 return known
+    # A directory may have documents of both formats. zarr also prefers that of Zarr 3.
     found = _read_array(path)
     if found is not None:
         return _document_3(found, directory)
@@ -228,6 +229,7 @@ def _lists_groups(attributes: dict[str, Any], directory: StorePath) -> bool:
 def _document_3(found: _File, directory: StorePath) -> Document:
     fields = found.fields
     version, kind = fields.get("zarr_format"), fields.get("node_type")
+    # A newer format may have other fields, so it is not damage if they are missing here.
     if type(version) is int and version > 3:
         reason = f"it has Zarr format {version}, but polystore reads only 2 and 3"
         raise UnsupportedFileError(reason, "zarr", str(directory))
@@ -285,6 +287,7 @@ def _is_well_formed_2(fields: dict[str, Any]) -> bool:
 
 
 def _are_lengths(value: object) -> bool:
+    # ``true`` in JSON is an int for ``isinstance``.
     return isinstance(value, list) and all(type(n) is int and n >= 0 for n in value)
 
 
@@ -383,6 +386,7 @@ def _group_documents(
     if zarr_format == 3:
         fields = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
         return [("zarr.json", encode_document(fields))]
+    # The last document makes the directory a group, so its attributes are there before.
     documents = [(".zattrs", encode_document(attributes))] if attributes else []
     return [*documents, (".zgroup", encode_document({"zarr_format": 2}))]
 

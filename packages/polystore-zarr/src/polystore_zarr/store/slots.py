@@ -74,9 +74,8 @@ def _watching(
     calls: Calls, key: str, owner: claim
 ) -> AbstractContextManager[Callable[[], bool]]:
     """Give a function that tells whether our directory is still at its place."""
-    if (
-        owner.status is None
-    ):  # without claims it is not open, and its inode number may be reused
+    if owner.status is None:
+        # Without claims the directory is not open, and its inode number may be reused.
         return same_at(calls, key)
     return nullcontext(partial(_stays, calls, key, owner.status))
 

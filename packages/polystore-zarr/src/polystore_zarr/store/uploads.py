@@ -39,6 +39,7 @@ class Upload:
     ) -> None:
         self._store, self._tree, self._place, self._durable = store, tree, place, durable
         self._put: dict[str, None] = {}
+        # With "error", only our own keys are in ``_put``, and ``undo`` deletes no others.
         self._condition: Literal["replace", "error"] = (
             "error" if store.features.create_only != "none" else "replace"
         )
@@ -57,6 +58,7 @@ class Upload:
         threads = self._store.features.threads
         with ExitStack() as stack:
             run = stack.enter_context(in_threads(threads)) if threads > 1 else map
+            # Asking for the results raises the errors of the threads.
             for _ in run(put, self._chunks):
                 pass
         self._sync(self._chunks)
@@ -75,14 +77,14 @@ class Upload:
         with ExitStack() as sinks, self._store.together() as commit:
             for name, pieces in (*self._all_chunks(), *self._documents.items()):
                 commit(self._sink(name, pieces, sinks))
-                if (
-                    len(self._put) == 1
-                ):  # the first commit has taken the lock of the store, if any
+                if len(self._put) == 1:
+                    # The first commit has taken the lock of the store, if there is one.
                     check(self._put)
         self._sync((*self._chunks, *self._documents))
 
     def undo(self) -> None:
         """Delete the keys that were put, and those that may have been put."""
+        # The outermost document first, so that no reader finds a tree without all its chunks.
         for key in sorted(self._put, key=documents_last, reverse=True):
             self._store.delete(key)
 

@@ -182,6 +182,7 @@ def open_member(file: BinaryIO, member: Member, path: str) -> BinaryIO:
         raise UnsupportedFileError(reason, "zarr", path)
     is_stored = member.method == zipfile.ZIP_STORED
     most = member.packed if is_stored else _DEFLATE_RATIO * member.packed
+    # The size is not trusted, because readers take memory for it.
     if member.size > most or (is_stored and member.size < most):
         raise _damage_error(path, f"cannot have {member.size} bytes")
     stored = _Stored(file, member, _find_content(file, member, path), path)
@@ -193,6 +194,7 @@ def open_member(file: BinaryIO, member: Member, path: str) -> BinaryIO:
 
 
 def _find_content(file: BinaryIO, member: Member, path: str) -> int:
+    # The extra field here can have another length than in the directory of the archive.
     file.seek(member.offset)
     header = file.read(_HEADER.size + len(member.name))
     if len(header) == _HEADER.size + len(member.name):
