@@ -110,6 +110,33 @@ def test_interrupt_exits_130(process: Process, install: Install) -> None:
     assert "Traceback" not in done.stderr
 
 
+CLOSING = """
+import os, signal, time
+from polystore_core import StorageBackend
+
+class Backend(StorageBackend):
+    def load(self, path): return "text"
+    def save(self, data, path): ...
+
+    def close(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+"""
+
+
+def test_interrupt_at_the_end_is_quiet(process: Process, install: Install) -> None:
+    install("acme-bad", "bad", backend=CLOSING)
+    done = process("cat", "bad:a")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "text", "")
+
+
+def test_interrupt_while_modules_are_imported(process: Process, tmp_path: Path) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "click.py").write_text("raise KeyboardInterrupt")
+    done = process("--help")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_closed_pipe_is_quiet(process: Process) -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -1,5 +1,10 @@
 """``python -m polystore_cli``."""
 
-from .main import app
+import sys
 
-app(prog_name="polystore")
+try:
+    from .main import app
+
+    app(prog_name="polystore")
+except KeyboardInterrupt:  # while modules are imported
+    sys.exit(130)

@@ -57,6 +57,8 @@ class Commands(Group):
         gc.set_threshold(50_000)  # imports make thousands of objects, and all of them stay
         try:
             return super().__call__(*args, **extra)
+        except KeyboardInterrupt:  # click is not there yet, or not any more
+            sys.exit(INTERRUPTED)
         finally:
             gc.freeze()  # Python ends with a collection, which then has nothing to look at
 
@@ -67,7 +69,10 @@ class Commands(Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            try:
+                return super().invoke(ctx)
+            finally:
+                ctx.close()  # closes the backends here, so that their errors are printed as others
         except KeyboardInterrupt:  # click would print "Aborted!" and exit with 1
             raise click.exceptions.Exit(INTERRUPTED) from None
         except BrokenPipeError:
