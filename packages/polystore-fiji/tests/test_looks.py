@@ -192,7 +192,7 @@ def test_image_begun_again_has_a_range_of_its_own(
 def test_unknown_colormap_is_refused(there: FileManager, hidden: RemoteFiji) -> None:
     """A colormap that ImageJ does not have is the error of that save, and names some it has."""
     with pytest.raises(
-        RejectedError, match="no lookup table 'nonsense': expected grays"
+        RejectedError, match="lookup table 'nonsense': expected grays"
     ) as caught:
         there.save(plane(1), "color.npy", backend="screen", colormap="nonsense")
     assert caught.value.path == "color.npy"
