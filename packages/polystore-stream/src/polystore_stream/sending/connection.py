@@ -70,20 +70,15 @@ _SOON = 0.001
 
 
 class Connection:
-    """The connection of one producer to one receiver.
-
-    Raises ``ReceiverError`` if the receiver does not answer.
-    """
+    """The connection of one producer to a receiver. Raises ``ReceiverError`` without an answer."""
 
     # Two locks. A thread that takes both takes _turn first.
     #   _turn is held while one value is sent with all its pieces. It guards _ring, _shares,
     #     _sent_at and the counters "sent" and "nbytes".
     #   _lock is held for one message, or for one read of the answers. It guards _link, _in_flight,
     #     _held, _held_bytes and the other counters.
-    # Used without a lock, each in one atomic step:
-    #   A caller removes its own number from ``pending`` and ``answers``, and returns its own slot.
-    #   _numbers is a counter.
-    #   _broken and _is_lost are set once and never reset.
+    # Without a lock, in one atomic step: a caller removes its own number from ``pending`` and
+    # ``answers``, and returns its own slot. _numbers counts. _broken and _is_lost are set once.
 
     def __init__(
         self,
@@ -160,18 +155,10 @@ class Connection:
     ) -> Transfer:
         """Send a value, and return before it is acknowledged. Waits for room.
 
-        You may change ``pixels`` after ``wait_for`` has returned, or at once if the value is not
-        ``awaited``.
-
-        Args:
-            item: Message of the value.
-            pixels: Array of ``item.nbytes`` bytes in C order. An item with a source has an
-                empty array.
-            awaited: Whether the caller will call ``wait_for``.
-            more: Whether other values follow at once. Then this one may travel with them, and
-                it travels in ``wait_for`` at the latest.
-
-        Raises ``ReceiverError``.
+        ``pixels`` has ``item.nbytes`` bytes in C order, and none for an item with a source. You may
+        change it after ``wait_for``, or at once if the value is not ``awaited``. If ``more`` values
+        follow, this one may travel with them, at the latest in ``wait_for``. Raises
+        ``ReceiverError``.
         """
         transfer = Transfer(item.path, awaited=awaited)
         # Send one value after another. If pieces of several values were mixed, a value that waits
@@ -251,12 +238,7 @@ class Connection:
         return number
 
     def wait_for(self, transfer: Transfer) -> Ack:
-        """Wait for the answer about a value, and return it.
-
-        Raises:
-            RejectedError: The receiver refused the value.
-            ReceiverError: The receiver is gone or does not answer.
-        """
+        """Return the answer about a value. Raises ``RejectedError`` or ``ReceiverError``."""
         outcome = transfer.outcome or self._until(lambda: transfer.outcome)
         refusal = self._in_flight.refusal(transfer, outcome)
         if refusal is not None:
@@ -284,10 +266,7 @@ class Connection:
                 raise failures[0]
 
     def ask(self, query: Query, timeout: float) -> tuple[Answer, list[bytes]]:
-        """Send a query. Return the receiver's answer and its frames.
-
-        Raises ``RejectedError`` or ``ReceiverError``.
-        """
+        """Return the answer to a query. Raises ``RejectedError`` or ``ReceiverError``."""
         answer, frames = self._ask(query, timeout)
         if isinstance(answer, Ack):
             if answer.stage == "closed":
@@ -366,13 +345,10 @@ class Connection:
         timeout: float | None = None,
         blocks: bool = False,
     ) -> Result:
-        """Read answers until ``found`` returns a value, and return that.
+        """Read answers until ``found`` returns a value. ``blocks`` counts a wait as "blocked".
 
-        ``blocks`` counts a wait in the counter "blocked".
-
-        Raises:
-            ReceiverUnavailableError: The receiver is gone.
-            ReceiverTimeoutError: No answer came for ``timeout`` seconds.
+        Raises ``ReceiverUnavailableError``, or ``ReceiverTimeoutError`` after ``timeout`` seconds
+        without an answer.
         """
         limit = self.timeout if timeout is None else timeout
         last = time.monotonic()
@@ -391,8 +367,7 @@ class Connection:
                     last = time.monotonic()
                     continue
                 self._check_alive()
-            # Without the pause, this thread takes the lock again before another thread wakes up,
-            # and the other one never gets it.
+            # Without the pause, this thread takes the lock again before another one wakes up.
             time.sleep(_YIELD)
             if time.monotonic() - last > limit:
                 raise self._time_out(limit)
@@ -484,10 +459,7 @@ class Connection:
 
     @property
     def is_usable(self) -> bool:
-        """Whether values can be sent.
-
-        If the connection was lost just now, ``raise_failures`` raises the reason.
-        """
+        """Whether values can be sent. If it was just lost, ``raise_failures`` says why."""
         with self._lock:
             if self._broken is None and self._link.has_news:
                 try:
