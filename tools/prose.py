@@ -160,28 +160,26 @@ def _count_code_lines(text: str, tree: ast.Module) -> int:
 
 def find_overrides(files: Iterable[Path]) -> set[str]:
     """Return "Class.method" for the methods that a base class of these files already has."""
-    classes: dict[str, tuple[list[str], set[str]]] = {}
+    bases: dict[str, set[str]] = {}
+    methods: dict[str, set[str]] = {}
     for path in files:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ClassDef):
-                bases = [re.split(r"[\[.]", ast.unparse(base))[-1] for base in node.bases]
-                bases += [re.split(r"[\[]", ast.unparse(base))[0] for base in node.bases]
-                names = {
+                # By the bare name: two classes of one name, in two packages, count as one.
+                names = (ast.unparse(base).partition("[")[0] for base in node.bases)
+                bases.setdefault(node.name, set()).update(name.split(".")[-1] for name in names)
+                methods.setdefault(node.name, set()).update(
                     child.name for child in node.body if isinstance(child, ast.FunctionDef)
-                }
-                classes[node.name] = (bases, names)
+                )
 
     def names_above(name: str, seen: frozenset[str] = frozenset()) -> set[str]:
         found: set[str] = set()
-        for base in classes.get(name, ([], set()))[0]:
-            if base in classes and base not in seen:
-                found |= classes[base][1] | names_above(base, seen | {base})
+        for base in bases.get(name, set()) - seen:
+            found |= methods.get(base, set()) | names_above(base, seen | {base})
         return found
 
     return {
-        f"{name}.{method}"
-        for name, (_, names) in classes.items()
-        for method in names & names_above(name)
+        f"{name}.{method}" for name in methods for method in methods[name] & names_above(name)
     }
 
 
