@@ -124,6 +124,16 @@ def test_others_are_measured_if_one_fails(run: Run, files: FileManager) -> None:
     assert found[0].keys() == {"address", "error"}
 
 
+@pytest.mark.parametrize("command", ["stats", "cat"])
+def test_folder_is_named_with_a_remedy(run: Run, files: FileManager, command: str) -> None:
+    files.save(np.arange(3), "plate/a.npy", backend="disk")
+    result = run(command, "disk:plate")
+    assert (result.exit_code, result.stdout) == (1, "")
+    expected = "error: disk:plate is a folder: name the files in it, such as 'disk:plate/*'\n"
+    assert result.stderr == expected
+    assert run(command, "disk:plate/*").exit_code == 0
+
+
 def test_format_without_handles_is_loaded(run: Run, files: FileManager) -> None:
     pytest.importorskip("imagecodecs", reason="imagecodecs not installed")
     files.save(np.arange(12, dtype="u1").reshape(3, 4), "a.png", backend="disk")

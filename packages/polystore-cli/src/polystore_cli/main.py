@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .helping import Group
-from .output import warn
+from .output import describe_error, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,7 @@ class Commands(Group):
             code = _exit_code(error)
             if ctx.params["debug"] or not code:
                 raise
-            warn(f"error: {_describe(error)}")
+            warn(f"error: {describe_error(error)}")
             raise click.exceptions.Exit(code) from error
 
 
@@ -96,13 +96,6 @@ def _exit_code(error: Exception) -> int:
     if isinstance(error, AddressError):
         return 2
     return 1 if isinstance(error, PolystoreError | OSError) else 0
-
-
-def _describe(error: Exception) -> str:
-    from polystore_core.errors import BatchError
-
-    # The command line has no `failed` to look at, so the text names every failure.
-    return error.describe(most=None) if isinstance(error, BatchError) else str(error)
 
 
 def _print_versions(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:  # noqa: ARG001

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from polystore_core import Info
 
 __all__ = [
+    "describe_error",
     "dtype_in_words",
     "info_document",
     "is_terminal",
@@ -110,6 +111,18 @@ def dtype_in_words(dtype: str) -> str:
 def local_time(moment: datetime | None) -> str:
     """Write a time as people read it, in their own time zone."""
     return "-" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def describe_error(error: Exception) -> str:
+    """Return the text of an error, with a remedy for the command line instead of Python."""
+    from polystore_core.errors import BatchError, NotAFileError  # help needs no errors
+
+    if isinstance(error, BatchError):
+        return error.describe(most=None)  # nobody can look at `failed`, so name every failure
+    if isinstance(error, NotAFileError) and not error.reason:
+        address = f"{error.backend}:{error.path}"
+        return f"{address} is a folder: name the files in it, such as '{address}/*'"
+    return str(error)
 
 
 def warn(text: str) -> None:

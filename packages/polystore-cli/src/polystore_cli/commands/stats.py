@@ -8,7 +8,13 @@ import click
 
 from polystore_cli.inputs import read_addresses
 from polystore_cli.options import ADDRESS, json_option, null_option
-from polystore_cli.output import dtype_in_words, print_columns, print_json, warn
+from polystore_cli.output import (
+    describe_error,
+    dtype_in_words,
+    print_columns,
+    print_json,
+    warn,
+)
 from polystore_cli.session import pass_files
 
 if TYPE_CHECKING:
@@ -42,8 +48,9 @@ def stats(files: FileManager, addresses: tuple[str, ...], null: bool, json: bool
         try:
             found.append(_measure(files, address))
         except PolystoreError as error:
-            warn(f"error: {error}")
-            found.append({"address": str(address), "error": str(error)})
+            text = describe_error(error)
+            warn(f"error: {text}")
+            found.append({"address": str(address), "error": text})
             is_failed = True
     if json:
         print_json(found)
