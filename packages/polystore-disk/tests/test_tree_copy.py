@@ -83,6 +83,12 @@ def test_bytes_keep_suffix(
     assert names() == [source]
 
 
+def test_unknown_suffix_is_named(disk: DiskBackend) -> None:
+    disk.save(image(), "a.npy")
+    with pytest.raises(InvalidOptionError, match="no format has the suffix of the target"):
+        disk.copy("a.npy", "b.tfi")
+
+
 @pytest.mark.parametrize("operation", ["copy", "move"])
 def test_folder_takes_any_name(disk: DiskBackend, operation: str) -> None:
     disk.save(image(), "plate/a.npy")

@@ -308,6 +308,8 @@ class FileBackend(NamesOfStore):
         expected += f", as in {source!r}, because the file is not converted"
         if owner("backend", new):
             expected += f". To convert it, use transfer() to backend {new!r}"
+        elif old and not new:
+            expected += ": no format has the suffix of the target"
         raise InvalidOptionError("target", target, expected)
 
     # ── many values ──────────────────────────────────────────────────────────────────────
