@@ -106,7 +106,7 @@ def test_what_python_writes_loads(
     assert math.isnan(found.pop("nan"))
     assert found == {"high": math.inf, "low": [-math.inf]}
     for value in document.values():
-        assert "not JSON compliant" in refusal(JSON, value)
+        assert "cannot hold NaN or infinity: replace it" in refusal(JSON, value)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +130,10 @@ def test_whole_documents_are_not_damaged(
 
 def test_array_gets_advice(refusal: Callable[..., str]) -> None:
     assert "save it as .npy, or save value.tolist()" in refusal(JSON, np.zeros(3))
+    nested = refusal(JSON, {"a": np.zeros((4, 3))})
+    assert nested.endswith(
+        "JSON cannot hold a ndarray of shape (4, 3): convert it with .tolist()"
+    )
 
 
 @pytest.mark.parametrize(

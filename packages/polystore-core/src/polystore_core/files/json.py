@@ -91,7 +91,10 @@ def encode_json(data: Value, indent: int | None = None, *, check: bool = True) -
         text = json.dumps(data, allow_nan=not check, ensure_ascii=False, indent=indent)
         return text.encode("utf-8") + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
-        raise UnsupportedDataError(str(error), "json") from error
+        reason = str(error)
+        if "not JSON compliant" in reason:  # of Python's json, which names no remedy
+            reason = "JSON cannot hold NaN or infinity: replace it, such as by None"
+        raise UnsupportedDataError(reason, "json") from error
 
 
 def _check_json(data: Value) -> None:
@@ -105,6 +108,8 @@ def _check_json(data: Value) -> None:
         advice = next((advice for base, advice in _ADVICE if isinstance(data, base)), "")
         if not advice and hasattr(data, "tolist"):  # a scalar or an array of NumPy
             advice = ": convert it with .tolist()"
+            if shape := getattr(data, "shape", ()):  # its numbers would fill several lines
+                raise TypeError(f"JSON cannot hold a {kind.__name__} of shape {shape}{advice}")
         raise TypeError(f"JSON cannot hold a {kind.__name__}: {data!r:.80}{advice}")
     for value in data.values() if kind is dict else data:
         if type(value) not in _JSON_SCALARS:
