@@ -91,5 +91,5 @@ def test_misspelled_as(load: str) -> None:
     manager = FileManager()
     manager.save(np.zeros((3, 2)), "/own-words", "memory")
     paths = "/own-words" if load == "load" else ["/own-words"]
-    with pytest.raises(InvalidOptionError, match=r"as_='imgae' .* 'image', 'xarray'"):
+    with pytest.raises(InvalidOptionError, match=r"as_='imgae' .* 'image' or 'xarray'"):
         getattr(manager, load)(paths, "memory", as_="imgae")

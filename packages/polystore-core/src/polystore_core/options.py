@@ -78,6 +78,6 @@ def check_options(
             if option not in named and option not in known:
                 # as_ exists, but this format has no kinds of its own: it is not an unknown option.
                 if option == "as_" and function.__name__ in ("load", "load_batch"):
-                    expected = "'image', 'xarray', or a kind of the path's format"
+                    expected = "'image' or 'xarray'. framework='torch' loads a tensor"
                     raise InvalidOptionError("as_", options["as_"], expected)
                 raise UnknownOptionError(option, owner, tuple(sorted({*named, *known})))
