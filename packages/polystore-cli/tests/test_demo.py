@@ -155,6 +155,7 @@ def test_without_a_screen_it_says_why(process: Process, tmp_path: Path) -> None:
     [note] = [line for line in done.stderr.splitlines() if line.startswith("note: no viewer")]
     assert "DISPLAY" in note
     assert (tmp_path / "polystore-demo/overview.png").exists()
+    assert "Overview of all images: polystore-demo/overview.png\n" in done.stdout
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system: pipes of a known size are Linux's")

@@ -57,6 +57,8 @@ class Report:
     steps: list[Step] = field(default_factory=list)
     nuclei: dict[str, int] = field(default_factory=dict)
     """How many there are in each well."""
+    picture: str = ""
+    """The path of the overview."""
     viewer: str | None = None
     """The backend of the viewer that shows the images."""
     notes: list[str] = field(default_factory=list)
@@ -128,7 +130,8 @@ class _Demo:
             overview = draw_overview(
                 [image.data for image in images], [label.data for label in labels]
             )
-            files.save(overview, f"{self.folder}/{picture}", backend="disk")
+            report.picture = f"{self.folder}/{picture}"
+            files.save(overview, report.picture, backend="disk")
         if picture == "overview.npy":
             report.notes.append("no PNG of the overview: pip install 'polystore[image]'")
         if show:

@@ -54,6 +54,7 @@ def _print_report(report: Report) -> None:
         warn(f"note: {printable(note)}")
     counts = ", ".join(f"{well} {count}" for well, count in report.nuclei.items())
     click.echo(f"\nNuclei in each well: {counts}")
+    click.echo(f"Overview of all images: {printable(report.picture)}")
     click.echo("The same in your own code:\n")
     click.echo("".join(f"    {line}".rstrip() + "\n" for line in report.code.splitlines()))
     click.echo("Go on with https://polystore.readthedocs.io/quickstart/")
