@@ -141,6 +141,10 @@ def test_layers_are_named(options, name: str) -> None:
     assert name_layer("B03/0", **options) == name
 
 
+def test_channel_is_named_once() -> None:
+    assert name_layer("DNA", channel="DNA", number=0) == "DNA"
+
+
 @pytest.mark.parametrize("pixels", [(-1.79e308, 5), (-1.7e308, 1.7e308), (0, 1.7e308)])
 def test_range_has_a_length(pixels: tuple[float, float]) -> None:
     """No-data values are often the least float, and no slider is longer than the greatest."""

@@ -169,4 +169,5 @@ def name_layer(
     if labels:
         return f"{title} labels"
     which = channel or ("" if number is None else str(number))
-    return f"{title} {which}" if which else title
+    # Pipelines often name a file after its channel: "DNA.tif" is one layer "DNA", not "DNA DNA".
+    return f"{title} {which}" if which and which != title else title
