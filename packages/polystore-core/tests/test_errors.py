@@ -103,6 +103,12 @@ EXAMPLES = [
         "needs tifffile, which is not installed: pip install 'acme[tiff]'",
     ),
     (
+        errors.MissingDependencyError(
+            "format", "tif", ("tifffile", "imagecodecs"), "acme[tiff]"
+        ),
+        "needs tifffile and imagecodecs, which are not installed: pip install",
+    ),
+    (
         errors.IncompatiblePluginError(
             "backend", "s3", "acme-s3", "0.1", "plugin API 0", "core has 1", "acme-s3"
         ),

@@ -130,9 +130,10 @@ class MissingDependencyError(PluginError, ImportError):  # type: ignore[misc]
 
     def describe(self) -> str:
         origin = f" from {self.distribution}" if self.distribution else ""
+        verb = "is" if len(self.missing) == 1 else "are"
         return (
-            f"{self.kind} {self.name!r}{origin} needs {' and '.join(self.missing)}, which is not "
-            f"installed: pip install {self.install!r}"
+            f"{self.kind} {self.name!r}{origin} needs {' and '.join(self.missing)}, which {verb} "
+            f"not installed: pip install {self.install!r}"
         )
 
 
