@@ -74,8 +74,8 @@ class FileManager(FileOperations):
             path: Where to save it. Missing folders are created.
             backend: Name of the backend.
             like: An image of the same shape, whose axes, pixel size and channels ``data`` gets.
-            **options: ``if_exists`` ("replace", "error" or "skip") and the options of the backend
-                and of the format.
+            **options: ``if_exists`` says what happens to a value at that path: "replace", "error"
+                or "skip". The others are options of the backend and of the format.
 
         Raises:
             UnsupportedDataError: The format cannot hold the value. Nothing was written.

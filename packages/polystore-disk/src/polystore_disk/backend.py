@@ -22,7 +22,8 @@ class DiskBackend(FileBackend):
     Args:
         root: Paths are relative to this folder, and cannot leave it. By default they are any paths
             of the operating system.
-        durable: The default of ``durable`` for ``save``. See ``FileBackend``.
+        durable: Whether values survive a power cut, if ``save`` gets no ``durable`` of its own.
+            See ``FileBackend``.
     """
 
     store: LocalStore
