@@ -90,6 +90,15 @@ def test_refused_before_any_copy(run: Run, here: Path, arguments: str, trouble: 
     assert files(here) == before
 
 
+@pytest.mark.parametrize("command", ["cp", "mv"])
+def test_one_address_is_not_enough(run: Run, here: Path, command: str) -> None:
+    before = files(here)
+    result = run(command, "disk:a.npy")
+    assert result.exit_code == 2
+    assert "name a source and a target, and not only 'disk:a.npy'" in result.stderr
+    assert files(here) == before
+
+
 @pytest.mark.parametrize(
     ("if_exists", "exit_code", "kept"), [("replace", 0, 0), ("error", 1, 1), ("skip", 0, 1)]
 )

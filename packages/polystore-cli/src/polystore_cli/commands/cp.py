@@ -27,7 +27,7 @@ __all__ = ["cp"]
 
 
 @click.command()
-@click.argument("sources", metavar="SOURCE...", type=ADDRESS, nargs=-1, required=True)
+@click.argument("sources", metavar="SOURCE...", type=ADDRESS, nargs=-1)
 @click.argument("target", type=ADDRESS)
 @click.option("-r", "--recursive", is_flag=True, help="Copy folders with all their files.")
 @null_option
@@ -69,6 +69,8 @@ def cp(
     """
     from polystore_cli.copying import copy_job, plan_jobs, print_outcome, run_jobs
 
+    if not sources:  # click would miss the source, but it gave the only address to the target
+        raise click.UsageError(f"name a source and a target, and not only {target!r}")
     goal = parse_address(target, files.registry.names())
     save_options = parse_options(options)
     if if_exists is not None:

@@ -19,7 +19,7 @@ __all__ = ["mv"]
 
 
 @click.command()
-@click.argument("sources", metavar="SOURCE...", type=ADDRESS, nargs=-1, required=True)
+@click.argument("sources", metavar="SOURCE...", type=ADDRESS, nargs=-1)
 @click.argument("target", type=ADDRESS)
 @null_option
 @click.option("--if-exists", type=IF_EXISTS, help="What to do if the target exists.")
@@ -50,6 +50,8 @@ def mv(
         run_jobs,
     )
 
+    if not sources:  # click would miss the source, but it gave the only address to the target
+        raise click.UsageError(f"name a source and a target, and not only {target!r}")
     goal = parse_address(target, files.registry.names())
     # The source would be deleted, and the copy would end with this process.
     if goal.backend.rpartition(":")[2] == "memory":
