@@ -105,6 +105,8 @@ class _Demo:
     def run(self, viewer: str | None, *, show: bool) -> Report:
         files, suffix, report = self.files, self.suffix, self.report
         self._claim_folder()
+        if suffix == ".npy":
+            report.notes.append("no TIFF images: pip install 'polystore[tiff]'")
         with self._step(f"draw the images of a plate, save them as {suffix}", "images"):
             drawn = list(draw_plate())
             names = [f"{well}_f{number}" for well, number, _ in drawn]
