@@ -17,7 +17,7 @@ from polystore_core import (
     to_numpy,
 )
 from polystore_core.errors import PolystoreError, UnsupportedDataError, with_context
-from polystore_stream.viewers.looks import Limits
+from polystore_stream import Limits
 
 PAGE = """<!doctype html><meta charset="utf-8"><meta http-equiv="refresh" content="2">
 <title>Gallery</title><style>figure {{ display: inline-block }}</style>

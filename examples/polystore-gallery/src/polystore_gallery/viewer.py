@@ -5,8 +5,16 @@ from typing import Any
 
 from polystore_core import BackendRegistry
 from polystore_core.errors import UnsupportedDataError
-from polystore_stream import Image, Query, Receiver, Rois, Viewer, unknown_name
-from polystore_stream.viewers.queries import Answer, Answers
+from polystore_stream import (
+    Answer,
+    Answers,
+    Image,
+    Query,
+    Receiver,
+    Rois,
+    Viewer,
+    unknown_name,
+)
 
 from .backend import Gallery, draw
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .sending.launch import start_viewer
     from .sending.remote import RemoteViewer
     from .sending.sink import StreamSink
+    from .viewers.looks import Limits
+    from .viewers.queries import Answer, Answers
     from .wire.describe import Encoding
     from .wire.layout import Layout
     from .wire.messages import Image, Policy, Query, RoiEncoding, Rois
@@ -38,6 +40,8 @@ _HOME = {
     "sending.launch": "start_viewer",
     "sending.remote": "RemoteViewer",
     "sending.sink": "StreamSink",
+    "viewers.looks": "Limits",
+    "viewers.queries": "Answer Answers",
     "wire.describe": "Encoding",
     "wire.layout": "Layout",
     "wire.messages": "Image Policy Query RoiEncoding Rois",
@@ -45,12 +49,15 @@ _HOME = {
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.split()}
 
 __all__ = [
+    "Answer",
+    "Answers",
     "Block",
     "Delivery",
     "Encoding",
     "Endpoint",
     "Image",
     "Layout",
+    "Limits",
     "Part",
     "Policy",
     "Query",
