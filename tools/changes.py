@@ -69,6 +69,7 @@ def write_notes(fragments: Mapping[str, Mapping[Path, str]]) -> str:
 
 def list_notes(notes: Mapping[Path, str]) -> str:
     """Return the notes of one distribution as a list in Markdown."""
+    # In Markdown, further lines belong to a bullet only if they are indented.
     return "".join("- " + text.replace("\n", "\n  ") + "\n" for text in notes.values())
 
 
@@ -85,6 +86,7 @@ def add_notes(changelog: str, version: str, notes: Mapping[Path, str]) -> str:
         first = headings[0] if headings else len(lines)
         return "".join([*lines[:first], f"## {version}\n\n{added}\n", *lines[first:]])
     place = of_version[0] + 1
+    # Text between the heading and its list stays above the new notes.
     while place < len(lines) and not lines[place].startswith(("- ", "## ")):
         place += 1
     is_last = place == len(lines) or lines[place].startswith("## ")
@@ -93,11 +95,14 @@ def add_notes(changelog: str, version: str, notes: Mapping[Path, str]) -> str:
 
 def apply(root: Path) -> str:
     """Move all notes into the changelogs below ``root``, and return them as one text."""
+    # All notes are read before the first changelog is written, so that a wrong one leaves
+    # everything as it was.
     fragments = find_fragments(root)
     version = tomllib.loads((root / "packages.toml").read_text("utf-8"))["version"]
     for name, notes in fragments.items():
         path = root / "packages" / name / "CHANGELOG.md"
         path.write_text(add_notes(path.read_text("utf-8"), version, notes), "utf-8")
+        # Notes are removed last: after a crash, one may be there twice, but none is lost.
         for fragment in notes:
             fragment.unlink()
     return write_notes(fragments)

@@ -24,6 +24,7 @@ class Docstrings(Extension):
         """Rewrite the docstring of an object that was read, if it has one."""
         if obj.docstring is not None:
             obj.docstring.value = to_markdown(obj.docstring.value)
+            # A "::" that is left has no indented code below it, and would be text on the page.
             if re.search(r"::$", obj.docstring.value, re.MULTILINE):
                 raise ValueError(f"{obj.path}: indent the code after '::'")
 

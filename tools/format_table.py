@@ -43,6 +43,7 @@ NUMBERS = (
 )
 VALUES: dict[str, Any] = {
     **{name: np.array([0, 1, 1, 0], name) for name in NUMBERS},
+    # 0 and 1 are exact in every type, so no type is refused because of rounding.
     "bfloat16": np.array([0, 1, 1, 0], as_dtype("bfloat16")),
     "float8_e4m3fn": np.array([0, 1, 1, 0], as_dtype("float8_e4m3fn")),
     "big-endian": np.array([0, 1, 1, 0], ">u2"),
@@ -76,6 +77,7 @@ def try_type(suffix: str, name: str) -> str | None:
         return "refused"
     loaded = format_.load(io.BytesIO(file.getvalue()))
     found = loaded["a"] if suffix in (*NAMED, ".csv") else loaded
+    # Lists have no element type. Whether it is the same is the answer, and not an error.
     assert found.tolist() == (array if suffix == ".csv" else value).tolist(), (suffix, name)
     return "same" if found.dtype.str == array.dtype.str else "other"
 

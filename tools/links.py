@@ -39,6 +39,8 @@ class Page(HTMLParser):
         for name, value in attrs:
             if name in TARGETS and value is not None:
                 self.links.append((self.getpos()[0], value))
+            # Only <a name> is an anchor. Other tags, such as <meta>, use `name` for other
+            # things.
             elif name == "id" or (name == "name" and tag == "a"):
                 self.anchors.add(value or "")
 
@@ -86,6 +88,7 @@ def find_fault(link: str, folder: Path, root: Path, site: Path) -> str | None:
             return None if (ROOT / name).exists() else "the repository has no such file"
     if link.startswith(OURS):
         link, folder, root = link.removeprefix(OURS) or ".", site, site
+    # An open bracket, as in "http://[x", is an error of urlsplit and not a wrong part.
     try:
         parts = urlsplit(link)
     except ValueError as error:
@@ -100,6 +103,7 @@ def find_fault(link: str, folder: Path, root: Path, site: Path) -> str | None:
     target = (folder / unquote(parts.path).lstrip("/")).resolve()
     if not target.is_relative_to(root.resolve()):
         return f"leads out of the site: use {REPOSITORY}/blob/main/…"
+    # Servers send index.html for a folder. In the repository, a folder has a page of its own.
     if root == site and target.is_dir():
         target /= "index.html"
     if not target.exists():

@@ -183,6 +183,7 @@ def read_names(module: str) -> list[str]:
     package = "polystore_core" if inner else module
     folder = ROOT / "packages" / package.replace("_", "-") / "src" / package
     path = folder / (f"{module}/__init__.py" if inner else "__init__.py")
+    # Sources are parsed and not imported, because polystore_torch would import PyTorch.
     for node in parse(path).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             names: list[str] = ast.literal_eval(node.value)
@@ -222,6 +223,7 @@ def write_changes() -> str:
         _, _, versions = text.partition("\n")  # without its title
         # One level deeper, because the name of the distribution is the heading here.
         versions = re.sub(r"^##", "###", versions, flags=re.MULTILINE)
+        # Links in a changelog start at its package, but the joined page is in docs/.
         lines += [f"## {name}", versions.replace("](../../docs/", "](")]
     return "\n".join(lines).rstrip() + "\n"
 

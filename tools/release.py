@@ -52,6 +52,7 @@ def build(package: Path, target: Path, epoch: str) -> None:
         with tarfile.open(source) as archive:
             archive.extractall(unpacked, filter="data")
         [tree] = unpacked.iterdir()
+        # In the unpacked archive, so that a file that the archive lacks is also missing here.
         run([*command, str(again), "--target", "wheel"], tree, environment)
         if (again / wheel.name).read_bytes() != wheel.read_bytes():
             raise SystemExit(f"error: {source.name} does not build the same {wheel.name}")
@@ -75,11 +76,14 @@ def write_sums(folder: Path) -> None:
         f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.relative_to(folder).as_posix()}\n"
         for path in files
     ]
+    # sha256sum would take a line break of Windows as the end of a file's name.
     (folder / SUMS).write_text("".join(lines), "utf-8", newline="\n")
 
 
 def main(target: Path) -> None:
     """Build all packages into ``target``, which is emptied first."""
+    # Only the last commit is built, so a change that is not in it would be missing without a
+    # word.
     if changed := call_git("status", "--porcelain").decode():
         raise SystemExit(f"error: commit these changes first, or remove them:\n{changed}")
     shutil.rmtree(target, ignore_errors=True)
@@ -87,6 +91,8 @@ def main(target: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         tree = Path(name)
         epoch = export_commit(tree)
+        # Before the builds, so that each source distribution has the changelog with its
+        # notes.
         notes = runpy.run_path(str(ROOT / "tools/changes.py"))["apply"](tree)
         (target / "CHANGES.md").write_text(notes, "utf-8", newline="\n")
         for package in sorted((tree / "packages").iterdir()):

@@ -107,7 +107,10 @@ def save_masks(
         paths = [f"{place}/{field}" for field in masks.field.values]
         for path, field in zip(paths, masks.field.values, strict=True):
             mask = masks.sel(well=well, field=field)
+            # A shard is one file. Its chunks can still be read one by one, so a viewer loads
+            # only a part.
             fm.save(mask, path, backend="zarr", chunks=128, shards=512)
+        # Two threads change one document: the writer locks it, so that no well is lost.
         writer.merge_subdirectory_metadata(
             output / "metadata.json", {well: {"available_backends": {"zarr": True}}}
         )
@@ -122,6 +125,7 @@ def save_masks(
         ) as frames,
         ThreadPoolExecutor(2) as pool,  # a well for each worker
     ):
+        # map() keeps the order of the wells, which is the order of the frames.
         for paths in pool.map(save_well, masks.well.values):
             frames.append(np.hstack(fm.load_batch(paths, backend="zarr")))
             saved += paths
@@ -134,12 +138,14 @@ def save_masks(
 @contextmanager
 def following(growing: str, viewer: str, wells: int) -> Iterator[None]:
     """Show the frames of ``growing`` in another process while the body runs."""
+    # A forked process would share the sockets and threads of the Dask client.
     processes = get_context("spawn")
     listens, stop = processes.Event(), processes.Event()
     started = [processes.Process(target=follow, args=(growing, viewer, stop))]
     if viewer == "streaming":
         script = processes.Process(target=listen, args=(wells, listens))
         script.start()
+        # An image that is sent before the script listens has no receiver, and is an error.
         listens.wait(60)
         started.append(script)
     started[0].start()

@@ -121,6 +121,7 @@ def view(
     """Show the images with their masks; the viewer stays open, and its picture is kept."""
     backend = f"{viewer}_stream"
     with Step(f"show images in {viewer}") as step:
+        # wait="shown", because the screenshot below needs the images on the screen.
         fm.save_batch(step.count(images), paths, backend=backend, wait="shown")
     with Step(f"show masks in {viewer}") as step:
         labels = step.count([mask.with_data(mask.data // 255) for mask in masks])
@@ -171,6 +172,7 @@ def objects_in(image: Image) -> Image:
     plane = image.sel(s=0) if "s" in image.axes else image
     gray = image.data.mean(axis=-1) if "s" in image.axes else image.data
     mask = gray > find_threshold(gray)
+    # 255 and not 1, so that an ordinary program for pictures shows the objects.
     return plane.with_data(mask.astype(np.uint8) * 255)
 
 
@@ -193,6 +195,7 @@ def contact_sheet(images: list[Pixels], masks: list[Pixels], columns: int = 6) -
     for image, mask in list(zip(images, masks, strict=True))[: columns * 4]:
         gray = image.mean(axis=-1) if image.ndim == 3 else image
         step = max(1, gray.shape[1] // 160)
+        # Not the minimum and maximum: one hot pixel would make the rest of the tile black.
         low, high = np.percentile(gray, (1, 99.8))
         shade = ((gray - low) / max(high - low, 1e-9)).clip(0, 1)[::step, ::step] * 255
         tile = np.repeat(shade[..., None], 3, axis=-1)

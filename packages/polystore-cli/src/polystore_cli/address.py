@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 _NAME = re.compile(r"\w[\w.-]*")
+# The character before the dot is needed: "a.zarr" is a store, and ".zarr" a hidden folder.
 _STORE = re.compile(r"[^/\\]\.(?:zarr(?:\.zip)?|ozx)(?:[/\\]|$)", re.IGNORECASE)
 
 
@@ -55,6 +56,7 @@ class Address:
 
     def __truediv__(self, name: str) -> Address:
         if self.path == "." or not name:
+            # The top of a backend has no name, so its content goes into the target itself.
             return self.at(name or self.path)
         return self.at(f"{self.path.rstrip('/')}/{name}")
 

@@ -27,6 +27,7 @@ def check_alike(pictures: Sequence[Picture], layers: Sequence[str] = ()) -> None
         mine, known = _facts(one), _facts(first)
         for name, value in mine.items():
             other = known.get(name)
+            # Some backends do not tell shapes or axes, and an unknown value cannot differ.
             if None not in (value, other) and value != other:
                 fault = (
                     f"{one.address} has {name} {_text(value)}, but {first.address} has "

@@ -270,6 +270,7 @@ def _by_names(address: Address, pictures: Sequence[Picture], names: str) -> View
     parsed = [template.parse(one.address.path) for one in pictures]
     values = {name: len({found[name] for found in parsed}) for name in template.fields}
     channels = [name for name in template.fields if name in _CHANNELS]
+    # Viewers make a layer of each channel, so channels may differ in shape and type.
     layers = [" ".join(found[name] for name in channels) for found in parsed]
     check_apart(pictures, [tuple(found.values()) for found in parsed], names)
     check_alike(pictures, layers)

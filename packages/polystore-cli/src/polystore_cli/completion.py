@@ -74,6 +74,8 @@ class _Shell(ShellComplete):
     def get_completion_args(self) -> tuple[list[str], str]:
         line = os.environ.get("COMP_LINE", "")
         words = split_arg_string(line)
+        # After a space the cursor is in a new word, which is empty. An escaped space is
+        # within a word.
         ends_word = line[-1:].isspace() and not line.endswith("\\ ")
         self.incomplete = words.pop() if len(words) > 1 and not ends_word else ""
         return words[1:], self.incomplete

@@ -183,6 +183,7 @@ def _copy_stored(
     """Let the backend copy the bytes that it stores: metadata that load() drops stays."""
     source, target = job
     skipped = reason_to_skip(files, target, options.get("if_exists"), "copy to")
+    # Otherwise a dry run would promise to copy a file that is missing.
     if dry_run and "info" in files.registry[source.backend].capabilities:
         files.info(source.path, backend=source.backend)
     if not dry_run:
@@ -231,8 +232,10 @@ def print_outcome(
     elif dry_run:
         made = (f"{one.job.source} -> {one.job.target}\n" for one in done if not one.skipped)
         click.echo("".join(made), nl=False)
+    # Notes come before errors, because an error ends the command.
     _print_notes(verb, done)
     if failed and len(jobs) == 1:
+        # The error of one file says more in its own words than in those of a batch.
         raise failed[0]
     if failed:
         named = {index: (str(jobs[index].source), error) for index, error in failed.items()}

@@ -140,6 +140,7 @@ class _Demo:
             self._show(viewer, names, images, labels)
         report.nuclei = dict(Counter(str(well) for well in table["well"]))
         report.code = self._code()
+        # Last, and over the mark of `_claim_folder`: only a finished demo has results in it.
         files.save(asdict(report), f"{self.folder}/{_MARK}", backend="disk")
         return report
 
@@ -163,6 +164,7 @@ class _Demo:
     def _step(self, what: str, name: str = "", backend: str = "disk") -> Iterator[None]:
         start = time.perf_counter()
         yield
+        # Not in a `finally`: a step that fails is not reported, and its error ends the demo.
         where = f"{backend}:{self.folder}/{name}" if name else "NumPy"
         step = Step(what, where, round(time.perf_counter() - start, 3))
         self.report.steps.append(step)
@@ -229,6 +231,8 @@ class _Demo:
             "from polystore import FileManager",
             "from polystore_cli.synthetic import find_nuclei  # or a function of yours",
             "",
+            # The quotes and escapes of JSON are those of Python too, so backslashes of
+            # Windows stay.
             f"folder = {json.dumps(self.folder)}",
             "fm = FileManager()",
             f'paths = fm.list_files(folder + "/images", backend="disk", pattern="*{self.suffix}")',

@@ -63,6 +63,7 @@ def _sentences(text: str) -> list[str]:
 
 
 def _describe(name: str, type_: str, sentences: list[str]) -> str:
+    # A sentence that starts with the name explains it. Another one may only mention it.
     starting = (one for one in sentences if re.match(rf"``{name}\b|{name}: ", one))
     naming = (one for one in sentences if re.search(rf"``{name}\b", one))
     found = _MARKUP.sub("", next(starting, None) or next(naming, ""))

@@ -41,6 +41,7 @@ def expand_address(files: FileManager, address: Address) -> list[Address]:
         return [address]
     parts = address.path.split("/")
     first = next(n for n, part in enumerate(parts) if has_wildcards(part))
+    # The first part of "/data/*.tif" is empty, and means the root.
     top = "/".join(parts[:first]) or ("/" if first else ".")
     # "**/a/**" finds some paths twice.
     found = dict.fromkeys(_matches(files, address.at(top), parts[first:]))

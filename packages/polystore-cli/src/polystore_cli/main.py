@@ -37,6 +37,7 @@ COMMANDS = (
     "completion",
 )
 """The command ``x`` is the function ``x`` of the module ``commands.x``, in the order of --help."""
+# 128 + SIGINT: shells use it for a program that Ctrl-C has ended.
 INTERRUPTED = 130
 
 
@@ -81,6 +82,7 @@ class Commands(Group):
             raise
         except Exception as error:
             code = _exit_code(error)
+            # A bug keeps its traceback, because its message alone does not say where it is.
             if ctx.params["debug"] or not code:
                 raise
             warn(f"error: {describe_error(error)}")
@@ -99,6 +101,7 @@ def _exit_code(error: Exception) -> int:
 
 
 def _print_versions(ctx: click.Context, param: click.Parameter, wanted: bool) -> None:  # noqa: ARG001
+    # A shell that completes a word parses the whole line, and must not get versions.
     if wanted and not ctx.resilient_parsing:
         from importlib import metadata
 

@@ -52,6 +52,8 @@ _STAINS = re.compile(
     "brightfield|bf|dic|phase|trans|draq|mito|actin|tubulin",
     re.IGNORECASE,
 )
+# A letter that is the same in all names is a row only up to P, the last one of 384 wells.
+# Letters that vary may go up to AF, the last row of 1536 wells, and digits up to column 48.
 _ROWS = frozenset("ABCDEFGHIJKLMNOP")
 _MANY_ROWS = _ROWS | frozenset("QRSTUVWXYZ") | {f"A{letter}" for letter in "ABCDEF"}
 _LAST_COLUMN = 48
@@ -201,6 +203,7 @@ def _name_fields(columns: _Columns) -> None:
     if well is not None:
         if columns[well].varies or columns[well + 1].varies:
             columns[well].role = "well"
+        # In "C03", the letter is a row, and so its digits are not a channel.
         marked.pop(well + 1, None)
         taken = {"well"}
     elif (row := _row_and_column(columns)) is not None:
@@ -367,6 +370,7 @@ def _write_template(columns: _Columns) -> str:
     parts: list[str] = []
     for column in columns:
         part = f"{{{column.role}}}" if column.role not in ("", "*") else column.role
+        # A template would read braces and stars in a name as its own, so they become "*".
         part = part or re.sub(r"[{}*]+", "*", column.text)
         if _is_of_well(columns, column):
             continue

@@ -39,6 +39,7 @@ def one_line(text: str) -> str:
 
 def printable(text: str) -> str:
     """Return text with escapes in place of line breaks, control codes and surrogates."""
+    # Names come from strangers, and a control code could change the terminal of the reader.
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 

@@ -36,6 +36,7 @@ def pass_files(function: Callable[..., None]) -> Callable[..., None]:
     """Pass the file manager to a command, as its first argument."""
 
     @click.pass_context
+    # click takes the name and the help text of a command from its function.
     @functools.wraps(function)
     def call(context: click.Context, /, **given: Any) -> None:
         function(open_files(context), **given)

@@ -103,6 +103,7 @@ def find_images(files: FileManager, address: Address) -> Source:
     info = None
     if "info" in backend.capabilities:
         info = files.info(address.path, backend=address.backend)
+        # A plate is also a folder of images, so this question comes first.
         if "plate" in info.metadata:
             return _plate(address, info)
     if not is_directory(files, address):
@@ -153,6 +154,8 @@ def _add_file(files: FileManager, source: Source, address: Address) -> None:
     info = _info(files, source, address, what)
     if info is None:
         if suffix in _NO_IMAGES:
+            # `_info` has just added it as a failure, but a damaged text file is not a missing
+            # image.
             source.skipped[-1] = Skipped(str(address), what, "not an image")
         return
     if info.format is None:
@@ -230,6 +233,7 @@ def _plate(address: Address, info: Info) -> Source:
     source = Source(address, "plate", [Picture(address, info)], plate=plate)
     for kind, reason in _ABSENT.items():
         for name in plate[kind]:
+            # A well is "B/03", and a field of it is "B/03/0".
             what = "well" if name.count("/") == 1 else "field"
             source.skipped.append(Skipped(str(address / name), what, reason))
     for well in plate["damaged"]:

@@ -62,6 +62,7 @@ class Statistics:
             low, high = values.min(), values.max()
             self.minimum = low if self.minimum is None else min(self.minimum, low)
             self.maximum = high if self.maximum is None else max(self.maximum, high)
+        # Sums of squares would overflow in uint8 or float16.
         wide = values.astype(np.complex128 if values.dtype.kind == "c" else np.float64)
         with np.errstate(
             invalid="ignore", over="ignore"

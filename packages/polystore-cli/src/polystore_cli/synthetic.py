@@ -52,6 +52,8 @@ def find_nuclei(plane: Pixels) -> Pixels:
     Pixels above the threshold that touch are one object. Objects of less than 30 pixels are left
     out.
     """
+    # The border is background. np.roll moves pixels over the edge, so without it two objects
+    # at opposite edges would become one.
     mask = np.pad(plane > find_threshold(plane), 1)
     labels = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
     changed = True

@@ -41,6 +41,9 @@ class Bound:
     def __getattr__(self, operation: str) -> Callable[..., Value]:
         return functools.partial(getattr(self.manager, operation), backend=self.backend)
 
+    # Without it, pickle makes an empty object and looks for `__setstate__`. Then
+    # `__getattr__` looks for `manager`, which is missing too, and calls itself until the
+    # stack is full.
     def __reduce__(self) -> tuple[Value, ...]:
         return Bound, (self.manager, self.backend)
 

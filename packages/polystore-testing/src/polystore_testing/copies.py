@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["CopyTests"]
 
 COPIES = ["auto", "never", "always"]
+# The kit does not depend on torch, so its cases run only where authors have it.
 FRAMEWORKS = [None, "numpy", *(["torch"] if find_spec("torch") else [])]
 
 
@@ -66,9 +67,13 @@ class CopyTests(Conformance):
             for load, _ in _calls(store, handle, framework=framework, copy=copy):
                 try:
                     load()[...] = 0
+                # NumPy raises ValueError for an assignment to a read-only view. The other two
+                # come from a load that is refused.
                 except (CopyRequiredError, BatchError, ValueError):
                     assert copy == "never"
                 assert_same(store.load("a.npy"), existing["a.npy"])
+                # A handle may share memory with the arrays that it has returned, so read it
+                # again.
                 np.testing.assert_array_equal(handle[...], existing["a.npy"])
 
     def test_needed_copy_is_named(self, store: Bound, existing: Mapping[str, Value]) -> None:
@@ -89,6 +94,8 @@ class CopyTests(Conformance):
     ) -> None:
         """An unknown value of ``copy=`` is refused before anything is read."""
         calls: list[tuple[str, Value, dict[str, Any]]] = [
+            # The path is missing: a backend that reads first raises NotFoundError, and fails
+            # here.
             ("load", "missing.npy", {}),
             ("load", "missing.npy", {"as_": "image"}),
             ("load_batch", ["missing.npy"], {}),
@@ -109,6 +116,7 @@ Call = tuple["Callable[[], Value]", "Callable[[Value], Value]"]
 
 def _calls(store: Bound, handle: LazyArray, **asked: Value) -> list[Call]:
     """Return calls that load "a.npy", each with a function that selects the expected part."""
+    # A step backwards is a view in NumPy, but torch has no negative strides.
     rows = np.s_[1:3, ::-2]
     turned = handle.transpose((1, 0))
     return [

@@ -42,6 +42,7 @@ class Display:
         # positions of the fields are in XWDFile.h.
         header = struct.unpack_from(">20I", content)
         header_size, width, height, row, colors = (header[at] for at in (0, 4, 5, 12, 19))
+        # A row can be longer than the width. A pixel is blue, green, red and an unused byte.
         rows = np.frombuffer(content, np.uint8, height * row, header_size + 12 * colors)
         return rows.reshape(height, -1, 4)[:, :width, 2::-1]
 
@@ -88,6 +89,7 @@ def private_display() -> Iterator[Display]:
     process = subprocess.Popen(
         [
             program,
+            # Xvfb finds a free number itself. A number that we choose could be taken by then.
             "-displayfd",
             str(writing),
             "-screen",
@@ -134,6 +136,8 @@ class _ClientMessage(ctypes.Structure):
     ]
 
 
+# It needs a name in the module: ctypes frees a callback without references, and Xlib would
+# then call freed memory.
 _ignore_error = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda *_: 0)
 
 
@@ -141,6 +145,7 @@ _ignore_error = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 def _connect(name: str) -> Iterator[tuple[Value, int]]:
     x11 = ctypes.CDLL("libX11.so.6")
     x11.XOpenDisplay.restype = ctypes.c_void_p
+    # Without types, ctypes passes each pointer as a C int and cuts it to 32 bits.
     for function, arguments in (
         ("XInternAtom", [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int]),
         ("XDefaultRootWindow", [ctypes.c_void_p]),

@@ -50,6 +50,7 @@ class FormatTests(Conformance):
     def decode(self, content: bytes, operation: str = "load") -> Value:
         """Return the result of ``load`` or ``info`` for ``content``."""
         method: Callable[..., Any] = getattr(self.format_, operation)
+        # The empty name is the file itself, which some formats open a second time.
         opener = Opener(partial(_open, {**self.siblings, "": content}), "")
         return method(io.BytesIO(content), *((opener,) if self.format_.reads_siblings else ()))
 
@@ -89,6 +90,8 @@ class FormatTests(Conformance):
     def test_saving_is_repeatable(self) -> None:
         """Saving a value twice writes the same bytes."""
         for value in self.values:
+            # Headers of ZIP and TIFF have fields for the current time, so a format must fill
+            # them with a constant.
             assert self.encode(value) == self.encode(value)
 
     def test_refusal_writes_nothing(self) -> None:
@@ -128,6 +131,7 @@ class FormatTests(Conformance):
         @given(st.integers(0, len(content) - 1), st.integers(1, 255))
         def mutate(position: int, change: int) -> None:
             changed = bytearray(content)
+            # `change` is never 0, so the byte always differs from the stored one.
             changed[position] ^= change
             try:
                 self.decode(bytes(changed))

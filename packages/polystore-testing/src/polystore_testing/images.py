@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageTests"]
 
+# An index removes an axis, a start moves the origin, and a step changes the pixel size: each
+# of the three must also change the metadata.
 REGION = (1, slice(2, None), slice(None, None, 2))
 
 

@@ -69,6 +69,7 @@ class LinkTests(Conformance):
         assert store.info("link.npy").kind == "symlink"
         with pytest.raises(NotFoundError):
             store.load("link.npy")
+        # A delete that first asks `exists` would leave this link for ever.
         store.delete("link.npy")
         assert store.list_dir(".") == []
 
@@ -99,6 +100,7 @@ class LinkTests(Conformance):
     def test_link_to_itself_refused(self, store: Bound) -> None:
         """A link to itself is refused, and the value stays."""
         store.save(image(), "a.npy")
+        # A backend that removes the target before it creates the link would lose the value.
         with pytest.raises(InvalidOptionError):
             store.create_symlink("a.npy", "a.npy", overwrite=True)
         assert_same(store.load("a.npy"), image())

@@ -96,6 +96,8 @@ class Model:
 
     def ensure_directory(self, path: str) -> None:
         """Create a folder and its parents."""
+        # With one more part, `path` itself is one of the parents, none of which may be a
+        # file.
         self.check_parents(f"{path}/x")
         self.add_parents(f"{path}/x")
 
@@ -124,6 +126,7 @@ class Model:
         """Move a file or a folder."""
         if source == target and source in self.tree:
             return
+        # Look before the copy: after it, there is always a file at the target.
         stays = if_exists == "skip" and self.kind(target) == FILE
         self.copy(source, target, if_exists)
         if not stays:
@@ -255,6 +258,8 @@ def check_against_model(
         settings=settings(
             max_examples=examples(max_examples),
             stateful_step_count=steps,
+            # No deadline: a store may be slow. No database: it would leave files next to the
+            # author's tests.
             deadline=None,
             database=None,
             report_multiple_bugs=False,  # raise one AssertionError, not an exception group

@@ -91,6 +91,7 @@ class PowerCut:
             image.unlink(missing_ok=True)
         with self.image.open("wb") as file:
             file.truncate(_BYTES)
+        # Otherwise the kernel fills these tables later, in the middle of a test.
         quick = "lazy_itable_init=0,lazy_journal_init=0"
         _run("mkfs.ext4", "-q", "-F", "-E", quick, self.image)
         with _mount(self.image, self.folder / "before", self.options) as before:
@@ -113,10 +114,12 @@ class PowerCut:
                 # Stop the process instead of killing it: a dying process would still close its
                 # files, and the copy must not contain that.
                 os.kill(process.pid, signal.SIGSTOP)
+                # The signal is delivered later, so wait until the process has stopped.
                 os.waitpid(process.pid, os.WUNTRACED)
                 self._copy_image()
             finally:
                 process.kill()
+            # The pipe still holds the versions that were acknowledged before the cut.
             return process.stdout.read().splitlines()
 
     def _copy_image(self) -> None:

@@ -118,6 +118,7 @@ def needs(*names: str) -> Callable[[Test], Test]:
     """
 
     def mark(test: Test) -> Test:
+        # Without it, pytest would not see which fixtures the test needs.
         @functools.wraps(test)
         def run(self: object, /, **fixtures: Value) -> None:
             wanted = [name.format(**fixtures) for name in names]
@@ -192,6 +193,8 @@ class _Watched(Bound):
         if "collect_dirs_and_files" not in backend.capabilities:
             return None
         folders, files = backend.collect_dirs_and_files(".")
+        # Compare pickles: `==` of two dicts fails for arrays, which have no single truth
+        # value.
         return folders, {path: pickle.dumps(backend.load(path)) for path in files}
 
 

@@ -86,6 +86,7 @@ class Pointer(Format):
             raise DamagedDataError(
                 "not a pointer (it does not start with b'pointer:')", self.name
             )
+        # Any bytes must give a name: the opener has to refuse it, and not the codec.
         return opener.sibling(name.decode(errors="replace"))
 
 
@@ -110,6 +111,8 @@ class SiblingTests(Conformance):
     @pytest.fixture
     def store(self, registry: BackendRegistry) -> Bound:
         """Return the backend under test, with the format ``Pointer``."""
+        # A format of an entry point would be there for all users of the kit, so only this
+        # registry gets it.
         registry.formats = _WithPointer()
         return Bound(FileManager(registry))
 

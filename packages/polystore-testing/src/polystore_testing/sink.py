@@ -100,4 +100,6 @@ class _Unstorable:
     """A value that is not an array and cannot be copied or pickled."""
 
     def __deepcopy__(self, memo: object) -> _Unstorable:
+        # The memory backend stores any object that it can copy, so only such a value is
+        # refused by every backend.
         raise TypeError("cannot be copied")

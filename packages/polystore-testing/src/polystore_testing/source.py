@@ -40,6 +40,7 @@ REGIONS = [
     pytest.param(np.s_[2:2], id="nothing"),
 ]
 
+# The order matters: calls that read "a.npy" come before those that remove it.
 _ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "load": ("a.npy",),
     "load_batch": (["a.npy"],),
@@ -227,6 +228,7 @@ class SourceTests(CopyTests):
         assert store.list_files(".") == ["a.npy"]
         assert store.list_files(".", recursive=True) == ["a.npy", *inside]
         assert store.list_files("folder", pattern="c*") == inside[1:]
+        # Instruments write .TIF as well as .tif, so the case of a suffix does not count.
         assert store.list_files("folder", suffixes=[".NPY"]) == inside
         assert store.list_files("folder", suffixes=[".tif"]) == []
         assert store.list_image_files("folder") == []

@@ -321,6 +321,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
         """A copied or moved value is loaded as it was, or the operation is refused."""
         store.save(image(), "a.npy")
         try:
+            # A backend that only renames the bytes makes a file that no format can read.
             getattr(store, operation)("a.npy", f"b.{suffix}")
         except (RequestError, UnsupportedDataError):
             assert store.list_dir(".") == ["a.npy"]
@@ -353,6 +354,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
     def test_move_into_itself_refused(self, store: Bound) -> None:
         """Moving a folder into itself is refused, and changes nothing."""
         store.save(image(), "f/a.npy")
+        # A move that copies and then deletes its source would delete the only value.
         store.move("f/a.npy", "f/a.npy")
         assert_same(store.load("f/a.npy"), image())
         with pytest.raises(InvalidOptionError):
@@ -445,6 +447,7 @@ class StorageTests(SourceTests, SinkTests, ImageTests):
         with ThreadPoolExecutor(4) as pool:
             jobs = [pool.submit(job, seed) for seed in (1, 2) for job in (write, read)]
         for finished in jobs:
+            # The failed assertion of a thread is raised here, or it would be lost.
             finished.result()
 
     @needs("create_only")

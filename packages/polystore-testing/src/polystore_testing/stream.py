@@ -81,6 +81,8 @@ class ViewerProcess(StreamReceiver):
     def kill(self) -> None:
         with suppress(ProcessLookupError):  # a test has killed it already
             os.kill(self._pid, signal.SIGKILL)
+        # The process holds its sockets until the kernel has ended it, and a save could still
+        # reach it.
         assert becomes(lambda: not runs(self._pid))
 
     def restart(self) -> None:
@@ -395,4 +397,6 @@ def assert_refused(send: Callable[[], Value]) -> None:
 
 def _save_in_process(store: Bound, shape: tuple[int, ...]) -> None:
     for step in range(20):
+        # The process ends right after the last save, and nothing that it has sent may be
+        # lost.
         store.save(image(2, shape), f"child{step}.npy", wait=None)

@@ -66,6 +66,7 @@ class Images(torch.utils.data.Dataset[Any]):
         for path in filter(self.names.matches, found):
             labels = self.names.parse(path)
             channel = labels.pop(self.along, "")
+            # Without a field for channels each file is an item, even if two have equal fields.
             item = items.setdefault(tuple(labels.values()) if self.along else path, {})
             if item.setdefault(channel, path) != path:
                 raise self._misfit(f"{item[channel]!r} and {path!r} have the same fields")
@@ -100,6 +101,7 @@ class Images(torch.utils.data.Dataset[Any]):
         image = values[0]
         if self.along:
             tensors = [value.data if isinstance(value, Image) else value for value in values]
+            # torch.stack would promote unequal dtypes without a word, and not name the file.
             if len(kinds := {(*t.shape, t.dtype) for t in tensors}) > 1:
                 reason = f"channels of one item need one shape and dtype, not {kinds}"
                 raise UnsupportedDataError(reason, "", paths[0], self.backend, "load")
@@ -119,6 +121,8 @@ class Images(torch.utils.data.Dataset[Any]):
     def _words(self, first: ImageMetadata) -> ImageMetadata:
         if not self.along:
             return first
+        # The channels of the first file are those of the item only if each file has such an
+        # axis.
         channels = first.channels if "c" in first.names else ()
         return replace(first, axes=(Axis(self.along), *first.axes), channels=channels)
 

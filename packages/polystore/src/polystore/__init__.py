@@ -112,12 +112,14 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        # It searches all installed distributions, so it waits until it is needed.
         from importlib.metadata import version
 
         value: Any = version("polystore")
     elif name in ("errors", "rois"):
         from importlib import import_module
 
+        # The import itself makes the submodule an attribute of this package.
         return import_module(f"{__name__}.{name}")
     elif name in __all__:
         import polystore_core
@@ -130,4 +132,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
+    # Tab completion must show names that were not used yet.
     return sorted({*globals(), *__all__, "__version__"})

@@ -54,10 +54,12 @@ def _write_bytes(backend: FileBackend, address: Address) -> None:
     try:
         file = backend.store.open(backend.store.key(address.path))
     except OSError as error:
+        # A store raises Python's errors, and does not know the name of its backend.
         raise storage_error(error, address.backend, address.path, "read") from error
     # In parts: the file may be larger than memory.
     with file:
         shutil.copyfileobj(file, sys.stdout.buffer, 1 << 20)
+    # Flush now, so that a full disk is an error of this command, with its exit code.
     sys.stdout.buffer.flush()
 
 

@@ -77,6 +77,7 @@ def cp(
         save_options["if_exists"] = if_exists
     chosen = {"verify": verify, "on_unknown": on_unknown, "dry_run": dry_run}
     jobs = plan_jobs(files, read_addresses(files, sources, null=null), goal, recursive, pattern)
+    # The name may have its distribution before it: "polystore-memory:memory".
     if goal.backend.rpartition(":")[2] == "memory":
         warn("note: values copied to memory are lost when this process ends")
     done, failed = run_jobs(jobs, lambda job: copy_job(files, job, save_options, chosen), "cp")

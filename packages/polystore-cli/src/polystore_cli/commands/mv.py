@@ -72,6 +72,7 @@ def mv(
         for (
             folder
         ) in folders:  # of another backend: its files have moved, and its folders are left
+            # A file that failed, or one that was written since, keeps its folder.
             if not files.list_files(folder.path, folder.backend, recursive=True):
                 files.delete(folder.path, folder.backend, recursive=True)
     print_outcome("moved", jobs, done, failed, json=json, dry_run=dry_run)
@@ -85,6 +86,8 @@ def _move(files: FileManager, job: Job, options: dict[str, str], *, dry_run: boo
     is_one = source.backend == target.backend
     if is_one and (is_directory(files, source) or not converts(files, job)):
         return _rename(files, job, options, dry_run=dry_run)
+    # Values alone would not show that metadata is lost, which `load` may leave out. Other
+    # formats have other bytes.
     verify = "bytes" if _is_same_file(files, job) else "values"
     # The source is deleted below, so the copy is compared with it first.
     chosen = {"verify": verify, "on_unknown": "error", "dry_run": dry_run}

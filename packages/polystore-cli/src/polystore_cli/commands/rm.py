@@ -42,6 +42,7 @@ def rm(
     """
     from polystore_core import PolystoreError
 
+    # A file that two patterns match would be missing when it is deleted again.
     found = list(dict.fromkeys(read_addresses(files, addresses, null=null)))
     _check(files, found, recursive)
     deleted, failed = [], []

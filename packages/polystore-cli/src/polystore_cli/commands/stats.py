@@ -76,6 +76,7 @@ def _measure(files: FileManager, address: Address) -> dict[str, Any]:
     if not isinstance(array, LazyArray) and not is_array(array):
         fault = f"stats needs an array, but {address} holds a {type(array).__name__}"
         raise InvalidOptionError("ADDRESS", str(address), "an array", fault)
+    # NumPy gives bfloat16 the kind "V", which is also that of tables.
     if array.dtype.kind not in "biufc" and not is_extended(array.dtype.name):
         held = "a table" if array.dtype.names else f"elements of type {array.dtype}"
         fault = f"stats needs numbers, but {address} holds {held}"

@@ -102,9 +102,12 @@ def kill_while(
         try:
             for item in _lines(here):
                 heard.append(item)
+                # Read on after the kill: reports that were sent before it are still in the
+                # pipe.
                 if len(heard) == told:
                     process.kill()
         finally:
+            # If a report could not be read, the process still runs, and join would never end.
             process.kill()
             process.join()
             process.close()

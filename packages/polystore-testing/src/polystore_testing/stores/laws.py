@@ -57,6 +57,7 @@ def keys(store: ByteStore, folder: str = "") -> list[str]:
 
 def top(store: ByteStore) -> list[Entry]:
     """Return the entries at the top of the store."""
+    # Only the store knows how it spells its own top.
     return sorted(store.entries(store.key(".")))
 
 

@@ -107,6 +107,8 @@ class RenameLaws(StoreLaws):
                     started.wait()
                     bytes_store.rename(source, target, if_exists=condition)
                 finally:
+                    # Even if the rename raises: the pool waits for the reader, which waits
+                    # for this.
                     over.set()
             assert gaps.result() == ""
 

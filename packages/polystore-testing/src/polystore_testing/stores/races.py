@@ -166,6 +166,8 @@ def _create(store: ByteStore, who: int, meet: Meet, word: str) -> list[bool]:
     for number in range(ROUNDS):
         meet()  # all contestants start each round together, or they would rarely collide
         try:
+            # Stores often implement `put` apart from sinks, so both must exclude other
+            # writers.
             if number % 2:
                 store.put(f"{word}/{number}", _make_value(who), if_exists="error")
             else:
@@ -204,6 +206,7 @@ def _put_for_ever(
         else:
             with store.writing(key, if_exists=condition) as file:  # type: ignore[arg-type]
                 file.write(_make_value(number))
+        # Report after the put has returned, because only then is the value acknowledged.
         tell(number)
 
 
@@ -267,6 +270,7 @@ def _lock(store: Any, key: str, timeout: float) -> Any:
 
 def _in_thread(work: Callable[[ByteStore], bool], store: ByteStore) -> bool:
     results: list[bool] = []
+    # A lock may let its own thread in again, so another thread has to ask.
     thread = threading.Thread(target=lambda: results.append(work(store)))
     thread.start()
     thread.join()

@@ -78,6 +78,7 @@ class SinkLaws(StoreLaws):
             file.seek(2)
             assert file.read(3) == content[2:5]
             file.seek(0)
+            # Formats such as TIFF go back to their header when they know where the data is.
             file.write(content[:1].replace(b"0", b"X"))
         assert bytes_store.read("a") == content.replace(b"0", b"X")
 
@@ -100,6 +101,8 @@ class SinkLaws(StoreLaws):
     def test_sinks_are_sealed_ahead(self, bytes_store: ByteStore) -> None:
         """Several sinks can be sealed and flushed together, and committed in order."""
         wanted = [f"p/{number}" for number in range(5)]
+        # `save_batch` works like this: values are encoded ahead by threads, and named in
+        # order.
         sinks = {key: _sink(bytes_store, key) for key in wanted}
         try:
             for key, sink in sinks.items():

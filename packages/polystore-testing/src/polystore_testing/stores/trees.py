@@ -180,6 +180,7 @@ def _replace_trees(store: Any, who: int, meet: Meet, word: str) -> str:
                 with store.tree(key, if_exists="replace") as hidden:
                     _fill(store, hidden, number)
         finally:
+            # Even if a tree fails: without it, the readers would never stop.
             put(store, done, b"")
         return ""
     fault = ""
@@ -238,6 +239,7 @@ def _occupy(store: Any, present: str) -> None:
     elif store.features.folders != "none":
         store.make_folder("p/tree")
     else:
+        # A store without folders cannot have an empty one, so a value is in the way.
         put(store, "p/tree", b"old")
 
 
