@@ -305,7 +305,7 @@ class Mask(Area):
                 f"pixels has dtype {given.dtype} and shape {given.shape}, but a mask needs dtype "
                 "bool and shape (height, width): compare first, for example pixels > 0"
             )
-        # Cut to the pixels, so that masks with the same pixels are equal, whatever their margins.
+        # Cut off the margins, so that masks with the same pixels are equal.
         rows, columns = np.flatnonzero(given.any(axis=1)), np.flatnonzero(given.any(axis=0))
         if not rows.size:
             raise UnsupportedDataError("pixels has no True element: a mask needs at least one")
