@@ -285,6 +285,7 @@ class ZarrArray(LazyArray):
                 f"{size_text(nbytes)} ({self.dtype} {selection.shape}, in chunks of {self.chunks}) "
                 "do not fit into memory: load a region, or use open() and read parts",
             ) from error
+        # Zarr 3 stores no byte order, so a big-endian array is converted back.
         if found.dtype != self.dtype:
             found = found.astype(self.dtype)
         return selection.arranged(found)
@@ -405,6 +406,7 @@ class ZarrArray(LazyArray):
         if not all(selection.ranges):
             return
         aligned = box_around(selection.ranges, self.shape, self.unit)
+        # Whole chunks need no lock: processes that write different ones never share a file.
         if aligned is None:
             self.write(selection, values)
         elif self._unaligned == "lock":
@@ -471,6 +473,7 @@ class ZarrArray(LazyArray):
         }
 
     def __dask_tokenize__(self) -> tuple[object, ...]:
+        # With the identity, Dask does not use its results for an array that was replaced.
         return type(self).__name__, str(self._directory), self._identity
 
 

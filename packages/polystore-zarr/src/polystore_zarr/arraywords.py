@@ -79,11 +79,13 @@ def array_words(document: Document, shape: Sequence[int]) -> ImageMetadata | Non
     """Return the metadata of an array, or ``None`` if its axes have no names."""
     attributes = document.attributes
     names = document.fields.get("dimension_names") or attributes.get(DIMENSIONS)
+    # Any program can write these fields, so wrong ones mean no names and not an error.
     if not isinstance(names, list) or len(names) != len(shape) or not names:
         return None
     if not all(isinstance(name, str) and name for name in names):
         return None
     names = lower_names(names)
+    # Zarr allows equal names, but an image selects by its names.
     if len(set(names)) < len(names):
         return None
     found = ImageMetadata(axes=tuple([Axis(name, AXIS_TYPES.get(name)) for name in names]))
@@ -100,6 +102,8 @@ def restore_dtype(stored: np.dtype[Value], marked: object) -> np.dtype[Value]:
         dtype = np.dtype(marked)
     except TypeError:
         return stored
+    # The mark only adds a byte order. Another type is left by a program that wrote the array
+    # again and kept our attribute.
     return dtype if dtype.newbyteorder("=") == stored.newbyteorder("=") else stored
 
 

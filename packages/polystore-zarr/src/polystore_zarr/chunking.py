@@ -49,6 +49,7 @@ def default_chunks(
     for axis in reversed(range(before)):
         length = max(shape[axis], 1)
         most = max(1, _GROUP_BYTES // max(1, math.prod(chunks) * itemsize))
+        # In equal parts: 10 planes with room for 9 become 5 and 5, and not 9 and 1.
         chunks[axis] = -(-length // -(-length // most))
         if chunks[axis] < length:
             break
@@ -70,6 +71,7 @@ def default_shards(
     counts = [1] * before + grid[before:]
     chunk_bytes = math.prod(chunks) * itemsize
     while math.prod(counts) * chunk_bytes > _SHARD_BYTES and max(counts) > 1:
+        # The longest edge is halved, so that shards are as square as possible.
         edges = [n * c if n > 1 else 0 for n, c in zip(counts, chunks, strict=True)]
         axis = edges.index(max(edges))
         counts[axis] = -(-counts[axis] // 2)

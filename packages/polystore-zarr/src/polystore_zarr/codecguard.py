@@ -56,6 +56,7 @@ def guard_codecs(metadata: ArrayV2Metadata | ArrayV3Metadata) -> None:
     if metadata.zarr_format == 3:
         native = metadata.data_type.to_native_dtype()
         codecs = tuple(_guard(codec, native) for codec in metadata.codecs)
+        # zarr's class of metadata is frozen, so the field is set past it.
         object.__setattr__(metadata, "codecs", codecs)
         return
     native = metadata.dtype.to_native_dtype()
@@ -80,6 +81,7 @@ def _most_of(codecs: Sequence[Codec], native: np.dtype[Value], shape: Sequence[i
     if sharding is None:
         return _most(native, shape, len(codecs), len(codecs) > 2)
     count = math.prod(-(-s // c) for s, c in zip(shape, sharding.chunk_shape, strict=True))
+    # The index of a shard has 16 bytes for each chunk: its offset and its size.
     inner = _most_of(sharding.codecs, native, sharding.chunk_shape) + 16
     # A writer that changes a part of a shard leaves the old bytes in the file.
     return most_encoded(4 * count * inner + 4096, len(codecs))
@@ -154,6 +156,7 @@ class Guarded3(BytesBytesCodec):
 
     async def _encode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer | None:
         encoded = next(iter(await self.codec.encode([(chunk_bytes, chunk_spec)])))
+        # A chunk that the guard would not read again must not be written.
         if encoded is not None and len(chunk_bytes) > most_text(encoded.as_numpy_array()):
             raise ValueError(f"a chunk has {len(chunk_bytes)} bytes: pass smaller chunks=")
         return encoded

@@ -103,11 +103,13 @@ def decode(name: str, config: Mapping[str, Value], data: Value, most: int) -> Va
         if size is None or size > most:
             raise _too_large(most)
         decoded = numcodecs.get_codec({"id": name}).decode(data)
+        # The declared size may be a lie, so the result is measured, too.
         if memoryview(decoded).nbytes > most:
             raise _too_large(most)
         return decoded
     if name == "zlib":
         stream = zlib.decompressobj()
+        # One byte more than allowed tells a chunk that is too large from one that fits.
         decoded = stream.decompress(data, most + 1)
         complete = stream.eof or len(decoded) > most
     else:
@@ -142,6 +144,8 @@ def sizes_in_head(name: str, data: memoryview) -> Sizes:
     """Return the sizes of Blosc, LZ4 or Zstandard data, without decompressing it."""
     if name == "zstd":
         return _zstd_sizes(data)
+    # A Blosc chunk has a head of 16 bytes with the size at byte 4. LZ4 of numcodecs starts
+    # with the size.
     if len(data) < (16 if name == "blosc" else 4):
         raise ValueError("the compressed data ends early")
     (size,) = struct.unpack_from("<I", data, 4 if name == "blosc" else 0)
@@ -182,9 +186,13 @@ def _zstd_header(data: memoryview, at: int) -> tuple[int | None, int, bool]:
     """Return the size of a frame's content, the start of its blocks, and if it has a checksum."""
     descriptor = data[at]
     single = descriptor >> 5 & 1
+    # RFC 8878, 3.1.1.1: the window is left out in a single segment. The dictionary comes
+    # next.
     at += 1 + (not single) + (0, 1, 2, 4)[descriptor & 3]
     length = (single, 2, 4, 8)[descriptor >> 6]
     if not length:
         return None, at, bool(descriptor & 4)
+    # The same section: a size in 2 bytes starts at 256, because 1 byte holds the smaller
+    # ones.
     size = int.from_bytes(data[at : at + length], "little") + (256 if length == 2 else 0)
     return size, at + length, bool(descriptor & 4)

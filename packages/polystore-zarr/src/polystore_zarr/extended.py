@@ -111,6 +111,8 @@ class _OneByte(ZDType[Any, Any], HasItemSize):
         if number - number == 0:  # finite
             return number
         bits = int(np.array(value, self.native).view(f"u{self.item_size}"))
+        # NaN has many bit patterns. Zarr 3 writes only one of them as a word, and the others
+        # as bits.
         usual = {
             int(np.array(special, self.native).view(f"u{self.item_size}")): name
             for name, special in _SPECIAL.items()

@@ -50,6 +50,7 @@ class Cut:
     def at(self, number: int) -> Part | None:
         """Return the part of the range in one chunk, or ``None`` if a step skips the chunk."""
         start, step, chunk = self.selected.start, self.selected.step, self.chunk
+        # -(-a // b) rounds up in integers. Floats are not exact for indices above 2**53.
         first = max(-(-(number * chunk - start) // step), 0)
         after = min(-(-((number + 1) * chunk - start) // step), len(self.selected))
         if first >= after:

@@ -136,11 +136,15 @@ class ZarrHandles(ZarrTree):
             handle: LazyArray
             if grows:
                 handle = self._appending(place, durable)
+                # Another process may have appended frames, and an array that is kept may have
+                # some.
                 wanted = handle.shape[:1] + wanted[1:]
             else:
                 handle = self._open_whole(
                     place, 0, writable=True, unaligned=unaligned, durable=durable
                 )
+            # With if_exists="skip" any array may be there. Writing to another shape would
+            # damage it.
             if (handle.shape, handle.dtype) != (wanted, kind):
                 handle.close()
                 raise AlreadyExistsError(self.name, place.path, "create")

@@ -36,6 +36,7 @@ def pipeline_of(name: CodecPipeline) -> AbstractContextManager[Value]:
 def refuse_after_fork() -> None:
     """Raise an error in a forked process. It lacks the threads of ``zarrs``, and would hang."""
     global _zarrs_process
+    # The pid of the first use: a process that forks before it has no threads to lose.
     if _zarrs_process is None:
         _zarrs_process = multiprocessing.current_process().pid
     elif _zarrs_process != multiprocessing.current_process().pid:

@@ -152,6 +152,7 @@ class PlateArray(LazyArray):
             replace(axis, origin=None, coords=None) if number in (self._y, self._x) else axis
             for number, axis in enumerate(found.axes)
         ]
+        # Each field has its own position and time, which do not hold for the plate.
         return replace(
             found,
             axes=(*[Axis("field")] * self._lead, *axes),
@@ -171,6 +172,7 @@ class PlateArray(LazyArray):
         )
 
     def __getstate__(self) -> dict[str, Any]:
+        # A thousand handles would make each task of Dask 12 MiB larger.
         return {**vars(self), "_fields": {}}
 
     # ── reading ──────────────────────────────────────────────────────────────────────────
@@ -187,6 +189,8 @@ class PlateArray(LazyArray):
             return pixels is not None
 
         threads = threads_for(found.nbytes, _IN_THREADS)
+        # A missing field is black, but a plate that was deleted must not be one black
+        # picture.
         if not all(map_in_threads(read, tiles, threads)):
             self._refuse_if_gone()
         return selection.arranged(found)
@@ -251,6 +255,7 @@ class PlateArray(LazyArray):
         if read_now is None:
             return None
         if len(self._fields) >= _MOST_KEPT:
+            # One step, during which threads need no lock.
             self._fields.clear()
         pixels, self._fields[tile.path] = read_now
         return pixels
@@ -310,6 +315,7 @@ def open_plate(
     """
     grid = PlateGrid.of(node)
     origin = _Origin.of(node, place, backend, pipeline)
+    # A well that cannot be read would be black, like one without cells.
     for well, failure in grid.failures.items():
         raise with_context(failure, backend, origin.path_of(well), "open")
     return _picture(origin, grid, level)

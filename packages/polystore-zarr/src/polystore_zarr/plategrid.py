@@ -167,6 +167,7 @@ def _fields(plate: StorePath, wells: list[str]) -> list[tuple[str, ...] | Except
             found = None if document is None else document.derive(read_well)
         except (DataError, OSError, PathOutsideRootError) as error:
             return error
+        # Documents of other programs may list a field twice.
         return None if found is None else tuple(dict.fromkeys(found.fields))
 
     return map_in_threads(read, wells, threads_for(len(wells), _FEW))

@@ -85,6 +85,7 @@ def save_plate(
     fields = _fields(template, files)
     paths = natural_order(fields)
     with (
+        # Otherwise each field would write the document of the plate, which lists all wells.
         gathering_members(backend),
         progress_reporter(progress, len(paths), "save plate", unit="field") as report,
     ):

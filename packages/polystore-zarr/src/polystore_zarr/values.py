@@ -79,6 +79,7 @@ def check_shape(shape: int | Sequence[int | None]) -> tuple[tuple[int, ...], boo
         grows = lengths[:1] == (None,)
         found = tuple(map(index, (0, *lengths[1:]) if grows else lengths))  # type: ignore[arg-type]
     except TypeError:
+        # It is refused below, with the error for negative lengths.
         found = (-1,)
     if any(length < 0 for length in found):
         expected = "whole numbers, one for each axis. Only the first may be None: it grows"

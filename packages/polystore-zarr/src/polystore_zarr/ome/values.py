@@ -98,6 +98,8 @@ class Plate:
             paths = list(map(PATH, entries))
         except (IndexError, KeyError, TypeError):
             return None
+        # Python counts a negative index from the end, so it would name a wrong row without an
+        # error.
         fit = min(chain.from_iterable(places), default=0) >= 0
         return places if fit and list(map("/".join, names)) == paths else None
 

@@ -88,6 +88,7 @@ def plate_with_wells(
     if name and not plate.get("name"):
         more["name"] = name
     present = plate.get("field_count")
+    # Not isinstance: `True` is an int for Python, but it is not a count.
     is_count = type(present) in (int, type(None))
     if field_count is not None and is_count and field_count > (present or 0):
         more["field_count"] = field_count

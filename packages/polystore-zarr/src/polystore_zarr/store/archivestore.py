@@ -80,6 +80,7 @@ class ArchiveStore(ByteStore):
         try:
             member = self._contents_of(file).member(key)
             return open_member(file, member, f"{self.files.full(self.file)}/{key}")
+        # Nothing owns the file yet, and an open one keeps a deleted archive on the disk.
         except BaseException:
             file.close()
             raise
@@ -106,6 +107,7 @@ class ArchiveStore(ByteStore):
         contents = self.contents()
         names = contents.folders.get(folder)
         if names is None:
+            # It raises FileNotFoundError if nothing is there, not even a value.
             contents.member(folder)
             raise NotADirectoryError(folder)
         return [Entry(name, is_folder, False) for name, is_folder in names.items()]

@@ -105,6 +105,8 @@ def _names(folder: StorePath) -> list[str]:
 
 
 def _part(axis: Cut, name: str) -> Part | None:
+    # int() would accept "1_0", " 1" and digits of other scripts, and "01" is not a chunk's
+    # name.
     if not (name.isascii() and name.isdecimal() and len(name) < 20) or name != str(int(name)):
         return None
     number = int(name)

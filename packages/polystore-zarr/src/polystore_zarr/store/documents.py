@@ -28,6 +28,7 @@ __all__ = ["decode_document", "encode_document"]
 def decode_document(text: bytes, path: StorePath) -> Document:
     """Return the object in a document. Raises ``DamagedDataError``."""
     try:
+        # Editors of Windows write this mark before the text, where JSON does not allow it.
         document = decode_json(text.removeprefix(BOM_UTF8))
     except DamagedDataError as error:
         error.path = str(path)

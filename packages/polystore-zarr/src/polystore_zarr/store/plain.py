@@ -62,6 +62,8 @@ def plan_chunks(fields: Document) -> tuple[Any, ...] | None:
         and keys.get("configuration", {}).get("separator", "/") == "/"
         and not fields.get("storage_transformers")
         and len(shape) == len(chunks)
+        # `True` and 4.0 are equal to integers in Python, but a shape in JSON may have
+        # neither.
         and set(map(type, (*shape, *chunks))) <= {int}
         and min((*shape, *chunks), default=0) >= 0
         and all(chunks)

@@ -29,6 +29,8 @@ def read_whole(directory: StorePath, store: StorePath, read: Callable[[], Result
                 try:
                     result = read()
                 except Exception:
+                    # An error is raised only if the tree is the same: that of a mixture means
+                    # nothing.
                     if same():
                         raise
                 else:

@@ -81,6 +81,7 @@ class ReadingStore(Store):
         prototype: BufferPrototype | None = None,
         byte_range: ByteRequest | None = None,
     ) -> Buffer | None:
+        # All arrays of zarr share one event loop, which must not wait for a file.
         return await asyncio.to_thread(self._read, key, prototype, byte_range)
 
     def get_sync(

@@ -86,13 +86,18 @@ def read_contents(file: BinaryIO, stamp: Hashable, path: str) -> Contents:
     """
     found = _directory(file, path)
     size = file.seek(0, io.SEEK_END)
+    # zipfile counts positions from the end, so without its start an archive has negative
+    # ones.
     if any(info.header_offset < 0 for info in found):
         raise DamagedDataError("the start of the zip archive is missing", "zarr", path)
+    # If members could share bytes, a small archive could unpack to petabytes.
     if sum(info.compress_size for info in found) > size:
         raise DamagedDataError("the members of the zip archive overlap", "zarr", path)
     contents = Contents(stamp, {}, {"": {}})
     for info in found:
         if _is_reachable(info):
+            # APPNOTE 4.4.4: bit 11 marks a name in UTF-8. The other names are in code page
+            # 437.
             name = info.filename.encode("utf-8" if info.flag_bits & _IN_UTF8 else "cp437")
             contents.members[info.filename] = Member(
                 name,
@@ -127,6 +132,8 @@ def _is_reachable(info: zipfile.ZipInfo) -> bool:
     """Return whether the name of a member is a key: not a folder, not absolute, without ".."."""
     parts = info.filename.split("/")
     return (
+        # zipfile cuts a name at a NUL, and changes backslashes on Windows. Then two members
+        # could have the same key.
         info.filename == info.orig_filename
         and not {"", ".", ".."}.intersection(parts)
         and not any(part.startswith(HIDDEN_PREFIX) for part in parts)
