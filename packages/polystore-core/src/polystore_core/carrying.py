@@ -38,6 +38,7 @@ def carry(source: DataSource, path: Path) -> Iterator[Value]:
         except (UnsupportedOperationError, UnsupportedDataError):
             pass  # this format, or this file, can only be loaded as a whole
         else:
+            # In ``else``, so that errors of the caller's block are not caught above.
             from .image import Image
 
             with handle:

@@ -84,6 +84,7 @@ class Stacker(Collector):
         return row
 
     def put(self, index: int, value: Value) -> None:
+        # ``self`` is never a value, but None may be one.
         if value is not self._lent.pop(index, self):  # else it was read into its row already
             try:
                 self._copy(index, value)
@@ -106,6 +107,7 @@ class Stacker(Collector):
             )
         array = to_numpy(value, extended=True)
         row = self._stack_for(index, array.shape, array.dtype)[index, ...]
+        # A backend may return another view of the row that it has filled.
         if _is_same(array, row):
             return
         if self._conversion.copy == "never":

@@ -58,6 +58,7 @@ class _Task:
 
     def wait(self) -> None:
         """Wait until the call is done."""
+        # After Ctrl-C it may be called a second time, and ``_done`` is released only once.
         if not self.is_done:
             self._done.acquire()
 
@@ -87,11 +88,14 @@ def in_threads(workers: int) -> Iterator[_Map]:
     Args:
         workers: Number of threads.
     """
+    # Written in C, so that Ctrl-C cannot leave a lock of it locked, as it can in ``queue.Queue``.
     tasks: SimpleQueue[_Task | None] = SimpleQueue()
     waiting: list[_Task] = []
 
     def take() -> Value:
         first = waiting[0]
+        # Removed after the wait. If Ctrl-C ends the wait, the ``finally``
+        # below waits for it again.
         first.wait()
         del waiting[0]
         return first.result()
@@ -99,6 +103,8 @@ def in_threads(workers: int) -> Iterator[_Map]:
     def run(work: Callable[[Value], Value], items: Iterable[Value]) -> Iterator[Value]:
         for item in items:
             task = _Task(work, item)
+            # In this order. If Ctrl-C strikes in between, the ``finally`` below must know each
+            # task that a thread may have taken.
             waiting.append(task)
             tasks.put(task)
             # Twice the workers: enough to keep them busy, and few enough to fit into memory.

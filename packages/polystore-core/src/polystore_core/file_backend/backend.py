@@ -108,6 +108,7 @@ class FileBackend(NamesOfStore):
             return
         try:
             try:
+                # An inner block, so that an error of ``discard`` is completed as well.
                 sink.flush()
                 self._commit(sink.commit, if_exists)
                 if durable:

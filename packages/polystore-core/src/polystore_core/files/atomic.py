@@ -98,6 +98,8 @@ def atomic_write(
                 file = io.TextIOWrapper(pending.file, encoding=encoding, newline=newline)
             yield file
             with _storage_errors(path, "write"):
+                # A text wrapper has a buffer of its own, and ``seal``
+                # flushes only the binary file.
                 file.flush()
                 pending.seal()
                 pending.commit()
@@ -227,6 +229,8 @@ def find_leftovers(
             path = os.path.join(folder, name)
             try:
                 if (
+                    # The age comes first. ``is_abandoned`` claims the file for a moment, and a
+                    # writer that has just created it must not lose this race.
                     not name.endswith((".lock", ".aside"))
                     and last_change(path) < before
                     and is_abandoned(path, older_than=older_than)

@@ -104,6 +104,7 @@ else:
     import fcntl
 
     _NO_CLAIM = (
+        # NFS emulates flock with a lock of bytes, which needs a descriptor that can write.
         errno.EBADF,
         errno.EINVAL,
         errno.ENOLCK,

@@ -185,6 +185,8 @@ def remove_unused(name: str, *, dir_fd: int | None = None, timeout: float = 0.0)
         descriptor = os.open(name, flags | os.O_RDONLY, dir_fd=dir_fd)
     with io.FileIO(descriptor) as file:
         status = os.fstat(descriptor)
+        # flock treats two opens of one file as two owners. So if this thread holds the lock, it
+        # must not lock again, or it would wait for itself.
         mine = any(
             thread == threading.get_ident()
             and os.path.samestat(status, os.fstat(held.fileno()))
@@ -216,6 +218,8 @@ def _timeout_error(
 def _acquire(place: str, deadline: float | None, dir_fd: int | None) -> io.FileIO:
     while True:
         file = _open(place, dir_fd)
+        # Before the lock is held, because a child that is forked while this thread waits must
+        # close its copy, too. Otherwise it would keep the lock of a parent that is killed.
         _opened[file.fileno()] = ref(file)
         _lock(file, deadline)
         try:
@@ -240,6 +244,7 @@ def _open(place: str, dir_fd: int | None) -> io.FileIO:
             # Another user has created it. flock needs no write permission, so reading is enough.
             return io.FileIO(opens(place, flags | os.O_RDONLY))
         try:
+            # O_EXCL tells who has created the file, because only the creator may change its mode.
             made = opens(place, flags | os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         except FileExistsError:  # another process was faster
             continue
@@ -369,6 +374,8 @@ else:
                     _release(file)
 
         try:
+            # A daemon, because nothing can end its flock. Otherwise Python could not exit after a
+            # time-out while another process still holds the lock.
             threading.Thread(target=block, name="polystore-lock", daemon=True).start()
             finished.wait(None if deadline is None else max(deadline - time.monotonic(), 0))
             with mutex:

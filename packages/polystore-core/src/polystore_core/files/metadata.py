@@ -106,6 +106,8 @@ class AtomicMetadataWriter:
     ) -> None:
         check_text(path)
         try:
+            # A plain copy. An update that contains itself raises
+            # RecursionError here, before the lock.
             added = merge_documents({}, updates)
         except RecursionError as error:
             raise UnsupportedDataError(str(error), "json", os.fspath(path)) from error
@@ -125,6 +127,8 @@ class AtomicMetadataWriter:
                     result["subdirectories"][name][key] = values[key]
             return result
 
+        # No second check: ``_check_update`` has encoded the new part, and
+        # the rest comes from JSON.
         atomic_update_json(path, merge, durable=self.durable, timeout=self.timeout, check=False)
 
 

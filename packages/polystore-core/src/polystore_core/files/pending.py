@@ -198,6 +198,7 @@ class PendingFile(Sink):
         self._look()
 
     def _leave(self) -> None:
+        # Forgotten first, so that after an error a second call cannot close the folder twice.
         held, self._held = self._held, None
         if held is not None:
             held.__exit__(None, None, None)
@@ -258,6 +259,7 @@ class PendingFile(Sink):
         self._temporary = self._new_name()
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0) | _O_BINARY
         self._keep(self._temporary, flags, mode)
+        # Only a file with a name needs a claim, because nobody can find an unnamed one.
         own(self._opened_files[-1])
 
     def _keep(self, path: str, flags: int, mode: int) -> None:
@@ -303,6 +305,8 @@ class PendingFile(Sink):
         new = os.fstat(self._descriptor)
         keeps_owner, keeps_group = new.st_uid == old.st_uid, new.st_gid == old.st_gid
         if not keeps_owner:
+            # In two calls, because one call fails as a whole. Only root may give a file away, but
+            # everybody may give it to one of their groups.
             keeps_owner = self._give(old.st_uid, -1)
         if not keeps_group:
             keeps_group = self._give(-1, old.st_gid)
@@ -323,6 +327,7 @@ class PendingFile(Sink):
             raise PermissionError(errno.EPERM, reason, self._name)
         if not (keeps_owner and keeps_group):
             mode &= 0o777  # setuid and setgid would now give rights of another user
+        # After the new owner is set, because such a change clears setuid and setgid.
         os.fchmod(self._descriptor, mode)
         keep_acl(self._name, self._descriptor, dir_fd=self._dir_fd)
 

@@ -292,6 +292,8 @@ class _Level:
 
     def __init__(self, name: str, dir_fd: int | None) -> None:
         self._name, self._dir_fd = name, dir_fd
+        # O_NOFOLLOW: another process may put a link here after the listing, and the files
+        # behind it must not be deleted.
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         self.descriptor = open_held(name, flags, dir_fd=dir_fd)
         self._tries = 0

@@ -115,6 +115,7 @@ class Jax(Framework):
 
 def _name_of(place: Any) -> str:
     kind = place.platform
+    # JAX calls GPUs of NVIDIA and of AMD "gpu". Only the version of the platform tells which.
     if kind == "gpu" and "cuda" in str(place.client.platform_version).lower():
         kind = "cuda"
     return f"{kind}:{place.local_hardware_id or 0}"

@@ -106,6 +106,7 @@ class TorchStage(_Staged):
         import numpy as np
 
         torch = self._torch
+        # Through an empty array, because PyTorch has no public table of NumPy's dtypes.
         kind = self._to_tensor(np.empty(0, dtype)).dtype
         target = torch.empty(shape, dtype=kind, device=self._place)
         # The allocator may return memory that earlier work on the caller's stream still uses, and
@@ -139,6 +140,8 @@ class CuPyStage(_Staged):
 
         self._cupy, self._device = cupy, cupy.cuda.Device(index)
         with self._device:
+            # Any other stream would wait for all work on the default stream,
+            # where most callers compute.
             self._stream = cupy.cuda.Stream(non_blocking=True)
         self._ring = Ring(allocate)
 

@@ -113,6 +113,7 @@ class TensorFlow(Framework):
 
     def copy(self, value: Value, /, *, always: bool) -> Value:
         if isinstance(value, self.module.Variable):  # can be assigned to
+            # DeepCopy would return a tensor, which the caller could not assign to.
             return copying.deepcopy(value)
         return self.module.raw_ops.DeepCopy(x=value) if always else value
 

@@ -32,6 +32,7 @@ class Torch(Framework):
         name = str(plain.dtype).removeprefix("torch.")
         try:
             if is_extended(name):
+                # NumPy itself has neither bfloat16 nor float8, so only the bits are handed over.
                 return with_type(plain.view(self._bits(plain.dtype.itemsize)).numpy(), name)
             array: Pixels = plain.numpy()
         except (TypeError, RuntimeError) as error:
@@ -48,10 +49,12 @@ class Torch(Framework):
     def _refuse_without_plain_data(self, value: Value) -> None:
         torch = self.module
         remedy = ""
+        # PyTorch has no public test for the tensors of torch.func, nor for fake tensors.
         if torch._C._functorch.is_functorch_wrapped_tensor(value):
             what, remedy = "inside torch.func", "the result of the transformed function"
         elif isinstance(value, torch._subclasses.FakeTensor) or value.is_meta:
             what, remedy = "without data", "a tensor that has data"
+        # Before the layout: a nested tensor has the layout "jagged", and is not a sparse one.
         elif value.is_nested:
             what, remedy = (
                 "nested",

@@ -148,6 +148,7 @@ def to_xarray(image: Image) -> Value:
         places = _places(axis, length)
         if places is not None:
             coords[axis.name] = (axis.name, places, {"units": axis.unit} if axis.unit else {})
+    # xarray has no field for channels, so that only their names are kept, as coords of c.
     names = [channel.name for channel in image.channels]
     if any(names):
         coords["c"] = ("c", names) if "c" in image.axes else names[0]

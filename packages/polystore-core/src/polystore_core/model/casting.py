@@ -133,8 +133,10 @@ def _find_changes(given: Pixels, found: Pixels, *, rounds: bool) -> NDArray[np.b
     elif kinds[0] in "iu" and kinds[1] in "iu":
         changed |= (given < 0) != (found < 0)
     elif kinds[0] in "iu" and kinds[1] == "f":
+        # 2**63 - 1 rounds up to 2**63. On ARM the way back saturates, and hides that.
         changed |= ~(np.isfinite(found) & (found < _end(given.dtype)))
     elif kinds[0] == "f" and kinds[1] in "iu":
+        # Outside of its range C leaves the result open, so that the way back proves nothing.
         start = np.float64(np.iinfo(found.dtype).min)
         changed |= ~((given >= start) & (given < _end(found.dtype)))
     return changed

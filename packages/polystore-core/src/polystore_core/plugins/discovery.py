@@ -286,6 +286,7 @@ def _state(
     declaration: Declaration, prefer: Mapping[str, str] | None, sources: Sources
 ) -> tuple[State, str, str]:
     kind, name = declaration.kind, declaration.name
+    # First, because nothing of a plugin may be imported that the user has switched off.
     variable = find_switch(declaration)
     if variable is not None:
         off = PluginDisabledError(kind, name, declaration.distribution, variable)

@@ -180,6 +180,7 @@ class BackendRegistry:
         self._given[name] = backend
 
     def _context(self, name: str) -> Context:
+        # Weak, because a cycle would leave unused backends open until the collector runs.
         return Context(name, self.formats, self._restored, ref(self))
 
     def __getitem__(self, name: str) -> Backend:

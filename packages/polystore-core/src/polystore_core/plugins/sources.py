@@ -111,6 +111,7 @@ class Sources:
             return self._check(kind, module, name)
         except SyntaxError as error:
             return Fault(f"SyntaxError: {error.msg}", f"{error.filename}:{error.lineno}"), []
+        # Python imports more than this code can read, for example modules in a zip archive.
         except (_UnknownError, OSError, ValueError, RecursionError):
             return UNKNOWN
 
@@ -221,6 +222,7 @@ def _bound_by(node: ast.AST) -> Iterator[str]:
             whole = isinstance(node, ast.ImportFrom)
             yield alias.asname or (alias.name if whole else alias.name.partition(".")[0])
     elif isinstance(node, ast.Assign | ast.AnnAssign | ast.For | ast.AsyncFor):
+        # An annotation without a value, such as ``name: str``, binds nothing.
         if isinstance(node, ast.AnnAssign) and node.value is None:
             return
         targets = node.targets if isinstance(node, ast.Assign) else [node.target]
@@ -253,6 +255,7 @@ def _origin(module: _Module, node: ast.AST, name: str) -> str:
     attribute = next(a.name for a in node.names if (a.asname or a.name) == name)
     package = module.name.split(".")
     if node.level:
+        # In ``__init__.py`` the first dot is the package itself. In a module it is the parent.
         kept = len(package) - node.level + module.is_package
         package = package[:kept] + ([node.module] if node.module else [])
         return ".".join((*package, attribute))

@@ -198,6 +198,7 @@ def _parameters(target: type[Value]) -> list[Parameter]:
 
 def place_of_error(error: BaseException, package: str) -> str:
     """Return the last line of ``package`` in the traceback of an error, or ""."""
+    # The module has never run, so the traceback has no line of it.
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
     place, trace = "", error.__traceback__

@@ -134,6 +134,7 @@ def build_array(grid: Grid, reader: Reader) -> xarray.DataArray:
         name=f"polystore-stack-{token}",
         dtype=first.dtype,
         chunks=(*((1,) * length for length in grid.shape), *chunks),
+        # Without it, Dask would call the reader on an empty block to find it out.
         meta=np.empty((0,) * pieces.ndim, first.dtype),
     )
     fields = tuple(Axis(field) for field in grid.template.fields)
@@ -224,6 +225,7 @@ def block_paths(array: Value, block: Sequence[int]) -> list[str]:
         if name.startswith(_PIECES)
         for node in layer.values()
     ]
+    # Newer versions of Dask wrap data in a DataNode. Older ones have the data itself.
     pieces = [getattr(node, "value", node) for node in nodes]
     paths = [
         piece.item().path

@@ -191,6 +191,7 @@ class Watch(Iterator[Arrival]):
             )
             self._folder = None
             if end_waking is not None:
+                # Also ends the thread of a watch that is dropped without ``close``.
                 self._end_waking = finalize(self, end_waking)
                 return  # look again: changes between the last look and now did not wake us
         self._sleep(
@@ -208,6 +209,7 @@ class Watch(Iterator[Arrival]):
 
     def close(self) -> None:
         """End the watch. A loop over it ends, even if it waits in another thread."""
+        # In this order, because a wait that ``_changed`` ends looks at ``_closed`` next.
         self._closed.set()
         self._changed.set()
         self._end_waking()

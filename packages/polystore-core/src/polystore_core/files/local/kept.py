@@ -104,6 +104,8 @@ class KeptPlaces(Places):
         self, call: Callable[..., Result], source: str, target: str, /, **given: Any
     ) -> Result:
         with self._mutex:
+            # Two users, so that the search for the second place does not
+            # close the folder of the first.
             self._users += 2
         try:
             old, new = self._find(source), self._find(target)
