@@ -75,6 +75,7 @@ def find_imagej(
     found = installations()
     if not found:
         raise ReceiverUnavailableError(BACKEND, "ImageJ", "was not found", _GET_IMAGEJ)
+    # Of equals ``min`` returns the first, and ``installations`` lists folders before jars.
     return min(found, key=lambda one: not (one.folder and find_installed_jars(one.folder)))
 
 

@@ -101,6 +101,7 @@ def _read(path: Path) -> ReceiverJar:
     try:
         with zipfile.ZipFile(path) as jar:
             text = jar.read("META-INF/MANIFEST.MF").decode("utf-8")
+        # A manifest breaks lines after 72 bytes. The two that are used here are shorter.
         lines = dict(line.split(": ", 1) for line in text.split("\r\n") if ": " in line)
         major, minor = map(int, lines["Polystore-Protocol"].split("."))
         return ReceiverJar(path, lines["Implementation-Version"], (major, minor))

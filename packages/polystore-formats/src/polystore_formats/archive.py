@@ -148,6 +148,7 @@ def _is_plain(member: zipfile.ZipInfo) -> bool:
 def _is_possible(member: zipfile.ZipInfo, size: int) -> bool:
     most = member.compress_size * _RATIOS.get(member.compress_type, 0)
     return (
+        # No ratio is known for other methods of packing. ``open_member`` rejects them.
         (member.file_size <= most or not _is_plain(member))
         and member.header_offset + member.compress_size <= size
         and member.filename == member.orig_filename  # zipfile cuts a name at its first NUL

@@ -126,6 +126,7 @@ def _check_arrays(value: Value) -> dict[str, Pixels]:
         )
     arrays = {}
     for name, array in value.items():
+        # In the dict of numpy.load, "a.npy" is also a name of the array "a".
         if not _is_good_name(name) or f"{name}{_SUFFIX}" in value:
             raise UnsupportedDataError(
                 f"{name!r:.300} is not a valid name of an array: use a short relative path such as "

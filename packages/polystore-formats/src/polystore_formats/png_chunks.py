@@ -148,6 +148,7 @@ def _check_rows(data: bytes, header: PngHeader, expected: int) -> None:
                 raise DamagedDataError("a row has an unknown filter", "png")
             start = end
         done += len(piece)
+        # At the first byte too many, because the rest may unpack to any length.
         if done > expected:
             break
     if done != expected:

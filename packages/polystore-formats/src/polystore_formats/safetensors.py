@@ -120,6 +120,7 @@ class SafeTensors(Format):
             # The format has no field for the byte order: data is always little-endian.
             if array.dtype.byteorder == ">" or (array.dtype.byteorder == "=" and _IS_BIG):
                 array = array.astype(array.dtype.newbyteorder("<"))
+            # As bytes, because arrays of bfloat16 and float8 have no buffer of their own.
             file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
     def load(
@@ -261,6 +262,7 @@ def _read_header(file: BinaryIO, size: int) -> tuple[dict[str, _Entry], Document
 
 
 def _entry(name: str, item: object, data: int) -> _Entry:
+    # ``type(n) is int`` below, because ``true`` in JSON is an int for ``isinstance``.
     match item:
         case {
             "dtype": str(dtype),
@@ -295,6 +297,7 @@ def _map(file: BinaryIO, size: int) -> mmap.mmap | None:
     if size < _MAPPED_FROM:
         return None
     try:
+        # The map has a descriptor of its own, so that it can be used after ``file`` is closed.
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     except (io.UnsupportedOperation, OSError):  # for example, too many files are open
         return None

@@ -46,6 +46,7 @@ def parts(value: Value, whole_axes: int = 0) -> Iterator[Pixels]:
         UnsupportedDataError: A part has another shape than the array promised.
     """
     for region in _regions(value.shape, _chunks(value), value.dtype.itemsize, whole_axes):
+        # A Dask block may also have another dtype than its metadata.
         part = np.asarray(value[region], value.dtype, order="C")
         expected = tuple(
             len(range(*item.indices(length)))

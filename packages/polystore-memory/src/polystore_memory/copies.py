@@ -26,6 +26,7 @@ def copy_value(value: Value, copy: Copy) -> Value:
     "auto" may return a value itself if it cannot change, and "never" returns every value itself.
     """
     check_copy(copy)
+    # A numpy.void of a structured array is a view: its fields change with the array.
     if copy == "never" or (isinstance(value, _IMMUTABLE) and not isinstance(value, np.void)):
         return value
     if isinstance(value, LazyArray):  # its file may be deleted before the value is loaded
@@ -51,6 +52,7 @@ def copy_value(value: Value, copy: Copy) -> Value:
 def _arrays(value: Value, seen: set[int]) -> Iterator[Any]:
     """Yield the arrays in dicts, lists and tuples."""
     kind = type(value)
+    # Not in subclasses, because their ``__deepcopy__`` may copy their items in another way.
     if kind in (dict, list, tuple) and id(value) not in seen:
         seen.add(id(value))
         for item in value.values() if kind is dict else value:
@@ -63,6 +65,7 @@ def hand_out(value: Value, copy: Copy) -> Value:
     """Return a stored value for ``load``: a copy, or with "never" a read-only view."""
     found = copy_value(value, copy)
     if copy == "never" and isinstance(found, np.ndarray):
+        # A view, because the flag of the stored array itself must not change.
         found = found.view()
         found.flags.writeable = False
     return found

@@ -239,6 +239,7 @@ class MemoryStore(ByteStore, Renames, Folders, Locks, Versions, Trees):
         try:
             yield hidden
             with backend._lock:
+                # Again, because others may have used the place while the block filled the tree.
                 place = self._free(key, if_exists)
                 if self._is_taken(place):
                     self._remove(place)

@@ -314,6 +314,7 @@ def _restore(file: str, context: Any) -> VirtualWorkspaceBackend:
 
 
 def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    # With the ctime, because programs such as rsync set the mtime to that of another file.
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 

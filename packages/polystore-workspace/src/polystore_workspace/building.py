@@ -99,6 +99,7 @@ class Plan:
         root = self._root(source, os.path.abspath(folder))
         # A plate of the published package is a folder without the name of a Zarr store.
         if root and takes_stores(source):
+            # ``relpath`` calls the root itself ".", and keys have no such name.
             inside = _relative(folder, root).removesuffix(".")
             if planes := planes_of_plate(LocalStore(root), inside):
                 return root, self._of_plate(planes)

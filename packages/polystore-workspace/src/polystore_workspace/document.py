@@ -244,6 +244,7 @@ def read_document(content: bytes, file: str) -> Workspace:
         DamagedDataError: The document is not valid.
     """
     try:
+        # utf-8-sig, because editors on Windows may put a byte order mark at the start.
         document = json.loads(content.decode("utf-8-sig"), object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise DamagedDataError(str(error), "json", file) from error
@@ -299,6 +300,7 @@ def _rows(document: dict[str, Any]) -> tuple[dict[str, _Row], str]:
     """Return the entries and the root. Unknown keys are ignored."""
     if twice := keys_twice(document) & {_MARK, "root", "entries"}:
         raise _DocumentError(f"it has the key {min(twice)!r} twice")
+    # ``true`` in JSON equals 1 in Python.
     if document[_MARK] != _VERSION or isinstance(document[_MARK], bool):
         raise _DocumentError(
             f"{_MARK} is {document[_MARK]!r}, but this version reads {_VERSION}"

@@ -123,6 +123,7 @@ class SlicedArray(LazyArray):
         """The levels on which the indices select the same planes."""
 
         def is_alike(level: LazyArray) -> bool:
+            # On a level that is shorter along an axis, an index of this axis means another plane.
             lengths = zip(level.shape, self._handle.shape, self._indices, strict=False)
             return all(a == b for a, b, index in lengths if index is not None)
 

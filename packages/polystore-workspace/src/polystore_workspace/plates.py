@@ -99,6 +99,7 @@ def _attributes(store: LocalStore, place: str) -> dict[str, Any]:
             continue
         if name == "zarr.json":
             found = found.get("attributes", {})
+            # OME-Zarr 0.5 has its metadata in an object "ome". In 0.4 they are attributes.
             found |= found.get("ome", {})
         return found  # type: ignore[no-any-return]
     return {}

@@ -134,6 +134,7 @@ class Sources:
                 reason, path=os.fspath(path), backend=self._of.name
             ) from error
         except Exception as error:
+            # Any error, because a backend of others may raise any when it is created.
             raise self._translate(error, path, entry, operation) from error
         if not isinstance(source, DataSource):
             raise self._damage_error(f"backend {entry.backend!r} only writes", path, entry)
@@ -284,6 +285,7 @@ class Sources:
     def _inside(self, entry: Reference) -> str:
         """Return the root in which an address of this machine's file system was looked for."""
         read = self._of._read
+        # A copy, because other threads may add to the dict during the loop.
         roots = {root for name, root, _ in list(self._kept) if name == entry.backend}
         root = "" if read is None else read.workspace.root
         return f" in {root!r}" if root in roots else ""

@@ -110,6 +110,7 @@ class Csv(Format):
         check_encoding(encoding)
         with allocating(file_size(file), "csv", "split it, or read it in parts with pandas"):
             text = decode_text(file.read(), encoding, "csv", _ENCODING_ADVICE)
+            # Excel starts a file with a byte order mark. It would be a part of the first name.
             cells = read_cells(text.removeprefix("\ufeff"), delimiter)
             columns = _parse_columns(cells, dtypes or {})
             return _frame(columns) if as_ == "pandas" else table(columns)
@@ -182,6 +183,7 @@ def _columns_of_frame(frame: Value) -> dict[str, Column]:
     columns: dict[str, Column] = {}
     for name, series in frame.items():
         if isinstance(series.dtype, pandas.StringDtype) or series.dtype == object:
+            # A missing cell may be None, NaN, NaT or NA, and ``isna`` knows all of them.
             cells = zip(series.tolist(), series.isna().tolist(), strict=True)
             columns[name] = [None if missing else cell for cell, missing in cells]
         elif isinstance(series.dtype, np.dtype):

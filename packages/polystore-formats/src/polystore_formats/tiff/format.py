@@ -228,6 +228,7 @@ class Tiff(Format):
         return Image(read_part(pixels, file, region, max_bytes), words)
 
     def info(self, file: BinaryIO, /) -> Document:
+        # Not at the top, because ``info`` imports tifffile.
         from . import info
 
         pixels = find_pixels(file)

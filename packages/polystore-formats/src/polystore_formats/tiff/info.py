@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["describe"]
 
+# As the option ``compression`` calls them. tifffile has the names NONE and ADOBE_DEFLATE.
 _CODECS = {1: None, 8: "zlib"}
 _X_RESOLUTION = 282
 _UNITS = {2: "inch", 3: "cm", 4: "mm", 5: "um"}
@@ -77,6 +78,7 @@ def _resolution(
         found = ome_pixels(header.descriptions[0].decode(errors="replace"))
         if found is not None and (sizes := ome_resolution(found[2])):
             return sizes
+    # tifffile writes (1, 1) without a unit into files whose resolution is not known.
     if _X_RESOLUTION not in page.tags or (unit is None and page.resolution == (1, 1)):
         return {}
     return {"resolution": page.resolution, "resolution_unit": unit}
