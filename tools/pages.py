@@ -115,6 +115,7 @@ def summarize(node: ast.ClassDef | ast.FunctionDef) -> str:
 
 def write_users() -> str:
     """Return the reference of ``polystore``."""
+    # These two are modules, and have sections of their own.
     public = set(read_names("polystore")) - {"errors", "rois"}
     lines = [
         "# API",

@@ -253,8 +253,10 @@ def main() -> int:
     whole = not given.paths
     default = [ROOT / name for name in ("packages", "examples", "docs", "tools")]
     files = list(find_files(given.paths or [*default, *ROOT.glob("*.md"), *ROOT.glob("*.py")]))
+    # This file spells out the phrases that it looks for.
     files = [path for path in files if path.resolve() != Path(__file__).resolve()]
     sources = {path for path in files if path.suffix == ".py"}
+    # Base classes may be outside the given paths.
     overridden = find_overrides(sources | set(ROOT.glob("packages/*/src/**/*.py")))
     code = Code()
     counts = dict.fromkeys(["odd clauses", *HABITS], 0)

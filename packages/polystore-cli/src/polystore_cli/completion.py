@@ -86,6 +86,7 @@ class _Shell(ShellComplete):
             item.type in ("file", "dir") for item in items
         ):  # click leaves them to the shell
             items = [CompletionItem(path) for path in _local_paths(items[0].value)]
+        # click completes the value alone, but a shell replaces the whole word.
         option, equals, _ = incomplete.partition("=")
         if equals and option.startswith("-"):
             for item in items:

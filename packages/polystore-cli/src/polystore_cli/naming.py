@@ -31,6 +31,7 @@ _Columns: TypeAlias = "list[_Column]"
 
 _GUID = r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 _WORD = re.compile(rf"({_GUID})|([^\W_]+)|([\W_]+)")
+# It cuts "wDAPI" into "w" and "DAPI", and "Cy5" into "Cy" and "5".
 _RUN = re.compile(r"[0-9]+|[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^0-9A-Za-z]+|.")
 _MARKERS = {
     marker: name

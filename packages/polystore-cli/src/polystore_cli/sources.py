@@ -116,6 +116,7 @@ def find_images(files: FileManager, address: Address) -> Source:
             )  # raises, and says why
         return source
     source = _folder(files, address) if is_of_files else _store(files, address)
+    # If an image failed, its own error says more than that there are no images.
     if not source.pictures and not any(one.failed for one in source.skipped):
         found = ", ".join(_counts(source.skipped)) or "nothing"
         fault = f"{address} has no images: found {found}{_way_on(source)}"

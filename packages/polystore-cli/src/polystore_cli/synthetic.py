@@ -35,6 +35,7 @@ def _draw_field(random: np.random.Generator, count: int) -> Pixels:
     """Draw ``count`` cells that do not touch, on a noisy and uneven background."""
     y, x = np.mgrid[:_SIDE, :_SIDE]
     image = random.normal(200, 12, (2, _SIDE, _SIDE)) + 0.3 * (y + x)
+    # Each cell gets a place of its own in a grid of 6 x 6, so that no two of them touch.
     for place in random.choice(36, count, replace=False):
         cy, cx = 28 + 40 * np.array(divmod(place, 6)) + random.integers(-6, 7, 2)
         turned = (y - cy + 1j * (x - cx)) * np.exp(1j * random.uniform(0, np.pi))
@@ -65,6 +66,7 @@ def find_nuclei(plane: Pixels) -> Pixels:
         changed = not np.array_equal(labels, before)
     numbers, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     kept = (numbers > 0) & (sizes >= _SMALLEST)
+    # Numbers without gaps, although small objects are left out.
     renumbered = np.where(kept, kept.cumsum(), 0).astype(np.uint16)
     return renumbered[inverse].reshape(mask.shape)[1:-1, 1:-1]
 

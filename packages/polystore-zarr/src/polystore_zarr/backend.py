@@ -237,6 +237,8 @@ class ZarrBackend(ZarrHandles):
                 # A batch that was killed may have saved the image, but not listed it.
                 join_members(place, durable=durable, above=around.above)
                 return
+            # Before the pixels: writing them may take long, and the path may not fit its
+            # plate.
             check_members(place, is_image=image is not None)
             self._put(
                 place,
@@ -300,6 +302,7 @@ class ZarrBackend(ZarrHandles):
     ) -> None:
         target = self._open_whole(place, 0, writable=True, unaligned=unaligned, durable=durable)
         expected = select(region, target.shape).shape
+        # NumPy would stretch a smaller value over the region without a word.
         if value.shape != expected:
             raise UnsupportedDataError(
                 f"the value has shape {value.shape}, but the region has shape {expected}",

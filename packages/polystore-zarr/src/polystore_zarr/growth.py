@@ -143,6 +143,7 @@ class Growth:
         if begun:
             before = self.array(start).read(self._frames(start - begun, start))
             values, start = np.concatenate([before, values]), start - begun
+        # zarr writes nothing beyond the shape, so its handle needs the new length.
         if begun or target.files is None:
             target = self.array(end, seen=begun > 0)
         target.write(self._frames(start, end), values)

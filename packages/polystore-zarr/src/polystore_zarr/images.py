@@ -301,6 +301,7 @@ def _rebuild_label(
         kept=kept,
     )
     nothing = ImageOptions(*_NOTHING)
+    # These were chosen for the pixels of the image, and labels have another type.
     layout = replace(layout, chunks=None, shards=None, fill_value=None)
     value = level_zero(kept.directory, kept.image)
     write_image(value, None, image, nothing, layout, None, False, pipeline)(directory)
@@ -419,6 +420,7 @@ _SAMPLES = (("red", "FF0000"), ("green", "00FF00"), ("blue", "0000FF"), ("alpha"
 
 
 def _extent(pixels: Pixels) -> tuple[float, float]:
+    # One infinite pixel would be the end of the display range, and hide all others.
     finite = pixels[np.isfinite(pixels)] if pixels.dtype.kind == "f" else pixels
     if not finite.size:
         return _type_range(pixels.dtype) or (0.0, 1.0)

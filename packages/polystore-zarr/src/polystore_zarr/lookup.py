@@ -175,6 +175,7 @@ class ZarrLookup(StorageBackend):
         if document is None:
             return None
         node = Node(place.node, document)
+        # A group in images.zarr must not hide the folder that has the same name.
         return node if place.in_store or node.holds_pixels else None
 
     def _find(self, place: Address, operation: str) -> Node:

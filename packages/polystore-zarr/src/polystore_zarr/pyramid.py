@@ -101,6 +101,7 @@ def level_shapes(
     if isinstance(smallest, bool) or not isinstance(smallest, int) or smallest < 1:
         raise InvalidOptionError("smallest", smallest, "a number of pixels of at least 1")
     shapes = [tuple(map(int, shape))]
+    # bit_length counts the halvings, rounded up, until one pixel is left, without floats.
     most = 1 + max(max(shapes[0][-2:]) - 1, 0).bit_length()
     if levels is not None and (
         isinstance(levels, bool) or not isinstance(levels, int) or not 1 <= levels <= most
@@ -200,6 +201,7 @@ def _make_even(band: Pixels) -> Pixels:
 def _average(band: Pixels) -> Pixels:
     kind, size = band.dtype.kind, band.itemsize
     if kind == "b":
+        # As numbers: 2 of 4 give 0.5, which is rounded up to 1. So a tie is true.
         return _average(band.view(np.uint8)).view(np.bool_)
     if kind in "fc":
         return _average_floats(band)
@@ -217,6 +219,7 @@ def _average(band: Pixels) -> Pixels:
         low >>= bits
         total += low
     total = total[:, 0::2] + total[:, 1::2]
+    # Half of four is added before the division, so that halves are rounded up.
     total += 2
     total >>= 2
     return total.astype(band.dtype)

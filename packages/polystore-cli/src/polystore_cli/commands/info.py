@@ -43,6 +43,7 @@ def info(files: FileManager, address: str, json: bool) -> None:
             info_document(found) | ({} if content is None else {"content": content._asdict()})
             for found, content in described
         ]
+        # A pattern always gives an array, so that a script need not ask how many names match.
         print_json(documents if places != [place] else documents[0])
         return
     for number, (found, content) in enumerate(described):

@@ -130,6 +130,8 @@ class ArchiveFiles(Files):
 
     def stamp(self, key: str) -> Hashable:
         contents = self.store.contents()
+        # A member has no stamp of its own. A new archive has another one, and offsets differ
+        # within it.
         return contents.stamp, contents.member(key).offset
 
     def time_of_change(self, key: str) -> float | None:

@@ -216,6 +216,8 @@ class ChunkFiles:
                 if offset == length == _EMPTY:
                     yield part, None, inner
                     continue
+                # A false offset can be larger than any position that a system accepts, 2**63
+                # - 1.
                 file.seek(min(offset, 2**62))
                 # The index may be damaged or hostile: read no more bytes than the chunk can have.
                 most = min(length, self._most)
@@ -265,6 +267,8 @@ class ChunkFiles:
                 raise _damage_error(name, f"has {len(data)} bytes, expected {chunk.nbytes}")
             chunk[...] = np.frombuffer(data, self.dtype).reshape(self.chunks)
             return
+        # The head of a Blosc chunk has the size of its data at byte 4, and its own at byte
+        # 12.
         sizes = [int.from_bytes(data[at : at + 4], "little") for at in (4, 12)]
         if sizes != [chunk.nbytes, len(data)]:
             raise _damage_error(name, "is cut short, or not a Blosc chunk of this array")

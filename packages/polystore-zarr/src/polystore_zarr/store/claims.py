@@ -96,6 +96,7 @@ class Claim:
             if found.version is not None and _read(self._store, self.key) == content:
                 versions.put_version(self.key, self._content, version=found.version)
                 return
+        # Two processes may do this at once. Only one of them can then create the claim.
         self._store.delete(self.key)
         self._store.put(self.key, self._content, if_exists="error")
 
@@ -181,6 +182,8 @@ def _is_running(content: bytes) -> bool:
     folder = fields.get("folder")
     if fields.get("machine") != _here() or not isinstance(folder, str):
         return False
+    # A process locks its folder while it runs, so only a running one keeps us from claiming
+    # it.
     with claim(folder) as mine:
         return mine is False and os.path.isdir(folder)
 

@@ -40,6 +40,8 @@ def entrance(directory: StorePath) -> Iterator[None]:
         try:
             yield
         finally:
+            # In this order: a task that comes later finds no file, and the lock waits for the
+            # others.
             _unlink(place)
             if sys.platform != "win32":
                 fcntl.flock(file, fcntl.LOCK_EX)

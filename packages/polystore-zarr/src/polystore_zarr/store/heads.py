@@ -55,6 +55,7 @@ def heads_fit(
             continue
         with file:
             size = os.fstat(file.fileno()).st_size
+            # An empty file cannot be mapped.
             if not 0 < size <= most_bytes:
                 return False
             with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as mapped:
@@ -64,6 +65,7 @@ def heads_fit(
 
 
 def _pieces_fit(mapped: mmap.mmap, array: zarr.Array[Value], name: str, most: int) -> bool:
+    # A map cannot be closed while there is a view of it, so the view ends first.
     with memoryview(mapped) as data:
         for start, end in _pieces(data, array):
             if end > len(data):

@@ -73,6 +73,7 @@ def put_tree(
 
 
 def _put_keys(upload: Upload, claim: Claim) -> None:
+    # From here on an error must leave the claim, because chunks without a document may stay.
     claim.is_unfinished = True
     try:
         upload.put_chunks()

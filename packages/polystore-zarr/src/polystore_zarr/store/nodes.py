@@ -425,6 +425,8 @@ def write_attributes(
         known=document.attributes_stamp,
         slot=slot,
     )
+    # Remembered after the replacement: if that fails, memory must not have a text that the
+    # disk never had.
     derived = {} if before is None or splice is None else before.splice(splice)
     _remember(path, _Remembered(text, fields, derived, pieces), shared=True)
 
@@ -445,6 +447,8 @@ def read_kind(directory: StorePath) -> Kind | None:
     if document is None:
         return None
     kind = "image" if document.is_image else document.kind
+    # The kind of a pyramid also depends on the documents of its levels, and not on its text
+    # alone.
     if text is not None and _first_level(document.attributes) is None:
         if len(_kinds) >= _MOST_KINDS:
             _kinds.clear()
@@ -470,6 +474,7 @@ def _read_small(directory: StorePath) -> bytes | None:
         text = directory.files.peek(key, _MEMORY_FROM)
     except (OSError, PolystoreError):
         return None
+    # A text that fills the buffer may go on in the file.
     return text if 0 < len(text) < _MEMORY_FROM else None
 
 

@@ -41,6 +41,7 @@ def pack(tree: StorePath, file: BinaryIO, comment: bytes) -> None:
 
 def _add(archive: zipfile.ZipFile, key: str, pieces: Iterable[bytes]) -> None:
     info = zipfile.ZipInfo(key)  # the date is always 1980, so that equal trees give equal bytes
+    # zipfile takes the system from Python: on Windows, an equal tree would give other bytes.
     info.create_system, info.external_attr = 3, 0o100644 << 16
     with archive.open(info, "w", force_zip64=True) as member:
         for piece in pieces:

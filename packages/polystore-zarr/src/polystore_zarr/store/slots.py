@@ -56,6 +56,7 @@ def slot(calls: Calls, lock: str, *, durable: bool | None = None) -> Iterator[Sl
                         continue  # another writer has it
                     with _watching(calls, key, owner) as stays:
                         try:
+                            # A killed writer has left its trees in it.
                             if not made:
                                 _clear(calls, key)
                             _sweep(calls, base, number, place)
