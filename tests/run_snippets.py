@@ -9,8 +9,8 @@
 
 Blocks may be indented, as in the tabs of a page. In outputs, "..." is any text. A block behind the
 line ``<!-- not run: reason -->`` is left out.
-Names that a document talks about without making them (an image, a list of paths, a pipeline) are
-supplied here.
+A README may use names that it does not make, such as an image or a list of paths. They are supplied
+here. A page of the site gets none, because its readers copy its blocks.
 """
 
 from __future__ import annotations
@@ -60,9 +60,7 @@ def supplied() -> dict[str, object]:
         "path": "result.npy",
         "backend": "disk",
         "paths": paths,
-        "pipeline": lambda images: [image // 2 for image in images],
         "cache": {},
-        "metadata_path": "metadata/plate.json",
     }
 
 
@@ -129,7 +127,7 @@ def files_of(text: str) -> dict[str, str]:
 
 
 def run(document: Path) -> int:
-    namespace = supplied()
+    namespace = supplied() if document.name == "README.md" else {"__name__": "snippet"}
     text = document.read_text("utf-8")
     shell = Shell(Path.cwd())
     sys.path[:0] = [str(Path("src").resolve()), str(Path.cwd())]
