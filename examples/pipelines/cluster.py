@@ -158,6 +158,7 @@ def following(growing: str, viewer: str, wells: int) -> Iterator[None]:
                 raise SystemExit("error: the viewer did not get all wells")
     finally:
         for process in started:
+            # After an error the follower would wait for frames that never come.
             process.terminate()
 
 

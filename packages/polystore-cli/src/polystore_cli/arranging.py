@@ -200,6 +200,7 @@ class Arrangement:
             check_alike(pictures)
             self.views.append(View("stack", address, tuple(pictures)))
         elif self.names == "auto":
+            # A name counts once, also if several folders have it.
             template = find_template(list(dict.fromkeys(one.address.name for one in pictures)))
             if template is None:
                 fault = (

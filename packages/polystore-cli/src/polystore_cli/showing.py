@@ -53,6 +53,7 @@ class Show:
             UnknownOptionError: It does not have one of them.
         """
         owner = f"save() of backend {self.viewer!r}"
+        # The values of `further` are not known yet, so only their names are checked.
         check_options(self._save, {**self.options, **dict.fromkeys(further)}, owner)
 
     def send(self, views: Iterable[View]) -> list[dict[str, Any]]:

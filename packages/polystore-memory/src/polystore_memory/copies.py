@@ -67,5 +67,6 @@ def hand_out(value: Value, copy: Copy) -> Value:
     if copy == "never" and isinstance(found, np.ndarray):
         # A view, because the flag of the stored array itself must not change.
         found = found.view()
+        # The view shares its memory with the stored value, which must not change.
         found.flags.writeable = False
     return found

@@ -23,6 +23,8 @@ def unlock_after_fork(backend: MemoryBackend) -> None:
 
 def _unlock() -> None:
     for backend in _backends:
+        # At the fork, a thread of the parent may have held the lock. Here, it would never
+        # release it.
         backend._lock = threading.RLock()
         backend._locks.clear()
 

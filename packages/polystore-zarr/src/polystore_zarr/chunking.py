@@ -151,6 +151,7 @@ def _halve(chunks: list[int], axis: int) -> None:
 def _dividing(shards: Sequence[int], itemsize: int) -> tuple[int, ...]:
     """Return chunks for given shards, which they must divide."""
     chunks, before = _plane(shards)
+    # Only an even edge can be halved, because chunks must divide their shard.
     while _too_large(chunks, before, itemsize) and (even := [n for n in chunks if n % 2 == 0]):
         chunks[chunks.index(max(even))] //= 2
     return tuple(chunks)

@@ -142,6 +142,7 @@ class Guarded3(BytesBytesCodec):
     is_fixed_size = False
 
     async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
+        # As zarr's own codecs do, so that several chunks are decoded at once.
         return await asyncio.to_thread(self._decode_sync, chunk_bytes, chunk_spec)
 
     def _decode_sync(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> Buffer:
@@ -203,6 +204,7 @@ class Guarded2(numcodecs.abc.Codec):  # type: ignore[misc]
         _check_config(codec.get_config(), native)
 
     def decode(self, buf: Value, out: Value = None) -> Value:
+        # A text can have any length, but the number of texts is known.
         if self.codec_id in _OF_ITEMS:
             _check_items(numcodecs.compat.ensure_contiguous_ndarray(buf).view("u1"), self.items)
         if self.codec_id not in COMPRESSORS:

@@ -174,6 +174,8 @@ class GrowingArray(LazyArray):
         with self._mutex:
             self._check("flush")
             try:
+                # Coarse levels first, as in `_write`, so that none is ever shorter than the
+                # finest one.
                 for growth in reversed(self._growths):
                     growth.flush()
             except OSError as error:
@@ -181,6 +183,7 @@ class GrowingArray(LazyArray):
 
     def close(self) -> None:
         """Flush all frames, and release the lock."""
+        # Leaving `_held` releases the lock, even if the flush fails.
         with self._mutex, self._held:
             if self._lock.is_held and self._is_there():
                 self.flush()
@@ -317,6 +320,7 @@ def open_growing(
         return GrowingArray(
             growths,
             lock,
+            # From here on the handle has the lock, and `close` releases it.
             held.pop_all(),
             is_there,
             reopen,

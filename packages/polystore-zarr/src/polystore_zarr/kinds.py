@@ -218,6 +218,7 @@ class Surroundings:
         if parent is not None and is_label:
             add_label(parent.attributes, self.place.inner[-1])
         elif parent is not None and parent.attributes:
+            # For the error that it raises if the list of fields is damaged.
             parent.derive(read_well)
         for document in self.above:
             is_empty = document is None or not document.attributes

@@ -310,6 +310,7 @@ class ZarrLookup(StorageBackend):
             if node.holds_pixels:
                 raise NotADirectoryInPathError(self.name, place.path, "list")
             inside = place.in_store
+            # By name, because a folder and a member of images.zarr can have the same one.
             found = {entry.name: entry for entry in entries(node.directory, inside=inside)}
             files, store = place.store or place.folder
             # Entries may have stepped aside while they were listed: then list again.

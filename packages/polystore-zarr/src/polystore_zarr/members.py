@@ -223,6 +223,8 @@ class _Gathered:
                 # Another process may have made copies since the members were saved.
                 groups = dict.fromkeys(chain(*(_above(store, group) for group, _ in lists)))
                 _forget_copies(store, {g: read_document(g) for g in groups}, durable)
+                # Only a list that was written is forgotten, so that the next call writes the
+                # others again.
                 del self._stores[store, durable]
             except Exception as error:
                 failures.append(with_context(error, self._backend, str(store), "save"))
@@ -354,6 +356,8 @@ def _change_lists(
             for entry in entries:
                 edit = enter if is_there(entry.image) else strike
                 attributes = edit(attributes, entry.name, version)
+                # `known` is the list before the first change, so only the first entry can use
+                # it.
                 enter, strike = _EDITS[entry.kind]
         else:
             attributes = _change_plate(document, entries, is_there, version)
@@ -374,6 +378,7 @@ def _change_plate(
     images = {entry.name: entry.image for entry in entries if is_there(entry.image)}
     if not images:
         return document.attributes
+    # A plate without a name gets that of its folder, without the suffixes.
     name = str(entries[0].group).rpartition("/")[2].partition(".")[0]
     count = None
     if _counts_fields(document):

@@ -192,6 +192,7 @@ class ZarrPlacing(ZarrLookup):
         if not place.store:
             raise NotAFileError(self.name, place.path, operation)
         if place.inner and is_litter(place.inner[-1]):
+            # It raises the error that every backend has for such names.
             check_new(place.path)
         refuse_reserved(place)
         files = place.node.files

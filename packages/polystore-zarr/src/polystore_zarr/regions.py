@@ -50,8 +50,10 @@ def _holds(dtype: np.dtype[Value], number: complex) -> bool:
     """Return whether an array can hold a Python number, which floats may round."""
     if dtype.isbuiltin == 2:  # bfloat16 and float8, which NumPy cannot compare with others
         dtype = np.dtype("f4")
+    # "same_kind" lets a number be rounded to a float, but never to an integer.
     if not np.can_cast(np.min_scalar_type(number), dtype, "same_kind"):
         return False
+    # 300 would become 44 in uint8 without a word.
     return dtype.kind not in "iu" or bool(np.asarray(number).astype(dtype) == number)
 
 

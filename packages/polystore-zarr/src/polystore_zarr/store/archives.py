@@ -77,6 +77,7 @@ class ArchiveFiles(Files):
         self._local, self._key = local, key
 
     def __reduce__(self) -> tuple[type[ArchiveFiles], tuple[LocalFiles, str]]:
+        # Without the directories that the present operation keeps open.
         return ArchiveFiles, (self._local.base, self._key)
 
     def __eq__(self, other: object) -> bool:

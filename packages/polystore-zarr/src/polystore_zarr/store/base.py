@@ -55,6 +55,7 @@ Kind: TypeAlias = "Literal['file', 'directory', 'symlink', 'special']"
 Pieces: TypeAlias = "Iterable[bytes | memoryview]"
 
 
+# ASCII, because IGNORECASE alone also takes "ı" for "i", which no other program does.
 _STORE = re.compile(
     rf"(?:\A|(?<=/))(?:[^/]+\.zarr|[^/]*(?:{'|'.join(map(re.escape, ZIPPED))}))(?=/|\Z)",
     re.ASCII | re.IGNORECASE,

@@ -51,6 +51,7 @@ def heads_fit(
         try:
             path = directory / array.metadata.encode_chunk_key(position)
             file = path.files.open(path.key)
+        # A missing chunk has no sizes that could be false.
         except FileNotFoundError:
             continue
         with file:

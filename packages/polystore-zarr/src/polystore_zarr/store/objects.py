@@ -158,6 +158,7 @@ class ObjectFiles(Files):
             return None
         except IsADirectoryError:
             raise DamagedDataError("it is a folder, not a file", "zarr", key) from None
+        # Without versions, a document is the same as long as its bytes are.
         return Stored(content, version or _digest(content))
 
     def stamp(self, key: str) -> str:
@@ -335,6 +336,7 @@ class ObjectFiles(Files):
                 self.remove(tree)
 
     def remove(self, tree: str) -> None:
+        # The key itself comes too, because a file has no keys below it.
         delete_keys(self.store, [*keys_below(self.store, tree), tree])
 
     def remove_leftovers(self, key: str) -> bool:

@@ -43,6 +43,7 @@ def _add(archive: zipfile.ZipFile, key: str, pieces: Iterable[bytes]) -> None:
     info = zipfile.ZipInfo(key)  # the date is always 1980, so that equal trees give equal bytes
     # zipfile takes the system from Python: on Windows, an equal tree would give other bytes.
     info.create_system, info.external_attr = 3, 0o100644 << 16
+    # The size is not known yet, and zipfile fails at 2 GiB without this.
     with archive.open(info, "w", force_zip64=True) as member:
         for piece in pieces:
             member.write(piece)
@@ -56,10 +57,12 @@ def _end_as_zip64(file: BinaryIO, archive: zipfile.ZipFile) -> None:
     comment, count = archive.comment, len(archive.filelist)
     end = file.seek(0, io.SEEK_END) - _END.size - len(comment)
     file.seek(end - _LOCATOR.size)
+    # A large archive ends as zip64 already.
     if file.read(4) == b"PK\6\7":
         return
     file.seek(end)
     start = archive.start_dir
+    # 44 bytes of this record follow its size. Version 4.5 is the first one with zip64.
     file.write(_END64.pack(b"PK\6\6", 44, 45, 45, 0, 0, count, count, end - start, start))
     file.write(_LOCATOR.pack(b"PK\6\7", 0, end, 1))
     most16, most32 = 0xFFFF, 0xFFFFFFFF  # these values mean: see the zip64 record

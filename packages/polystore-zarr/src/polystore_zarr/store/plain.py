@@ -49,9 +49,12 @@ def plan_chunks(fields: Document) -> tuple[Any, ...] | None:
     chunks, shards = grid["configuration"]["chunk_shape"], None
     if codecs[0]["name"] == "sharding_indexed":
         sharding = codecs[0]["configuration"]
+        # Codecs around a shard, and other codecs of its index, are rare: zarr reads such
+        # arrays.
         if len(codecs) > 1 or not _is_usual_index(sharding):
             return None
         chunks, shards, codecs = sharding["chunk_shape"], chunks, sharding["codecs"]
+        # The specification forbids it, and zarr raises the error.
         if any(s % c for s, c in zip(shards, chunks, strict=True)):
             return None
     plain = (
@@ -101,6 +104,7 @@ def _number(fill: Value) -> complex | None:
 def _chain(codecs: list[Document], itemsize: int) -> tuple[Value, bool] | None:
     """Return the compressor and whether there is a checksum, or ``None`` for other codecs."""
     first, *rest = codecs
+    # The order may be left out for elements of one byte, which have none.
     little = first.get("configuration", {}).get("endian", "little") == "little"
     if first["name"] != "bytes" or not (little or itemsize == 1):
         return None

@@ -103,10 +103,13 @@ class Upload:
     def _sink(self, name: str, pieces: Pieces, sinks: ExitStack) -> Sink:
         key = self._key(name)
         sink = self._store.sink(key, if_exists=self._condition, durable=self._durable)
+        # After a commit, it does nothing.
         sinks.callback(sink.discard)
         for piece in pieces:
             sink.file.write(piece)
         sink.seal()
+        # Noted before the commit: one that fails may have put the key, and `undo` must delete
+        # it.
         self._put[key] = None
         return sink
 
@@ -150,6 +153,7 @@ def _mark(tree: StorePath, names: Iterable[str]) -> dict[str, Pieces]:
             if fields is not None and isinstance(fields.get("attributes") or {}, dict):
                 fields = {**fields, "attributes": _with_id(fields.get("attributes") or {})}
                 marked[name] = [encode_document(fields)]
+        # In Zarr 2 the id is in .zattrs, which may be made only for it.
         elif document in (".zarray", ".zgroup"):
             name = f"{prefix}.zattrs"
             attributes = _decode(tree / name)

@@ -68,6 +68,7 @@ class ReadingStore(Store):
         except (FileNotFoundError, NotADirectoryError):
             return None
         with file:
+            # The size is that of the open file: its name may lead to another file by now.
             start, end = _range(byte_range, file.seek(0, os.SEEK_END))
             if self.most is not None and end - start > self.most:
                 reason = f"{key} has {end - start} bytes, expected at most {self.most}"
