@@ -27,6 +27,7 @@ __all__ = ["Arrangement", "How", "View"]
 
 How: TypeAlias = Literal["image", "stack", "montage"]
 
+# MetaXpress calls its channels wavelengths, and writes _w1 and _w2.
 _CHANNELS = ("channel", "c", "w")
 
 

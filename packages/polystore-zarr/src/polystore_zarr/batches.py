@@ -133,6 +133,7 @@ class SaveBatch:
         """Return the hidden directory for all new arrays of a store."""
         place = self._places.get(store)
         if place is None or not place.stays():
+            # All are closed together, because an ExitStack cannot close only one.
             if place is not None or len(self._places) == _MOST_SLOTS:
                 self._places.clear()
                 self._building.close()

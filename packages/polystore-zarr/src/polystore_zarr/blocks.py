@@ -270,6 +270,7 @@ def _find_client(array: Value) -> Value | None:
     """Return the client of the cluster that Dask would use here, or ``None``."""
     from dask.base import get_scheduler
 
+    # With a client, Dask returns the method `get` of it.
     owner = getattr(get_scheduler(collections=[array]), "__self__", None)
     return owner if is_instance(owner, "distributed", "Client") else None
 
@@ -283,6 +284,7 @@ def _give_thread_back() -> AbstractContextManager[None]:
 
     try:
         get_worker()
+    # get_worker() raises it outside of a task.
     except ValueError:
         return nullcontext()
     return _secede()

@@ -102,6 +102,7 @@ def decode(name: str, config: Mapping[str, Value], data: Value, most: int) -> Va
             size = 0  # all that it can decompress to is only a little more than allowed
         if size is None or size > most:
             raise _too_large(most)
+        # The name is enough, because these three have all else in their heads.
         decoded = numcodecs.get_codec({"id": name}).decode(data)
         # The declared size may be a lie, so the result is measured, too.
         if memoryview(decoded).nbytes > most:

@@ -313,6 +313,7 @@ def open_growing(
         growths = [
             Growth(*level, path=path, backend=backend, pipeline=pipeline) for level in levels
         ]
+        # A frame counts only if it is whole in every level.
         length = min(growth.sound_length() for growth in growths)
         # The finest level first: it only loses frames, and the others must not be shorter.
         for growth in growths:

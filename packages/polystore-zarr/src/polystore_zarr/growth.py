@@ -192,6 +192,7 @@ class Growth:
         if 0 in self.frame:  # a frame without elements has no chunks
             numbers, chunks = range(0), self.directory
         for number in numbers:
+            # A frame without axes has its chunk as a file and not as a folder of files.
             place = (chunks / f"{number}").key
             (files.flush_tree if self.frame else files.flush_file)(place)
         files.flush_folder(chunks.key)

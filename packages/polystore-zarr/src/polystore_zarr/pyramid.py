@@ -356,6 +356,7 @@ def halve_box(
     before = len(box) - 2
     even = (*tile[:before], *(extent + extent % 2 for extent in tile[before:]))
     doubled = tuple(
+        # At an odd edge, the last pixel has no second one next to it.
         slice(2 * part.start, min(2 * part.stop, extent))
         for part, extent in zip(box[before:], shape[before:], strict=True)
     )
@@ -422,6 +423,7 @@ def _grow(
     for axis in reversed(range(len(grown))):
         many = max(1, budget // max(1, math.prod(grown) * itemsize))
         if grown[axis] * many < shape[axis]:
+            # Doubled, so that two by two tiles still are a tile of the level below.
             grown[axis] <<= many.bit_length() - 1
             break
         grown[axis] = shape[axis]

@@ -112,6 +112,7 @@ def _clean_up(directory: str, older_than: float, *, remove: bool, json: bool) ->
 
     try:
         found = {
+            # A leftover may be a link, whose target is not a leftover.
             path: os.stat(path, follow_symlinks=False)
             for path in find_leftovers(directory, older_than=older_than)
         }

@@ -93,6 +93,7 @@ def build(
         split=split,
         pattern=pattern,
         backend=source.backend,
+        # Only --split opens the files, which takes time.
         progress=bool(split) and is_terminal(sys.stderr),
     )
     if not dry_run:

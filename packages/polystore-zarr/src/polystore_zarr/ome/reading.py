@@ -392,6 +392,7 @@ def _read_channel(channel: Mapping[str, Value]) -> Channel:
         color=color[1].upper() if color else None,
         limits=_range(window, "start", "end"),
         data_range=_range(window, "min", "max"),
+        # A value that cannot be read shows the channel: a hidden one looks like lost data.
         visible=channel.get("active") is not False,
         inverted=channel.get("inverted") is True,
     )

@@ -204,6 +204,7 @@ def words_left(metadata: ImageMetadata) -> Document:
     """Return the metadata as a document, without axes that have only names."""
     document = metadata_document(metadata)
     if all(len(axis) == 1 for axis in document["axes"]):
+        # Their names are in the document of Zarr or NGFF already.
         del document["axes"]
     return document
 
@@ -227,6 +228,7 @@ def _without_filled(metadata: ImageMetadata, filled: object) -> ImageMetadata:
         if isinstance(entries, list) and len(entries) == len(values):
             pairs = zip(values, entries, strict=True)
             changes[part] = tuple([_less(value, entry, words) for value, entry in pairs])
+    # The name came from the path, so it is not a word of the image.
     if metadata.name == filled.get("name"):
         changes["name"] = ""
     return replace(metadata, **changes) if changes else metadata
@@ -238,6 +240,7 @@ def _less(value: Any, entry: object, words: Mapping[str, Any]) -> Any:
     given = entry if isinstance(entry, Mapping) else {}
     for word in words.keys() & given.keys():
         put = given[word]
+        # Ranges are tuples, which JSON does not have.
         if getattr(value, word) == (tuple(put) if isinstance(put, list) else put):
             changes[word] = words[word]
     return replace(value, **changes) if changes else value

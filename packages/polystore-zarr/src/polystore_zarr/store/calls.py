@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Calls", "new_file"]
 
+# O_PATH needs no permission to list the directory.
 _PIN = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_CLOEXEC", 0)
 _PEEK = os.O_RDONLY
 for _flag in ("O_NOFOLLOW", "O_NOCTTY", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
@@ -161,6 +162,7 @@ class Calls(Files):
         """Flush the bytes of a file to the device."""
         with self.places.at(key, follow=False) as place:
             if os.name == "nt":
+                # Windows flushes only files that are open for writing.
                 descriptor = os.open(place.name, os.O_RDWR)
             else:
                 descriptor = open_regular(

@@ -72,6 +72,7 @@ class Claim:
         Raises:
             OSError: (``EEXIST``, or ``EBUSY`` with ``take_over``) Another process has it.
         """
+        # Under a lock no other writer is here, and an old claim is that of a killed one.
         if not is_exclusive(self._store):
             self._store.put(self.key, self._content)
             return

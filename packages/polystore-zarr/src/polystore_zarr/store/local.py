@@ -45,6 +45,7 @@ class LocalFiles(Calls):
         self._locks: dict[str, str] = {}
         if base is None:
             self.places = store.places
+            # The root may be a store itself, and all paths are then nodes in it.
             self.is_store = end_of_store(store.root or "") is not None
         else:
             self.places, self.is_store = store.keep_places(), base.is_store
@@ -82,6 +83,7 @@ class LocalFiles(Calls):
             return path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
         parts: list[str] = []
         for part in path.split("/"):
+            # Inside a store, ".." is kept here, and `address` refuses it.
             if part == ".." and end_of_store("/".join(parts)) is None:
                 if not parts:
                     raise PathOutsideRootError("", path, root)
@@ -270,6 +272,7 @@ class LocalFiles(Calls):
         # Not next to the document: other programs would take the temporary file for a member.
         new = f"{slot.path.key}/{new_name()}"
         self.write(new, [content], mode=mode)
+        # Before it gets its name: after a power cut, a name could otherwise have no bytes.
         if durable is not False:
             self.flush_file(new)
         if self._stamp_or_none(key) != known:  # a program that does not use our lock changed it
@@ -366,4 +369,5 @@ def local_path(path: str | os.PathLike[str]) -> StorePath:
 
 def stamp_of(status: os.stat_result) -> tuple[int, ...]:
     """Return a value that changes if a file is replaced, or changed in place."""
+    # With the ctime, because programs such as rsync set the mtime to that of another file.
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns

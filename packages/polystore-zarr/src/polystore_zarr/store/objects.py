@@ -96,6 +96,7 @@ class ObjectFiles(Files):
             raise lacks(self.store, operation, feature)
 
     def require_new(self, operation: str) -> None:
+        # Under a lock, looking and putting are one step.
         if not (self.store.claims(Trees) or self.store.claims(Locks)):
             self.require("create_only", operation)
 
@@ -300,6 +301,7 @@ class ObjectFiles(Files):
     def _rename(self, tree: str, place: str, store: str, durable: bool | None) -> None:
         with self._lock_if_any(store):
             if not self.store.claims(Renames) or self.kind(place) is not None:
+                # The caller then copies the tree, as between two file systems.
                 raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), place)
             self.store.needed(Renames, "move").rename(tree, place, if_exists="error")
         if durable:

@@ -146,6 +146,7 @@ def encode_again(
         return encode_document(fields), None, None
     old, old_texts = ([], []) if known is None else known.pieces[:2]
     first = _same(wells, old)
+    # The equal end must not overlap the equal start, as it could if a well is there twice.
     last = min(_same(reversed(wells), reversed(old)), len(old) - first, len(wells) - first)
     stays = len(old) - last
     new = wells[first : len(wells) - last]

@@ -195,6 +195,7 @@ def open_member(file: BinaryIO, member: Member, path: str) -> BinaryIO:
     stored = _Stored(file, member, _find_content(file, member, path), path)
     if is_stored:
         return cast("BinaryIO", _Opened(file, member.size, stored.read_at))
+    # zipfile reads 4 KiB at a time, each of which would be a call of the system.
     packed = io.BufferedReader(RangeReader(member.packed, stored.read_packed), 1 << 16)
     unpacked = _Deflated(cast("BinaryIO", packed), member, path)
     return cast("BinaryIO", _Opened(file, member.size, unpacked.read_at))
