@@ -9,8 +9,8 @@
 
 Blocks may be indented, as in the tabs of a page. In outputs, "..." is any text. A block behind the
 line ``<!-- not run: reason -->`` is left out.
-A README may use names that it does not make, such as an image or a list of paths. They are supplied
-here. A page of the site gets none, because its readers copy its blocks.
+A document makes all names that it uses, because its readers copy its blocks. Only the program that
+a README compares with polystore uses others.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ import venv
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+
 BLOCK = re.compile(
     r"(<!-- not run: [^\n]+ -->\n)? *"
     r"```(?P<language>python|toml|console)\n(?P<code>.*?) *```"
@@ -43,25 +45,8 @@ SECONDS = re.compile(r"(?<=\\d\+)s(?=$| )")
 
 
 def supplied() -> dict[str, object]:
-    import numpy as np
-
-    from polystore import BackendRegistry, FileManager
-
-    image = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64)
-    paths = [f"plate/image_{i}.npy" for i in range(3)]
-    fm = FileManager(BackendRegistry())
-    fm.save_batch([image] * 3, paths, backend="disk")
-    return {
-        "__name__": "snippet",
-        "np": np,
-        "fm": fm,
-        "image": image,
-        "data": image,
-        "path": "result.npy",
-        "backend": "disk",
-        "paths": paths,
-        "cache": {},
-    }
+    """Return the names of a program that a README compares with polystore."""
+    return {"data": np.arange(4), "path": "result.npy", "backend": "disk", "cache": {}}
 
 
 class Shell:
@@ -127,7 +112,9 @@ def files_of(text: str) -> dict[str, str]:
 
 
 def run(document: Path) -> int:
-    namespace = supplied() if document.name == "README.md" else {"__name__": "snippet"}
+    namespace: dict[str, object] = {"__name__": "snippet"}
+    if document.name == "README.md":
+        namespace |= supplied()
     text = document.read_text("utf-8")
     shell = Shell(Path.cwd())
     sys.path[:0] = [str(Path("src").resolve()), str(Path.cwd())]
