@@ -44,6 +44,7 @@ def archive_at(path: StorePath) -> ArchiveFiles | None:
     files, key = path
     if not isinstance(files, LocalFiles):
         return None
+    # Nothing but the suffix can decide about an archive that does not exist yet.
     if key.lower().endswith(ZIPPED):
         return None if _is_folder(path) else ArchiveFiles(files, key)
     try:
@@ -121,6 +122,8 @@ class ArchiveFiles(Files):
 
     def read(self, key: str, most: int) -> Stored | None:
         try:
+            # Before the content. If the archive is replaced in between, the new content has the
+            # old stamp, and is read again at the next use.
             stamp = self.stamp(key)
             return Stored(self.store.read(key, 0, most + 1), stamp)
         except (FileNotFoundError, NotADirectoryError):
@@ -191,6 +194,7 @@ class ArchiveFiles(Files):
             raise InvalidOptionError("path", self.full(""), expected)
         condition: Literal["replace", "error"] = "replace" if replace else "error"
         writing = self._local.store.writing(self._key, if_exists=condition, durable=durable)
+        # ``held`` is the outer one, so that the lock is released after the archive has its name.
         with ExitStack() as held, writing as file:
             pack(tree, file, comment)
             if replace and self._local.size(self._key) is not None:

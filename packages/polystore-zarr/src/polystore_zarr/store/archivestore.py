@@ -62,6 +62,8 @@ class ArchiveStore(ByteStore):
             return self._contents_of(file)
 
     def _contents_of(self, file: BinaryIO) -> Contents:
+        # The stamp of the open file, because another archive may have its name by now. Members
+        # would then be read at the offsets of the wrong archive.
         name, stamp = self.files.full(self.file), stamp_of(os.fstat(file.fileno()))
         known = _known.get(name)
         if known is None or known.stamp != stamp:

@@ -31,7 +31,9 @@ def name_lock(directory: StorePath) -> str:
     """
     store, inner = split_key(directory.files.resolve(directory.key))
     folder, slash, name = store.rpartition("/")
+    # If a name contains "!", two arrays may have the same lock. Then one only waits longer.
     name = f"{name}!{'!'.join(inner) or '.'}"
+    # surrogateescape, because Python reads a file name that is not UTF-8 in this way.
     if len(name.encode(errors="surrogateescape")) > _LONGEST:
         # Two long names could only have the same lock if their digests were equal.
         name = sha256(name.encode(errors="surrogateescape")).hexdigest()
@@ -100,13 +102,14 @@ def _below(folder: StorePath, axes: Sequence[Cut]) -> Iterator[Parts]:
 def _names(folder: StorePath) -> list[str]:
     try:
         return [entry.name for entry in folder.files.store.entries(folder.key)]
+    # Folders are made with their first chunk, so that a missing one has only fill values.
     except (FileNotFoundError, NotADirectoryError):
         return []
 
 
 def _part(axis: Cut, name: str) -> Part | None:
     # int() would accept "1_0", " 1" and digits of other scripts, and "01" is not a chunk's
-    # name.
+    # name. The length comes first, because int() raises an error for more than 4,300 digits.
     if not (name.isascii() and name.isdecimal() and len(name) < 20) or name != str(int(name)):
         return None
     number = int(name)

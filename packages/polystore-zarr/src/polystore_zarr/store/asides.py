@@ -71,6 +71,8 @@ def is_aside(name: str) -> bool:
 def _place_aside(calls: Calls, place: str, store: str) -> str:
     """Return the hidden key for the tree at ``place``, in ``store`` or the store itself."""
     inner = place.removeprefix(store).split("/")
+    # The number of names is the first folder. It tells where the folders on the way end, and where
+    # the tree starts that must be put back.
     names = [os.path.basename(calls.places.resolve(store)), *filter(None, inner)]
     return os.path.join(_aside(calls.lock_of(store)), str(len(names)), *names)
 
@@ -108,6 +110,7 @@ def _settle_now(calls: Calls, store: str, lock: str) -> bool:
     if not calls.is_there(_aside(lock)):
         return False
     with calls.store.lock(store):
+        # Again, because the writer that held the lock may have put everything back.
         if calls.is_there(_aside(lock)):
             with slot(calls, lock) as own:
                 _settle(calls, lock, own.path.key)
@@ -156,6 +159,7 @@ def _put_back(calls: Calls, kept: str, place: str, depth: int) -> None:
     except FileNotFoundError:  # the group around the place was deleted
         return
     except OSError as error:
+        # A newer tree has the place. The old one is then hidden with the rest, and removed.
         if error.errno not in _TAKEN:
             raise
 
@@ -166,6 +170,7 @@ def _stepping_aside(calls: Calls, lock: str, hidden: str) -> Iterator[None]:
     try:
         yield
     except BaseException:
+        # After Ctrl-C, too: the old tree would stay hidden until the next save into the store.
         with suppress(OSError):  # the error of the body is raised
             _settle(calls, lock, hidden)
         raise
@@ -217,6 +222,7 @@ def take_place(
     is_hidden = tree.startswith(f"{hidden}/")
     with calls.store.lock(store):
         _settle(calls, lock, hidden)
+        # In a loop, because a writer that finds the place free takes it without the lock.
         while not _take_free(calls, tree, place):
             # If another process has deleted the old tree, the place is free.
             with suppress(FileNotFoundError):
@@ -300,6 +306,7 @@ def _remove_hidden(calls: Calls, key: str) -> bool:
             return True
         with claim(place.name, dir_fd=place.dir_fd) as mine:
             if mine is False or is_aside(name):
+                # ``mine`` is also False if the owner has just removed it.
                 return not calls.is_there(key)
             remove(calls, key)
             return True

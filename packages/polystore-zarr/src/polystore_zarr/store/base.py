@@ -234,6 +234,7 @@ class Files(ABC):
         reason = error.strerror or str(error)
         if isinstance(error, IsADirectoryError):
             reason = "it is a folder, not a file"
+        # EINVAL is a named pipe or a device (see ``open_regular``), ELOOP a circle of links.
         elif error.errno != errno.EINVAL and not (
             error.errno == errno.ELOOP and self.is_link(key)
         ):

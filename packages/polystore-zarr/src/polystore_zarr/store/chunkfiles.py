@@ -153,6 +153,8 @@ class ChunkFiles:
                     pass
                 return result
             for shard in files:
+                # This thread reads the parts, because they share one open file. The
+                # other threads only decode.
                 for _ in run(lambda item: put(*item), self._inner(shard)):
                     pass
         return result
@@ -267,8 +269,8 @@ class ChunkFiles:
                 raise _damage_error(name, f"has {len(data)} bytes, expected {chunk.nbytes}")
             chunk[...] = np.frombuffer(data, self.dtype).reshape(self.chunks)
             return
-        # The head of a Blosc chunk has the size of its data at byte 4, and its own at byte
-        # 12.
+        # The head of a Blosc chunk has the size of its data at byte 4, and its own at byte 12.
+        # Blosc trusts both, and would read past the end of ``data``.
         sizes = [int.from_bytes(data[at : at + 4], "little") for at in (4, 12)]
         if sizes != [chunk.nbytes, len(data)]:
             raise _damage_error(name, "is cut short, or not a Blosc chunk of this array")
@@ -352,6 +354,7 @@ class ChunkFiles:
 
     def _encode(self, parts: Parts, values: Pixels) -> _Stored:
         part = values[_box(part.outside for part in parts)]
+        # Zarr stores whole chunks, also those that reach over the end of the array.
         if part.shape != self.chunks or part.dtype != self.dtype:
             chunk = np.full(self.chunks, self.fill, self.dtype)
             chunk[_box(part.inside for part in parts)] = part

@@ -74,6 +74,7 @@ class Claim:
         """
         # Under a lock no other writer is here, and an old claim is that of a killed one.
         if not is_exclusive(self._store):
+            # This one only tells readers that the place is not whole yet.
             self._store.put(self.key, self._content)
             return
         try:
@@ -181,11 +182,13 @@ def _is_running(content: bytes) -> bool:
     """Return whether the process of a claim is known to run, by the lock of its folder."""
     fields = _fields(content)
     folder = fields.get("folder")
+    # On another machine, a folder with this path is not the one of the claim.
     if fields.get("machine") != _here() or not isinstance(folder, str):
         return False
     # A process locks its folder while it runs, so only a running one keeps us from claiming
     # it.
     with claim(folder) as mine:
+        # ``claim`` is also False for a folder that does not exist any more.
         return mine is False and os.path.isdir(folder)
 
 

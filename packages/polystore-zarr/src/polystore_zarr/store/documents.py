@@ -40,4 +40,5 @@ def decode_document(text: bytes, path: StorePath) -> Document:
 
 def encode_document(fields: Document | list[Any]) -> bytes:
     """Return the text of a document or of a part. Constants such as NaN are kept."""
+    # All other characters are escaped, so that halves of surrogate pairs survive as well.
     return json.dumps(fields).encode("ascii") + b"\n"

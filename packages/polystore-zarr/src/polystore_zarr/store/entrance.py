@@ -35,6 +35,7 @@ __all__ = ["enter", "entrance"]
 def entrance(directory: StorePath) -> Iterator[None]:
     """Let tasks write blocks until the body ends. Then wait for tasks that are writing."""
     with _find_place(directory) as place, _open(place, "x") as file:
+        # Windows could not remove the open file at the end.
         if sys.platform == "win32":
             file.close()
         try:

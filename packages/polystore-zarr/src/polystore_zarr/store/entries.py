@@ -64,6 +64,7 @@ def _kind_in_zip(path: StorePath) -> Literal["array", "image", "group"] | None:
         archive = archive_at(path)
         kind = None if archive is None else read_kind(StorePath(archive, ""))
     except (OSError, PathOutsideRootError):
+        # So that it is listed. ``load`` then raises the error, with its reason.
         kind = "array"
     return kind or ("array" if path.files.is_link(path.key) else None)
 
@@ -81,6 +82,7 @@ def foreign_files(folder: StorePath) -> Iterator[StorePath]:
     """Yield the files in and below a folder that are not part of a store."""
     for entry in folder.files.entries(folder.key):
         path = folder / entry.name
+        # Links are not followed: they may lead to files of other people.
         if entry.is_symlink or not entry.is_dir:
             if entry.is_symlink or not _is_zipped_store(path):
                 yield path

@@ -59,6 +59,7 @@ def heads_fit(
             # An empty file cannot be mapped.
             if not 0 < size <= most_bytes:
                 return False
+            # Mapped, because only the heads and the index are read, and not the data in between.
             with mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as mapped:
                 if not _pieces_fit(mapped, array, name, most):
                     return False

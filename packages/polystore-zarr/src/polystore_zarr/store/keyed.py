@@ -91,6 +91,7 @@ def _put_keys(upload: Upload, claim: Claim) -> None:
 def _make_room(store: ByteStore, place: str, own: set[str], *, replace: bool) -> None:
     """Delete the chunks of a killed save. Raise an error if a whole tree is there."""
     left = [key for key in keys_below(store, place) if key not in own]
+    # Only a document makes chunks an array, so that without one they are leftovers.
     if any(f"{place}/{name}" in left for name in NODES):
         if replace:
             raise lacks(store, "replacing an array", "trees")
@@ -117,6 +118,7 @@ def delete_tree(store: ByteStore, tree: str, *, only_empty: bool = False) -> Non
         keys = [key for key in keys_below(store, tree) if key != claim.key]
         if is_exclusive(store):
             claims = (key for key in keys if key.rpartition("/")[2] == CLAIM)
+            # Claims of killed processes do not count, because only a deletion removes these.
             refuse_claims(store, claims, running=True)
         if only_empty:
             refuse_members(tree, keys)

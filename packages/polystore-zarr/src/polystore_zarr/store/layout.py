@@ -86,6 +86,7 @@ class Address:
         found = []
         while (parent := outer.parent).key not in (outer.key, ""):
             outer = parent
+            # An array called "plate" is in images.zarr, and a store in "plate/" would be below it.
             found.append(outer.parent / FOLDER_STORE / outer.name)
         return found
 
@@ -112,6 +113,7 @@ def address(path: str | os.PathLike[str], files: Files) -> Address:
         node = root.join(inner) if inner else root
         return Address(text, root, inner, node, node, in_store=True)
     name = folder.name
+    # Without a name, it cannot be an array in the store of its folder.
     if name in ("", ".", ".."):
         return Address(text, None, (), folder, folder, in_store=False)
     root = folder.parent / FOLDER_STORE

@@ -132,6 +132,7 @@ class LocalFiles(Calls):
             # One call in C. Between two calls in Python, Ctrl-C could lose the descriptor.
             held.extend(map(self.places.open, (key,)))
             found = os.fstat(held[0])
+            # One byte more than allowed tells the caller that the file is too large.
             content = os.read(held[0], min(found.st_size, most) + 1)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -225,6 +226,7 @@ class LocalFiles(Calls):
     ) -> bool:
         if slot is None:
             return super().create(key, content, durable=durable)
+        # The slot is there already, and no reader looks into it.
         new = f"{slot.path.key}/{new_name()}"
         self.write(new, [content])
         if durable:
@@ -268,6 +270,7 @@ class LocalFiles(Calls):
             return
         mode = None
         with suppress(FileNotFoundError):  # .zattrs of Zarr 2 may not exist yet
+            # Otherwise a private document would be public, or the other way round.
             mode = stat.S_IMODE(self.places.stat(key).st_mode)
         # Not next to the document: other programs would take the temporary file for a member.
         new = f"{slot.path.key}/{new_name()}"
@@ -275,6 +278,7 @@ class LocalFiles(Calls):
         # Before it gets its name: after a power cut, a name could otherwise have no bytes.
         if durable is not False:
             self.flush_file(new)
+        # A write between this look and the rename is still lost: only a common lock excludes it.
         if self._stamp_or_none(key) != known:  # a program that does not use our lock changed it
             raise VersionConflictError("", key, "save", current="")
         self.places.run_both(os.replace, new, key)
@@ -320,6 +324,7 @@ class LocalFiles(Calls):
         durable: bool | None,
     ) -> None:
         if tree.files is not self and tree.files.base is not self.base:
+            # The caller then copies the tree, as between two file systems.
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), place)
         asides.take_place(
             self, tree.key, place, store, slot.path.key, replace=replace, durable=durable

@@ -120,6 +120,7 @@ class Document:
     def with_length(self, length: int) -> Document:
         """Return the document with another length of the first axis of the array."""
         fields = {**self.fields, "shape": [length, *self.fields["shape"][1:]]}
+        # Without ``derived``, because its results are for the old length.
         return replace(self, fields=fields, derived={})
 
     @property

@@ -87,6 +87,7 @@ class ObjectFiles(Files):
                 lacking["move"] = "delete"
         if features.replace == "none":
             lacking["create"] = "replace"
+        # Without both, no value can be written at all.
         if features.replace == features.create_only == "none":
             lacking |= dict.fromkeys((*_WRITING, *_FOLDERS), "create_only")
         return lacking
@@ -200,6 +201,7 @@ class ObjectFiles(Files):
 
     @contextmanager
     def pin_tree(self, key: str) -> Iterator[Callable[[], bool]]:
+        # The same documents mean the same tree, because each upload puts a random id into them.
         before = self._documents(key)
         if not any(before) and self.kind(key) is None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), key)
@@ -249,6 +251,7 @@ class ObjectFiles(Files):
         slot: Slot | None = None,
     ) -> None:
         if self.store.claims(Locks):
+            # The caller holds the lock, so that no other writer can have changed the document.
             self.replace(key, [content], durable=durable)
             return
         versions = self.store.needed(Versions, "changing a document")
@@ -343,6 +346,7 @@ class ObjectFiles(Files):
 
     def remove_leftovers(self, key: str) -> bool:
         is_empty = not any(True for _ in keys_below(self.store, key))
+        # With trees, a killed save leaves nothing at its place.
         if is_empty or self.store.claims(Trees):
             return False
         delete_tree(self.store, key)

@@ -34,6 +34,7 @@ def pack(tree: StorePath, file: BinaryIO, comment: bytes) -> None:
     keys = (found.key[skip:] for found in tree.files.store.scan(tree.key))
     with zipfile.ZipFile(file, "w") as archive:
         archive.comment = comment
+        # Sorted, because the order in a folder depends on the file system.
         for key in sorted(keys, key=_order):
             _add(archive, key, pieces_of(tree / key))
     _end_as_zip64(file, archive)
@@ -42,6 +43,7 @@ def pack(tree: StorePath, file: BinaryIO, comment: bytes) -> None:
 def _add(archive: zipfile.ZipFile, key: str, pieces: Iterable[bytes]) -> None:
     info = zipfile.ZipInfo(key)  # the date is always 1980, so that equal trees give equal bytes
     # zipfile takes the system from Python: on Windows, an equal tree would give other bytes.
+    # Without a mode, it writes 0600, and only the owner could read the unpacked files.
     info.create_system, info.external_attr = 3, 0o100644 << 16
     # The size is not known yet, and zipfile fails at 2 GiB without this.
     with archive.open(info, "w", force_zip64=True) as member:

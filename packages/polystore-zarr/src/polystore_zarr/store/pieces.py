@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Known", "Pieces", "Splice", "decode_again", "encode_again"]
 
 _FIRST, _BETWEEN, _LAST = b"[{", b"}, {", b"}]"
+# With the spaces of Python's json. A document that has others is decoded as a whole.
 _WELLS = b'"wells": ' + _FIRST
 _MARK = os.urandom(8).hex()
 """Written in place of the wells. It is random, so no document has it by chance."""
@@ -145,12 +146,14 @@ def encode_again(
     if not isinstance(wells, list) or len(wells) < _FEWEST:
         return encode_document(fields), None, None
     old, old_texts = ([], []) if known is None else known.pieces[:2]
+    # By identity, because known wells are the same objects, and comparing fields takes longer.
     first = _same(wells, old)
     # The equal end must not overlap the equal start, as it could if a well is there twice.
     last = min(_same(reversed(wells), reversed(old)), len(old) - first, len(wells) - first)
     stays = len(old) - last
     new = wells[first : len(wells) - last]
     texts = encode_document(new).strip()[2:-2].split(_BETWEEN) if new else []
+    # The separator in a string, or in a list of a well, would cut this well into two.
     if not all(type(well) is dict for well in new) or len(texts) != len(new):
         return encode_document(fields), None, None
     texts = [*old_texts[:first], *texts, *old_texts[stays:]]

@@ -42,10 +42,12 @@ def _sweep(parent: str) -> None:
         if name.startswith(_PREFIX) and _is_ours(folder):
             with claim(folder) as mine:
                 if mine:
+                    # What cannot be removed must not stop the save that has called this.
                     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _is_ours(folder: str) -> bool:
     with suppress(FileNotFoundError):
+        # All users share /tmp, and root could delete the folders of others.
         return not hasattr(os, "getuid") or os.lstat(folder).st_uid == os.getuid()
     return False

@@ -52,6 +52,8 @@ def slot(calls: Calls, lock: str, *, durable: bool | None = None) -> Iterator[Sl
             with calls.places.at(key, follow=False) as place:
                 owner = claim(place.name, dir_fd=place.dir_fd)
                 with owner as mine:
+                    # ``None`` means a system without claims. There a folder is ours
+                    # only if we have just made it.
                     if not mine and not (mine is None and made):
                         continue  # another writer has it
                     with _watching(calls, key, owner) as stays:
@@ -105,6 +107,7 @@ def new_name() -> str:
 
 
 def _digest(name: str) -> str:
+    # Each machine has folders of its own, because it does not see the claims of others.
     return hashlib.sha256(os.fsencode(name) + machine()).hexdigest()[:16]
 
 

@@ -147,6 +147,7 @@ def _add_name(folders: dict[str, dict[str, bool]], key: str) -> None:
     while folder:
         folder, _, name = folder.rpartition("/")
         names = folders.setdefault(folder, {})
+        # This folder is known, and so are all above it.
         if names.get(name):
             return
         names[name] = True
@@ -257,6 +258,7 @@ class _Deflated:
         info = zipfile.ZipInfo()
         info.compress_type, info.CRC = member.method, member.crc
         info.compress_size, info.file_size = member.packed, member.size
+        # Without a ZipFile, which would read the whole directory of the archive for each member.
         self._file = zipfile.ZipExtFile(packed, "r", info)
 
     def read_at(self, position: int, count: int) -> bytes:
