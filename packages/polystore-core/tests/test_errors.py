@@ -71,6 +71,10 @@ EXAMPLES = [
     ),
     (errors.UnknownPluginError("backend", "dsik", ("disk",)), "did you mean 'disk'?"),
     (errors.UnknownPluginError("format", "?", ()), "no format is called '?'. Available: none"),
+    (
+        errors.UnknownPluginError("backend", "a.npy", ("disk",)),
+        "'a.npy', which looks like a path. The path is first, as in load('a.npy', 'disk'). Avail",
+    ),
     (errors.PluginNotInstalledError("backend", "s3", "acme-s3"), "pip install acme-s3"),
     (
         errors.PluginDisabledError("backend", "s3", "acme-s3", "POLYSTORE_DISABLE"),

@@ -57,6 +57,8 @@ class UnknownPluginError(PluginError):
 
     def describe(self) -> str:
         hint = suggest_name(self.name, self.known) or "."
+        if hint == "." and self.kind == "backend" and any(sign in self.name for sign in "./\\"):
+            hint = ", which looks like a path. The path is first, as in load('a.npy', 'disk')."
         return (
             f"no {self.kind} is called {self.name!r}{hint} Available: {join_names(self.known)}"
         )
