@@ -56,6 +56,7 @@ def build(package: Path, target: Path, epoch: str) -> None:
         run([*command, str(again), "--target", "wheel"], tree, environment)
         if (again / wheel.name).read_bytes() != wheel.read_bytes():
             raise SystemExit(f"error: {source.name} does not build the same {wheel.name}")
+        # Copied last, so that a package that fails leaves none of its files in the folder.
         for path in (source, wheel):
             shutil.copy(path, target)
 

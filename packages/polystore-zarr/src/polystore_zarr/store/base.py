@@ -55,7 +55,7 @@ Kind: TypeAlias = "Literal['file', 'directory', 'symlink', 'special']"
 Pieces: TypeAlias = "Iterable[bytes | memoryview]"
 
 
-# ASCII, because IGNORECASE alone also takes "ı" for "i", which no other program does.
+# ASCII, because IGNORECASE alone also takes "ı" for "i", which is another name.
 _STORE = re.compile(
     rf"(?:\A|(?<=/))(?:[^/]+\.zarr|[^/]*(?:{'|'.join(map(re.escape, ZIPPED))}))(?=/|\Z)",
     re.ASCII | re.IGNORECASE,
