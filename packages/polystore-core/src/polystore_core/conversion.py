@@ -116,6 +116,7 @@ class Conversion(NamedTuple):
         """Return a ``Stage`` that sends arrays while others are read, if that is faster."""
         from .frameworks import framework
 
+        # A stage copies each array into its buffers, which "never" forbids.
         if self.framework is None or self.copy == "never":
             return None
         return framework(self.framework).stage(device=self.device)

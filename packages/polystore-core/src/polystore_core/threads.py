@@ -88,7 +88,6 @@ def in_threads(workers: int) -> Iterator[_Map]:
     Args:
         workers: Number of threads.
     """
-    # Written in C, so that Ctrl-C cannot leave a lock of it locked, as it can in ``queue.Queue``.
     tasks: SimpleQueue[_Task | None] = SimpleQueue()
     waiting: list[_Task] = []
 
