@@ -183,11 +183,12 @@ def generate(session: nox.Session) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style, format and the direction of imports."""
+    """Check style, format, English and the direction of imports."""
     session.install(*LINT)
     install_packages(session)
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("python", "tools/prose.py", "--check")
     session.run("lint-imports")
 
 

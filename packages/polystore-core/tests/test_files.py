@@ -152,6 +152,35 @@ def test_new_name_in_open_folder(tmp_path: Path) -> None:
     assert (tmp_path / "target").read_text() == "mine"
 
 
+OLD_LIBRARY = """
+import ctypes, sys
+
+class Old(ctypes.CDLL):  # glibc before 2.28, and musl
+    def __getattr__(self, name):
+        if name == "renameat2":
+            raise AttributeError(name)
+        return super().__getattr__(name)
+
+ctypes.CDLL = Old
+from polystore_core.files import system
+one, other, new = sys.argv[1:]
+print(system.exchange(one, other))
+system.rename_new(one, new)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="system: renameat2 is a call of Linux")
+def test_library_without_renameat2(tmp_path: Path) -> None:
+    names = [str(tmp_path / name) for name in ("one", "other", "new")]
+    for name in names[:2]:
+        Path(name).write_text(name)
+    done = subprocess.run(
+        [sys.executable, "-c", OLD_LIBRARY, *names], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")
+    assert Path(names[2]).read_text() == names[0]
+
+
 @pytest.mark.usefixtures("poor")
 def test_new_name_has_one_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of savers that all refuse to replace, one wins, on any file system."""

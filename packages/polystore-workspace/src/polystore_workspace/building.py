@@ -100,7 +100,8 @@ class Plan:
         # A plate of the published package is a folder without the name of a Zarr store.
         if root and takes_stores(source):
             # ``relpath`` calls the root itself ".", and keys have no such name.
-            inside = _relative(folder, root).removesuffix(".")
+            inside = _relative(folder, root)
+            inside = "" if inside == "." else inside
             if planes := planes_of_plate(LocalStore(root), inside):
                 return root, self._of_plate(planes)
         given = source.list_files(folder, pattern=self.pattern, recursive=True)

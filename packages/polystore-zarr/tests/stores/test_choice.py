@@ -16,7 +16,7 @@ from polystore_core.errors import (
 )
 from polystore_zarr.backend import ZarrBackend
 
-from .places import OTHERS, PARTS, Place, number
+from .places import OTHERS, PARTS, SHAPE, Place, number
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +33,21 @@ def test_store_that_is_given(tmp_path: Path) -> None:
     assert backend.store is store
     assert store.read("a.zarr/zarr.json").startswith(b"{")
     assert repr(store) in repr(backend)
+
+
+def test_store_that_knows_no_sizes(tmp_path: Path) -> None:
+    from objectstore import ObjectStore
+
+    class Sizeless(ObjectStore):
+        def stat(self, key: str, /) -> Any:
+            return super().stat(key)._replace(size=None)
+
+    backend = ZarrBackend(store=Sizeless(tmp_path / "bucket"))
+    value = np.arange(40 * 36, dtype="u2").reshape(SHAPE)
+    backend.save(value, "a.zarr", **PARTS)
+    np.testing.assert_array_equal(backend.load("a.zarr"), value)
+    backend.save(value[::-1], "gz.zarr", compressor="gzip")  # read by zarr itself
+    np.testing.assert_array_equal(backend.load("gz.zarr"), value[::-1])
 
 
 def test_store_of_another_backend(tmp_path: Path) -> None:

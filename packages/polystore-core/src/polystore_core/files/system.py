@@ -46,8 +46,7 @@ _READ = (
     | getattr(os, "O_NOCTTY", 0)
     | getattr(os, "O_BINARY", 0)
 )
-_TRIES = 100
-"""How often to create or empty a folder again that others delete or fill at the same time."""
+_TRIES = 100  # of creating or emptying a folder that others delete or fill at the same time
 _FLUSHED_AT_ONCE = 8
 """Files of a tree to flush at once, because the journal writes them in one transaction."""
 MOST_LINKS = 40
@@ -157,7 +156,9 @@ def keep_acl(path: str, descriptor: int, *, dir_fd: int | None = None) -> None:
 # ── renaming ─────────────────────────────────────────────────────────────────────────────
 
 
-_renameat2 = ctypes.CDLL(None, use_errno=True).renameat2 if sys.platform == "linux" else None
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+# Python has no function for it, and neither have musl and glibc before 2.28.
+_renameat2 = getattr(_libc, "renameat2", None)
 _AT_FDCWD, _NOREPLACE, _EXCHANGE = -100, 1, 2
 
 
@@ -166,7 +167,6 @@ def _rename_with(
 ) -> None:
     if _renameat2 is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS), target)
-    # Through ctypes, because Python has no function for renameat2.
     result = _renameat2(
         _AT_FDCWD if src_dir_fd is None else src_dir_fd,
         os.fsencode(source),
