@@ -81,4 +81,4 @@ def read_part(file: BinaryIO, header: Header, region: Any) -> Any:
         content = file.read((stop - start) * row_bytes)
         array = np.frombuffer(content, header.dtype).reshape(stop - start, *row_shape)
         picked = slice(None, None, rows.step), *(slice(r.start, r.stop, r.step) for r in others)
-        return selection.arranged(array[picked].copy())
+        return selection.arrange(array[picked].copy())

@@ -24,14 +24,14 @@ class Selection(NamedTuple):
     shape: tuple[int, ...]
     """The shape of the result, without the axes from which an integer selects."""
 
-    def arranged(self, array: Pixels) -> Pixels:
+    def arrange(self, array: Pixels) -> Pixels:
         """Return elements that you have read along ``ranges`` in the order of the region.
 
         For example:
 
             selection = select(region, shape)
             array = read(selection.ranges)
-            return selection.arranged(array)
+            return selection.arrange(array)
         """
         if any(self.descending):
             turned = tuple(slice(None, None, -1 if d else 1) for d in self.descending)

@@ -258,22 +258,22 @@ def test_writing_is_durable_where_the_store_is(durable):
 def test_abilities_are_inherited_and_claimed(flat):
     full = Full("abilities")
     assert full.claims(Renames)
-    assert full.needed(Folders, "move") is full
+    assert full.require(Folders, "move") is full
     assert not flat.claims(Renames)
     with pytest.raises(
         UnsupportedOperationError, match=r"<Flat defaults> has features\.renames = \"none\""
     ):
-        flat.needed(Renames, "move")
+        flat.require(Renames, "move")
     full.features = StoreFeatures()
     assert not full.claims(Renames)
     with pytest.raises(UnsupportedOperationError, match=r'features\.renames = "none"'):
-        full.needed(Renames, "move")
+        full.require(Renames, "move")
     flat.features = Full.features
     assert not flat.claims(Renames)
     with pytest.raises(
         UnsupportedOperationError, match=r"\"thread\", but it does not inherit Renames"
     ):
-        flat.needed(Renames, "move")
+        flat.require(Renames, "move")
 
 
 @pytest.mark.parametrize("kind", [Flat, Full, ReadOnly, Small, Overwriting])

@@ -208,7 +208,7 @@ def _read_part(file: BinaryIO, header: Header, region: Region) -> Pixels:
     _fill(rows.reshape(-1), file)
     inner = range(0, stop - start, ranges[0].step), *ranges[1:]
     part = rows[tuple(slice(r.start, r.stop, r.step) for r in inner)]
-    return selection.arranged(np.array(part.T if header.order == "F" else part))
+    return selection.arrange(np.array(part.T if header.order == "F" else part))
 
 
 def array_from_bytes(content: bytes) -> Pixels:

@@ -211,14 +211,14 @@ def _claims(store: ByteStore, feature: str) -> bool:
 
 
 def check_store_refuses(store: ByteStore, feature: str) -> None:
-    """Check that ``needed``, or the ``FileBackend`` of a store, refuses a feature."""
+    """Check that ``require``, or the ``FileBackend`` of a store, refuses a feature."""
     backend = FileBackend(store)
     with BackendRegistry() as registry:
         registry.add(NAME, backend)
         bound = _Watched(FileManager(registry))
         if feature in ABILITIES:
             with pytest.raises(UnsupportedOperationError) as caught:
-                store.needed(ABILITIES[feature], "this")
+                store.require(ABILITIES[feature], "this")
             caught.value.backend = NAME  # a store does not know the name of its backend
         else:
             for key in ("a.npy", "b.npy"):

@@ -288,7 +288,7 @@ class ZarrArray(LazyArray):
         # Zarr 3 stores no byte order, so a big-endian array is converted back.
         if found.dtype != self.dtype:
             found = found.astype(self.dtype)
-        return selection.arranged(found)
+        return selection.arrange(found)
 
     def _with_all_axes(self, selection: Selection, memory: Memory) -> Memory | None:
         """Return ``memory`` for arrays with all axes, or ``None`` if it cannot be used.

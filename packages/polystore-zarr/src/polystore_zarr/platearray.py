@@ -193,7 +193,7 @@ class PlateArray(LazyArray):
         # picture.
         if not all(map_in_threads(read, tiles, threads)):
             self._refuse_if_gone()
-        return selection.arranged(found)
+        return selection.arrange(found)
 
     def _zeros(self, shape: tuple[int, ...]) -> Pixels:
         try:

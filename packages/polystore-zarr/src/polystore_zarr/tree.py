@@ -294,7 +294,7 @@ class ZarrTree(ZarrPlacing):
         condition: Literal["replace", "error"] = (
             "replace" if if_exists == "replace" else "error"
         )
-        renames = files.store.needed(Renames, "move")
+        renames = files.store.require(Renames, "move")
         try:
             renames.rename(key, target.key, if_exists=condition)
         except FileExistsError:

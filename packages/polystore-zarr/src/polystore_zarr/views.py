@@ -81,4 +81,4 @@ class Samples(LazyArray):
             stored[number] = chosen
         shape = tuple(map(len, stored))
         found = self._array.read(Selection(tuple(stored), (False,) * len(shape), shape))
-        return selection.arranged(np.ascontiguousarray(found.transpose(self._order)))
+        return selection.arrange(np.ascontiguousarray(found.transpose(self._order)))

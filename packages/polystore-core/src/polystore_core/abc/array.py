@@ -258,7 +258,7 @@ class _Transposed(LazyArray):
         import numpy as np  # not at the top: it is slow to import, and many programs index nothing
 
         selection, found = self._read(region)
-        return selection.arranged(np.ascontiguousarray(found))
+        return selection.arrange(np.ascontiguousarray(found))
 
     def _load_view(self, region: Region) -> Pixels:
         selection, found = self._read(region)

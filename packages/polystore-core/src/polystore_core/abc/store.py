@@ -304,7 +304,7 @@ class ByteStore(ABC):
         """
         return nullcontext(_commit)
 
-    def needed(self, ability: type[Ability], operation: str) -> Ability:
+    def require(self, ability: type[Ability], operation: str) -> Ability:
         """Return this store as ``ability``, such as :class:`Renames`.
 
         Raises ``UnsupportedOperationError`` if it does not inherit the class, or does not claim it.

@@ -109,7 +109,7 @@ class NamesOfStore(StorageBackend):
 
     def _require_ability(self, ability: type[Ability], operation: str) -> Ability:
         try:
-            return self.store.needed(ability, operation)
+            return self.store.require(ability, operation)
         except UnsupportedOperationError as error:
             error.backend = self.name
             raise

@@ -72,7 +72,7 @@ class Flat:
         array = _empty(lengths, selection.shape, self.dtype, memory)
         if array.size:
             self._fill_part(array, selection.ranges)
-        return selection.arranged(array)
+        return selection.arrange(array)
 
     def _fill_part(self, out: NDArray[Any], ranges: tuple[range, ...]) -> None:
         """Fill ``out`` with a region, one block of ``axis`` at a time.
@@ -220,7 +220,7 @@ class Grid:
         for axis, wanted in zip(self.inner, selection.ranges[split:], strict=True):
             box[axis] = wanted
         array = self._decode(pages, tuple(box))
-        return selection.arranged(array.reshape([len(r) for r in selection.ranges]))
+        return selection.arrange(array.reshape([len(r) for r in selection.ranges]))
 
     def _decode(self, pages: Sequence[Segments], box: tuple[range, ...]) -> NDArray[Any]:
         out: NDArray[Any] = np.empty((len(pages), *map(len, box)), self.dtype)

@@ -255,7 +255,7 @@ def _is_whole(content: bytes) -> bool:
 
 
 def _versions(store: ByteStore) -> Versions:
-    return store.needed(Versions, "a test")
+    return store.require(Versions, "a test")
 
 
 def _version(store: ByteStore, key: str) -> str:

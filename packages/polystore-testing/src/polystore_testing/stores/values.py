@@ -60,9 +60,9 @@ class ValueLaws(StoreLaws):
 
     @pytest.mark.parametrize("name", ABILITIES)
     def test_ability_is_given_or_refused(self, bytes_store: ByteStore, name: str) -> None:
-        """``needed`` returns the store for each ability it has, and refuses the others."""
+        """``require`` returns the store for each ability it has, and refuses the others."""
         if bytes_store.claims(ABILITIES[name]):
-            assert bytes_store.needed(ABILITIES[name], "this") is bytes_store
+            assert bytes_store.require(ABILITIES[name], "this") is bytes_store
         else:
             check_store_refuses(bytes_store, name)
 

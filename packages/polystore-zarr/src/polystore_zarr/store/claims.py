@@ -93,7 +93,7 @@ class Claim:
     def _replace(self, content: bytes | None) -> None:
         if content is not None and self._store.claims(Versions):
             # Only the version that was judged is replaced. If its owner has renewed it, this fails.
-            versions = self._store.needed(Versions, "delete")
+            versions = self._store.require(Versions, "delete")
             found = self._store.stat(self.key)
             if found.version is not None and _read(self._store, self.key) == content:
                 versions.put_version(self.key, self._content, version=found.version)
@@ -134,7 +134,7 @@ def hold_claim(store: ByteStore, place: str, *, take_over: bool = False) -> Iter
     """
     with ExitStack() as stack:
         if store.claims(Locks):
-            stack.enter_context(store.needed(Locks, "lock").lock(place))
+            stack.enter_context(store.require(Locks, "lock").lock(place))
         folder = stack.enter_context(scratch_folder())  # locked while this process runs
         mine = Claim(store, place, folder)
         try:

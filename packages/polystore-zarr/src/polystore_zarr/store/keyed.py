@@ -126,7 +126,7 @@ def delete_tree(store: ByteStore, tree: str, *, only_empty: bool = False) -> Non
         delete_keys(store, keys)
         # A folder that was made by its path outlives its keys.
         if store.claims(Folders):
-            store.needed(Folders, "delete").remove_folder(tree, recursive=True)
+            store.require(Folders, "delete").remove_folder(tree, recursive=True)
         claim.is_unfinished = False
 
 

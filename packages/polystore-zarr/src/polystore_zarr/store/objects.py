@@ -257,7 +257,7 @@ class ObjectFiles(Files):
             # The caller holds the lock, so that no other writer can have changed the document.
             self.replace(key, [content], durable=durable)
             return
-        versions = self.store.needed(Versions, "changing a document")
+        versions = self.store.require(Versions, "changing a document")
         if isinstance(known, str):
             versions.put_version(key, content, version=known)
         else:
@@ -275,10 +275,10 @@ class ObjectFiles(Files):
     def make_folders(self, key: str, *, durable: bool | None = False) -> None:
         """Make a folder, if the store has folders. In others, it exists with its content."""
         if self.store.claims(Folders):
-            self.store.needed(Folders, "ensure_directory").make_folder(key)
+            self.store.require(Folders, "ensure_directory").make_folder(key)
 
     def lock(self, key: str) -> AbstractContextManager[object]:
-        return self.store.needed(Locks, "lock").lock(key)
+        return self.store.require(Locks, "lock").lock(key)
 
     # ── trees ────────────────────────────────────────────────────────────────────────────
 
@@ -309,7 +309,7 @@ class ObjectFiles(Files):
             if not self.store.claims(Renames) or self.kind(place) is not None:
                 # The caller then copies the tree, as between two file systems.
                 raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), place)
-            self.store.needed(Renames, "move").rename(tree, place, if_exists="error")
+            self.store.require(Renames, "move").rename(tree, place, if_exists="error")
         if durable:
             self.flush_name(place)
 
@@ -319,7 +319,7 @@ class ObjectFiles(Files):
     def _put_tree(
         self, tree: StorePath, place: str, store: str, *, replace: bool, durable: bool | None
     ) -> None:
-        trees = self.store.needed(Trees, "save")
+        trees = self.store.require(Trees, "save")
         condition: Literal["replace", "error"] = "replace" if replace else "error"
         # The lock is held only for the last step, because an upload can take hours.
         with (
@@ -339,7 +339,7 @@ class ObjectFiles(Files):
             return
         with self._lock_if_any(store):
             if self.store.claims(Folders):
-                self.store.needed(Folders, "delete").remove_folder(tree, recursive=True)
+                self.store.require(Folders, "delete").remove_folder(tree, recursive=True)
             else:
                 self.remove(tree)
 
@@ -366,7 +366,7 @@ class ObjectFiles(Files):
     def remove_empty_folder(self, key: str) -> None:
         if self.store.claims(Folders):
             with suppress(*_NOTHING):
-                self.store.needed(Folders, "delete").remove_folder(key)
+                self.store.require(Folders, "delete").remove_folder(key)
 
     # ── copying and flushing ─────────────────────────────────────────────────────────────
 
