@@ -25,22 +25,8 @@ PICTURES = (".tif", ".png")
 """Formats of images, which have at least two dimensions."""
 NAMED = (".npz", ".safetensors")
 """Formats of named arrays."""
-NUMBERS = (
-    "bool",
-    "int8",
-    "uint8",
-    "int16",
-    "uint16",
-    "int32",
-    "uint32",
-    "int64",
-    "uint64",
-    "float16",
-    "float32",
-    "float64",
-    "complex64",
-    "complex128",
-)
+NUMBERS = [np.dtype(code).name for code in "?bBhHiIqQefdFD"]
+"""From bool to complex128, by the codes of NumPy."""
 VALUES: dict[str, Any] = {
     **{name: np.array([0, 1, 1, 0], name) for name in NUMBERS},
     # 0 and 1 are exact in every type, so no type is refused because of rounding.

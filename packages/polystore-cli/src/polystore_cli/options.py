@@ -18,6 +18,7 @@ __all__ = [
     "PATH",
     "PLUGIN",
     "Decorator",
+    "addresses_argument",
     "dry_run_option",
     "json_option",
     "null_option",
@@ -76,6 +77,9 @@ def dry_run_option(what: str) -> Decorator:
     return click.option("--dry-run", is_flag=True, help=what)
 
 
+addresses_argument = click.argument(
+    "addresses", metavar="ADDRESS...", type=ADDRESS, nargs=-1, required=True
+)
 null_option = click.option(
     "null", "-0", "--null", is_flag=True, help="With -, addresses end with a NUL byte."
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from polystore_cli.inputs import read_addresses
-from polystore_cli.options import ADDRESS, json_option, null_option
+from polystore_cli.options import addresses_argument, json_option, null_option
 from polystore_cli.output import print_json
 from polystore_cli.session import pass_files
 
@@ -21,7 +21,7 @@ __all__ = ["cat"]
 
 
 @click.command()
-@click.argument("addresses", metavar="ADDRESS...", type=ADDRESS, nargs=-1, required=True)
+@addresses_argument
 @null_option
 @json_option("the values as one JSON array")
 @pass_files

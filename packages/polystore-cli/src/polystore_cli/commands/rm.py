@@ -8,7 +8,7 @@ import click
 
 from polystore_cli.address import Address, AddressError, is_directory
 from polystore_cli.inputs import read_addresses
-from polystore_cli.options import ADDRESS, dry_run_option, json_option, null_option
+from polystore_cli.options import addresses_argument, dry_run_option, json_option, null_option
 from polystore_cli.output import print_json, warn
 from polystore_cli.session import pass_files
 
@@ -21,7 +21,7 @@ __all__ = ["rm"]
 
 
 @click.command()
-@click.argument("addresses", metavar="ADDRESS...", type=ADDRESS, nargs=-1, required=True)
+@addresses_argument
 @click.option("-r", "--recursive", is_flag=True, help="Delete folders with all that they hold.")
 @null_option
 @dry_run_option("Delete nothing. Print each file that would be deleted.")

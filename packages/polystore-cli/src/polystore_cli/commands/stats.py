@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from polystore_cli.inputs import read_addresses
-from polystore_cli.options import ADDRESS, json_option, null_option
+from polystore_cli.options import addresses_argument, json_option, null_option
 from polystore_cli.output import (
     describe_error,
     dtype_in_words,
@@ -28,7 +28,7 @@ _NUMBERS = ("min", "max", "mean", "std", "nan")
 
 
 @click.command()
-@click.argument("addresses", metavar="ADDRESS...", type=ADDRESS, nargs=-1, required=True)
+@addresses_argument
 @null_option
 @json_option("one JSON array")
 @pass_files
