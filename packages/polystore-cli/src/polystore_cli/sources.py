@@ -111,12 +111,11 @@ def find_images(files: FileManager, address: Address) -> Source:
         if not is_of_files:
             _add_labels(files, source, source.pictures[0])
         elif info is not None and info.format is None:
-            files.registry.formats.of(
-                address.path, backend=address.backend
-            )  # raises, and says why
+            # Raises, and says why.
+            files.registry.formats.of(address.path, backend=address.backend)
         return source
     source = _folder(files, address) if is_of_files else _store(files, address)
-    # If an image failed, its own error says more than that there are no images.
+    # If an image failed, its own error says more than "no images".
     if not source.pictures and not any(one.failed for one in source.skipped):
         found = ", ".join(_counts(source.skipped)) or "nothing"
         fault = f"{address} has no images: found {found}{_way_on(source)}"
