@@ -35,9 +35,8 @@ def test_moving_picture(tmp_path):
             )
     except FileNotFoundError:
         pytest.skip("Xvfb is not installed: apt-get install xvfb libgl1-mesa-dri libglx-mesa0")
-    assert done.returncode == 0, (
-        done.stdout + done.stderr
-    )  # also if napari has other outlines than drawn
+    # Also if napari has other outlines than drawn.
+    assert done.returncode == 0, done.stdout + done.stderr
     with (
         Image.open(tmp_path / "pipeline.gif") as made,
         Image.open(SCRIPT.with_suffix(".gif")) as shown,

@@ -40,10 +40,11 @@ def test_each_public_name_has_an_entry():
     users = {("polystore", name) for name in polystore.__all__}
     core = {("polystore_core", name) for name in polystore_core.__all__}
     core -= {("polystore_core", name) for name in polystore.__all__}
+    # Pages and sections of their own.
     modules = {
         ("polystore", "errors"),
         ("polystore", "rois"),
-    }  # pages and sections of their own
+    }
     inner = {
         (f"polystore_core.{m.__name__.rpartition('.')[2]}", n)
         for m in (errors, rois)
@@ -54,9 +55,8 @@ def test_each_public_name_has_an_entry():
         for package in (polystore_stream, polystore_testing)
         for name in package.__all__
     }
-    others.add(
-        ("polystore_torch", "Images")
-    )  # its import needs PyTorch, which is not everywhere
+    # Its import needs PyTorch, which is not everywhere.
+    others.add(("polystore_torch", "Images"))
     assert listed == (users - modules) | core | inner | others
 
 
@@ -65,9 +65,8 @@ def test_each_page_is_in_the_navigation():
     pages = set(re.findall(r"([\w/-]+\.md)$", navigation, re.MULTILINE))
     there = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
     linked = {name for name in there if re.match(r"decisions/\d|protocol/", name)}
-    assert (
-        there - linked <= pages
-    )  # tools/links.py finds those of the navigation that are missing
+    # Tools/links.py finds those of the navigation that are missing.
+    assert there - linked <= pages
 
 
 HEAD = '<h1 id="top">A</h1><a href="#top"></a><a href="../b/#there"></a><img src="../a.png">'

@@ -81,9 +81,8 @@ def of(framework: str, array: Any) -> Any:
         if any(stride < 0 for stride in array.strides):
             array = array.copy()
         array = native(array)
-        with warnings.catch_warnings(
-            action="ignore"
-        ):  # read-only memory, which stays unwritten
+        # Read-only memory, which stays unwritten.
+        with warnings.catch_warnings(action="ignore"):
             if array.dtype.isbuiltin != 2:
                 return torch.from_numpy(array)
             bits = torch.from_numpy(array.view(f"u{array.itemsize}"))

@@ -39,8 +39,7 @@ class Page(HTMLParser):
         for name, value in attrs:
             if name in TARGETS and value is not None:
                 self.links.append((self.getpos()[0], value))
-            # Only <a name> is an anchor. Other tags, such as <meta>, use `name` for other
-            # things.
+            # Only <a name> is an anchor. Other tags, such as <meta>, use `name` for other things.
             elif name == "id" or (name == "name" and tag == "a"):
                 self.anchors.add(value or "")
 

@@ -92,8 +92,7 @@ def main(target: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         tree = Path(name)
         epoch = export_commit(tree)
-        # Before the builds, so that each source distribution has the changelog with its
-        # notes.
+        # Before the builds, so that each source distribution has the changelog with its notes.
         notes = runpy.run_path(str(ROOT / "tools/changes.py"))["apply"](tree)
         (target / "CHANGES.md").write_text(notes, "utf-8", newline="\n")
         for package in sorted((tree / "packages").iterdir()):

@@ -125,9 +125,8 @@ def test_same_suffix_keeps_bytes(run: Run, here: Path) -> None:
 
 
 def test_option_goes_through_save(run: Run, here: Path) -> None:
-    result = run(
-        "cp", "-o", "durable=true", "disk:a.npy", "disk:new.npy"
-    )  # no option of copy()
+    # No option of copy().
+    result = run("cp", "-o", "durable=true", "disk:a.npy", "disk:new.npy")
     assert (result.exit_code, result.output) == (0, "")
     assert (here / "new.npy").exists()
 

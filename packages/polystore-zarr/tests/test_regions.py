@@ -49,9 +49,8 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def chunk_files(path: Path) -> dict[str, Path]:
     """The files of an array by their place in the grid: "0/1/2"."""
     files = (file for file in path.rglob("*") if file.is_file())
-    return {
-        "/".join(file.parts[-3:]): file for file in files if file.name.isdigit()
-    }  # a document has a name
+    # A document has a name.
+    return {"/".join(file.parts[-3:]): file for file in files if file.name.isdigit()}
 
 
 # ── reading ──────────────────────────────────────────────────────────────────────────────

@@ -82,9 +82,8 @@ class _Shell(ShellComplete):
 
     def get_completions(self, args: list[str], incomplete: str) -> list[CompletionItem]:
         items = super().get_completions(args, incomplete)
-        if any(
-            item.type in ("file", "dir") for item in items
-        ):  # click leaves them to the shell
+        # click leaves them to the shell.
+        if any(item.type in ("file", "dir") for item in items):
             items = [CompletionItem(path) for path in _local_paths(items[0].value)]
         # click completes the value alone, but a shell replaces the whole word.
         option, equals, _ = incomplete.partition("=")

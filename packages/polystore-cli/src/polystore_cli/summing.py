@@ -64,9 +64,8 @@ class Statistics:
             self.maximum = high if self.maximum is None else max(self.maximum, high)
         # Sums of squares would overflow in uint8 or float16.
         wide = values.astype(np.complex128 if values.dtype.kind == "c" else np.float64)
-        with np.errstate(
-            invalid="ignore", over="ignore"
-        ):  # infinity has no mean and no distance
+        # Infinity has no mean and no distance.
+        with np.errstate(invalid="ignore", over="ignore"):
             mean = wide.mean().item()
             squares = float(np.square(np.abs(wide - mean)).sum())
             self._merge(values.size, mean, squares)

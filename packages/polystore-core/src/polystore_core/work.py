@@ -121,9 +121,8 @@ def _free_locals(error: BaseException, outer: BaseException | None) -> None:
         # If one error object is raised for each item, its traceback grows each time.
         while trace is not None and calls < 100:
             frame = trace.tb_frame
-            if (
-                not frame.f_code.co_flags & _SUSPENDS
-            ):  # clearing would close a waiting generator
+            # Clearing would close a waiting generator.
+            if not frame.f_code.co_flags & _SUSPENDS:
                 with unless_running:
                     frame.clear()
             trace, calls = trace.tb_next, calls + 1

@@ -233,9 +233,8 @@ class MemoryStore(ByteStore, Renames, Folders, Locks, Versions, Trees):
         hidden = HIDDEN_PREFIX + uuid.uuid4().hex
         with backend._lock:
             self._free(key, if_exists)
-            backend._folders[hidden] = (
-                set()
-            )  # not in the set of its parent, so it is not listed
+            # Not in the set of its parent, so it is not listed.
+            backend._folders[hidden] = set()
         try:
             yield hidden
             with backend._lock:

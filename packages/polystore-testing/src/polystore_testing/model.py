@@ -96,8 +96,7 @@ class Model:
 
     def ensure_directory(self, path: str) -> None:
         """Create a folder and its parents."""
-        # With one more part, `path` itself is one of the parents, none of which may be a
-        # file.
+        # With one more part, `path` itself is one of the parents, none of which may be a file.
         self.check_parents(f"{path}/x")
         self.add_parents(f"{path}/x")
 

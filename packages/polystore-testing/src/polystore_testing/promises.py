@@ -193,8 +193,7 @@ class _Watched(Bound):
         if "collect_dirs_and_files" not in backend.capabilities:
             return None
         folders, files = backend.collect_dirs_and_files(".")
-        # Compare pickles: `==` of two dicts fails for arrays, which have no single truth
-        # value.
+        # Compare pickles: `==` of two dicts fails for arrays, which have no single truth value.
         return folders, {path: pickle.dumps(backend.load(path)) for path in files}
 
 

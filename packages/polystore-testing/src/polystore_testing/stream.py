@@ -397,6 +397,5 @@ def assert_refused(send: Callable[[], Value]) -> None:
 
 def _save_in_process(store: Bound, shape: tuple[int, ...]) -> None:
     for step in range(20):
-        # The process ends right after the last save, and nothing that it has sent may be
-        # lost.
+        # The process ends right after the last save, and nothing that it has sent may be lost.
         store.save(image(2, shape), f"child{step}.npy", wait=None)

@@ -121,8 +121,7 @@ class Images(torch.utils.data.Dataset[Any]):
     def _words(self, first: ImageMetadata) -> ImageMetadata:
         if not self.along:
             return first
-        # The channels of the first file are those of the item only if each file has such an
-        # axis.
+        # The channels of the first file are those of the item only if each file has such an axis.
         channels = first.channels if "c" in first.names else ()
         return replace(first, axes=(Axis(self.along), *first.axes), channels=channels)
 

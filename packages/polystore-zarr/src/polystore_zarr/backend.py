@@ -237,8 +237,7 @@ class ZarrBackend(ZarrHandles):
                 # A batch that was killed may have saved the image, but not listed it.
                 join_members(place, durable=durable, above=around.above)
                 return
-            # Before the pixels: writing them may take long, and the path may not fit its
-            # plate.
+            # Before the pixels: writing them may take long, and the path may not fit its plate.
             check_members(place, is_image=image is not None)
             self._put(
                 place,

@@ -108,14 +108,12 @@ class SaveBatch:
         if files is None or not self._is_known or value.dtype != files.dtype:
             return
         self._kinds[value.shape, value.dtype] = _Kind(document, files)
-        threads = (
-            threads_for(value.nbytes, _IN_THREADS) - 1
-        )  # this thread saves at the same time
+        # This thread saves at the same time.
+        threads = threads_for(value.nbytes, _IN_THREADS) - 1
         if self._encoded is None and threads:
             run = self._stack.enter_context(in_threads(threads))
-            self._most = _MOST_AHEAD // (
-                2 * threads + 1
-            )  # the number of items that wait at once
+            # The number of items that wait at once.
+            self._most = _MOST_AHEAD // (2 * threads + 1)
             start, end = self._index + 1, len(self._data)
             self._encoded = iter(run(self._encode, chain((-1,), range(start, end))))
             next(self._encoded)  # the threads begin

@@ -187,13 +187,11 @@ def _zstd_header(data: memoryview, at: int) -> tuple[int | None, int, bool]:
     """Return the size of a frame's content, the start of its blocks, and if it has a checksum."""
     descriptor = data[at]
     single = descriptor >> 5 & 1
-    # RFC 8878, 3.1.1.1: the window is left out in a single segment. The dictionary comes
-    # next.
+    # RFC 8878, 3.1.1.1: the window is left out in a single segment. The dictionary comes next.
     at += 1 + (not single) + (0, 1, 2, 4)[descriptor & 3]
     length = (single, 2, 4, 8)[descriptor >> 6]
     if not length:
         return None, at, bool(descriptor & 4)
-    # The same section: a size in 2 bytes starts at 256, because 1 byte holds the smaller
-    # ones.
+    # The same section: a size in 2 bytes starts at 256, because 1 byte holds the smaller ones.
     size = int.from_bytes(data[at : at + length], "little") + (256 if length == 2 else 0)
     return size, at + length, bool(descriptor & 4)

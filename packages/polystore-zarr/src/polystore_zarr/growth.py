@@ -102,9 +102,8 @@ class Growth:
         pipeline: CodecPipeline = "zarr",
     ) -> None:
         self.directory, self.document = directory.base, document
-        assert isinstance(
-            directory.base.files, LocalFiles
-        )  # ``check_growing`` has checked this
+        # ``check_growing`` has checked this.
+        assert isinstance(directory.base.files, LocalFiles)
         self.files = directory.base.files
         self._options: dict[str, Any] = {"path": path, "backend": backend, "pipeline": pipeline}
         self.name = "zarr.json" if document.zarr_format == 3 else ".zarray"
@@ -199,9 +198,8 @@ class Growth:
         files.flush_folder(self.directory.key)
         self.flushed = self.length
         self.write_document(f"{FLUSHED}{self.name}", self.text(self.length), flush=True)
-        files.flush_folder(
-            self.directory.key
-        )  # the copy has its name before the document changes
+        # The copy has its name before the document changes.
+        files.flush_folder(self.directory.key)
         self.write_document(self.name, self.text(self.length), flush=True)
         if self.document.zarr_format == 2:
             self.write_document(".zattrs", encode_document(self._attributes()), flush=True)

@@ -356,8 +356,7 @@ def _change_lists(
             for entry in entries:
                 edit = enter if is_there(entry.image) else strike
                 attributes = edit(attributes, entry.name, version)
-                # `known` is the list before the first change, so only the first entry can use
-                # it.
+                # `known` is the list before the first change, so only the first entry can use it.
                 enter, strike = _EDITS[entry.kind]
         else:
             attributes = _change_plate(document, entries, is_there, version)

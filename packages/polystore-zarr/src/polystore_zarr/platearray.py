@@ -189,8 +189,7 @@ class PlateArray(LazyArray):
             return pixels is not None
 
         threads = threads_for(found.nbytes, _IN_THREADS)
-        # A missing field is black, but a plate that was deleted must not be one black
-        # picture.
+        # A missing field is black, but a plate that was deleted must not be one black picture.
         if not all(map_in_threads(read, tiles, threads)):
             self._refuse_if_gone()
         return selection.arrange(found)

@@ -89,8 +89,7 @@ def view(
     is_shown = not (json or dry_run)
     show = Show(files, _backend_of(files, viewer), given)
     try:
-        # Before the images are found: a misspelt option must not cost a search in a large
-        # plate.
+        # Before the images are found: a misspelt option must not cost a search in a large plate.
         show = replace(show, viewer=_viewer(files, show.viewer, name))
         show.check_options(
             *(["names"] if names is not None else []), *(["at"] if follow else [])

@@ -70,9 +70,8 @@ class Framework(ABC):
         try:
             return importlib.import_module(self.name)
         except ModuleNotFoundError as error:
-            if (
-                error.name != self.name
-            ):  # it is installed, but it fails to import another module
+            # It is installed, but it fails to import another module.
+            if error.name != self.name:
                 raise
             missing, install = (self.name,), self.install or self.name
             raise MissingDependencyError("framework", self.name, missing, install) from error

@@ -350,9 +350,8 @@ class FileBackend(NamesOfStore):
         check_paths(paths)
         if threads is None and len(paths) > 1:
             size = 0
-            with suppress(
-                PolystoreError, OSError
-            ):  # loading it raises the same, for BatchError
+            # Loading it raises the same, for BatchError.
+            with suppress(PolystoreError, OSError):
                 size = self.store.stat(self.store.key(require_local(paths[0]))).size or 0
             threads = max(self.store.features.threads, threads_for(size, _LOAD_IN_THREADS))
         region = options.pop("region", None)  # an option of load, but not of every format

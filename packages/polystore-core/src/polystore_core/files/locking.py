@@ -55,9 +55,8 @@ def lock_path(path: str | os.PathLike[str]) -> str:
 
 def lock_name(name: str) -> str:
     """Return the name of the lock file of ``name``, which is in the same folder."""
-    if (
-        len(os.fsencode(name)) > 200
-    ):  # a name has at most 255 bytes, and that of the lock is longer
+    # A name has at most 255 bytes, and that of the lock is longer.
+    if len(os.fsencode(name)) > 200:
         import hashlib
 
         name = hashlib.sha256(os.fsencode(name)).hexdigest()
@@ -301,10 +300,11 @@ def _write_holder(file: io.FileIO) -> None:
         file.seek(0)
         file.write(text.encode()[:_HOLDER_BYTES].ljust(_HOLDER_BYTES))
     except OSError as error:
+        # A full disk: the lock works anyway.
         if error.errno not in (
             errno.ENOSPC,
             errno.EDQUOT,
-        ):  # a full disk: the lock works anyway
+        ):
             raise
 
 

@@ -102,9 +102,8 @@ class _TemporaryFile(io.RawIOBase):
         return written
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        if (
-            offset == 0 and whence == os.SEEK_CUR
-        ):  # the buffer asks for it before the first byte
+        # The buffer asks for it before the first byte.
+        if offset == 0 and whence == os.SEEK_CUR:
             return self._position
         self._position = os.lseek(self._opened(), offset, whence)
         return self._position

@@ -442,10 +442,8 @@ def follow_links(path: str) -> str:
         try:
             target = os.readlink(path)
         except OSError as error:
-            if error.errno in (
-                errno.EINVAL,
-                errno.ENOENT,
-            ):  # it is not a link, or does not exist
+            # It is not a link, or does not exist.
+            if error.errno in (errno.EINVAL, errno.ENOENT):
                 return path
             raise
         path = os.path.join(os.path.dirname(path), target)

@@ -161,9 +161,8 @@ class ImageMetadata:
     def __post_init__(self) -> None:
         if len(set(map(_NAME, self.axes))) < len(self.axes):
             raise InvalidOptionError("axes", "".join(self.names), "different axes")
-        if (
-            self.position is not None and self.position == _NOWHERE
-        ):  # it says nothing, as None does
+        # It says nothing, as None does.
+        if self.position is not None and self.position == _NOWHERE:
             object.__setattr__(self, "position", None)
 
     @property

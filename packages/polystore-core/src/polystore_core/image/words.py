@@ -92,9 +92,8 @@ def image_metadata(
     # Without any metadata the result depends on three values only, and can be cached.
     is_bare = axes is None and scale is None and units is None and channels is None
     if is_bare and like is None and not (name or any_axes):
-        return _bare(
-            shape, dtype, label
-        )  # cached, because a plate has thousands of equal images
+        # Cached, because a plate has thousands of equal images.
+        return _bare(shape, dtype, label)
     names = _axis_names(shape, dtype, axes, channels, like, any_axes)
     if label and dtype.kind not in "ui":
         raise UnsupportedDataError(f"a label image needs integers, got {dtype}")

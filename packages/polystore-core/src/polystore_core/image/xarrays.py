@@ -101,9 +101,8 @@ def _axis(name: str, coord: Value) -> Axis:
         return Axis(name, kind, unit, None, origin)
     step = _step(values, origin)
     if step is not None:
-        if (
-            unit is None and step == 1 and origin == 0
-        ):  # the indices of pixels are not positions
+        # The indices of pixels are not positions.
+        if unit is None and step == 1 and origin == 0:
             return Axis(name, kind)
         return Axis(name, kind, unit, step, origin)
     if name in "yx":

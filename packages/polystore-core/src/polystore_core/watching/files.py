@@ -130,9 +130,8 @@ def _is_unfinished(name: str) -> bool:
 
 
 def _state(source: DataSource, path: str) -> _State:
-    if isinstance(
-        source, FileBackend
-    ):  # not info(), which reads the file: it may be incomplete
+    # Not info(), which reads the file: it may be incomplete.
+    if isinstance(source, FileBackend):
         found = source._stat_or_none(path)
         if found is None or not found.size:  # it is missing, or nothing is written yet
             return None

@@ -194,9 +194,8 @@ class Watch(Iterator[Arrival]):
                 # Also ends the thread of a watch that is dropped without ``close``.
                 self._end_waking = finalize(self, end_waking)
                 return  # look again: changes between the last look and now did not wake us
-        self._sleep(
-            self._closed, least
-        )  # the shortest pause, as a folder may change all the time
+        # The shortest pause, as a folder may change all the time.
+        self._sleep(self._closed, least)
         self._sleep(self._changed, most - least)
         self._changed.clear()
 

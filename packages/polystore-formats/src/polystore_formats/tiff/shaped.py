@@ -31,9 +31,8 @@ def shaped_fields(image: ImageMetadata) -> tuple[Document, Document]:
     """Return the pixel density as arguments of ``TiffWriter.write``, and tifffile's metadata."""
     document = note(image, set())
     if document is None and any(len(name) > 1 for name in image.names):
-        document = metadata_document(
-            image
-        )  # in tifffile's description, axes are single letters
+        # In tifffile's description, axes are single letters.
+        document = metadata_document(image)
     fields = {} if document is None else {"polystore": document}
     sizes = {axis.name: axis for axis in image.axes if axis.scale is not None}
     density = [

@@ -102,8 +102,7 @@ def kill_while(
         try:
             for item in _lines(here):
                 heard.append(item)
-                # Read on after the kill: reports that were sent before it are still in the
-                # pipe.
+                # Read on after the kill: reports that were sent before it are still in the pipe.
                 if len(heard) == told:
                     process.kill()
         finally:

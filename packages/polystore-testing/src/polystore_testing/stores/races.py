@@ -166,8 +166,7 @@ def _create(store: ByteStore, who: int, meet: Meet, word: str) -> list[bool]:
     for number in range(ROUNDS):
         meet()  # all contestants start each round together, or they would rarely collide
         try:
-            # Stores often implement `put` apart from sinks, so both must exclude other
-            # writers.
+            # Stores often implement `put` apart from sinks, so both must exclude other writers.
             if number % 2:
                 store.put(f"{word}/{number}", _make_value(who), if_exists="error")
             else:

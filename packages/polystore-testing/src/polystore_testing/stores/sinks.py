@@ -101,8 +101,7 @@ class SinkLaws(StoreLaws):
     def test_sinks_are_sealed_ahead(self, bytes_store: ByteStore) -> None:
         """Several sinks can be sealed and flushed together, and committed in order."""
         wanted = [f"p/{number}" for number in range(5)]
-        # `save_batch` works like this: values are encoded ahead by threads, and named in
-        # order.
+        # `save_batch` works like this: values are encoded ahead by threads, and named in order.
         sinks = {key: _sink(bytes_store, key) for key in wanted}
         try:
             for key, sink in sinks.items():

@@ -218,8 +218,7 @@ class ChunkFiles:
                 if offset == length == _EMPTY:
                     yield part, None, inner
                     continue
-                # A false offset can be larger than any position that a system accepts, 2**63
-                # - 1.
+                # A false offset can be larger than any position that a system accepts, 2**63 - 1.
                 file.seek(min(offset, 2**62))
                 # The index may be damaged or hostile: read no more bytes than the chunk can have.
                 most = min(length, self._most)

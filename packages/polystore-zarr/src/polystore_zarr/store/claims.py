@@ -185,8 +185,7 @@ def _is_running(content: bytes) -> bool:
     # On another machine, a folder with this path is not the one of the claim.
     if fields.get("machine") != _here() or not isinstance(folder, str):
         return False
-    # A process locks its folder while it runs, so only a running one keeps us from claiming
-    # it.
+    # A process locks its folder while it runs, so only a running one keeps us from claiming it.
     with claim(folder) as mine:
         # ``claim`` is also False for a folder that does not exist any more.
         return mine is False and os.path.isdir(folder)

@@ -67,9 +67,8 @@ def enter(directory: StorePath) -> Iterator[None]:
                 raise _too_late(directory)
             yield
         finally:
-            fcntl.flock(
-                file, fcntl.LOCK_UN
-            )  # closing is not enough if a forked child has it open
+            # Closing is not enough if a forked child has it open.
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _find_place(directory: StorePath) -> AbstractContextManager[Place]:

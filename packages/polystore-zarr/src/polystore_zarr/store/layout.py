@@ -102,8 +102,7 @@ def address(path: str | os.PathLike[str], files: Files) -> Address:
     key = files.key_of(text)
     folder = StorePath(files, key)
     store, inner = split_key(key)
-    # The root of an archive is a store already, so "x.zarr" in it is only the name of a
-    # group.
+    # The root of an archive is a store already, so "x.zarr" in it is only the name of a group.
     if files.is_store:
         store, inner = "", tuple(name for name in key.split("/") if name not in ("", "."))
     if store or files.is_store:

@@ -159,9 +159,8 @@ class LocalFiles(Calls):
                 os.close(descriptor)
 
     def stamp(self, key: str) -> tuple[int, ...]:
-        found = self.places.stat(
-            key
-        )  # the same as ``stamp_of``, inline because it is called often
+        # The same as ``stamp_of``, inline because it is called often.
+        found = self.places.stat(key)
         return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
     def _stamp_or_none(self, key: str) -> tuple[int, ...] | None:

@@ -49,8 +49,7 @@ def plan_chunks(fields: Document) -> tuple[Any, ...] | None:
     chunks, shards = grid["configuration"]["chunk_shape"], None
     if codecs[0]["name"] == "sharding_indexed":
         sharding = codecs[0]["configuration"]
-        # Codecs around a shard, and other codecs of its index, are rare: zarr reads such
-        # arrays.
+        # Codecs around a shard, and other codecs of its index, are rare: zarr reads such arrays.
         if len(codecs) > 1 or not _is_usual_index(sharding):
             return None
         chunks, shards, codecs = sharding["chunk_shape"], chunks, sharding["codecs"]
@@ -65,8 +64,7 @@ def plan_chunks(fields: Document) -> tuple[Any, ...] | None:
         and keys.get("configuration", {}).get("separator", "/") == "/"
         and not fields.get("storage_transformers")
         and len(shape) == len(chunks)
-        # `True` and 4.0 are equal to integers in Python, but a shape in JSON may have
-        # neither.
+        # `True` and 4.0 are equal to integers in Python, but a shape in JSON may have neither.
         and set(map(type, (*shape, *chunks))) <= {int}
         and min((*shape, *chunks), default=0) >= 0
         and all(chunks)

@@ -108,8 +108,7 @@ class Upload:
         for piece in pieces:
             sink.file.write(piece)
         sink.seal()
-        # Noted before the commit: one that fails may have put the key, and `undo` must delete
-        # it.
+        # Noted before the commit: one that fails may have put the key, and `undo` must delete it.
         self._put[key] = None
         return sink
 

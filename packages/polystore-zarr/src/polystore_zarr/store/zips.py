@@ -86,8 +86,7 @@ def read_contents(file: BinaryIO, stamp: Hashable, path: str) -> Contents:
     """
     found = _directory(file, path)
     size = file.seek(0, io.SEEK_END)
-    # zipfile counts positions from the end, so without its start an archive has negative
-    # ones.
+    # zipfile counts positions from the end, so without its start an archive has negative ones.
     if any(info.header_offset < 0 for info in found):
         raise DamagedDataError("the start of the zip archive is missing", "zarr", path)
     # If members could share bytes, a small archive could unpack to petabytes.
@@ -96,8 +95,7 @@ def read_contents(file: BinaryIO, stamp: Hashable, path: str) -> Contents:
     contents = Contents(stamp, {}, {"": {}})
     for info in found:
         if _is_reachable(info):
-            # APPNOTE 4.4.4: bit 11 marks a name in UTF-8. The other names are in code page
-            # 437.
+            # APPNOTE 4.4.4: bit 11 marks a name in UTF-8. The other names are in code page 437.
             name = info.filename.encode("utf-8" if info.flag_bits & _IN_UTF8 else "cp437")
             contents.members[info.filename] = Member(
                 name,

@@ -91,9 +91,8 @@ class KeptPlaces(Places):
                 try:
                     return call(place.name, *given, dir_fd=place.dir_fd)
                 except FileNotFoundError:
-                    if (
-                        self._find(path) == place
-                    ):  # else its folder was replaced: try the new one
+                    # Otherwise its folder was replaced: try the new one.
+                    if self._find(path) == place:
                         raise
             return self._places.run(call, path, *given)
         finally:

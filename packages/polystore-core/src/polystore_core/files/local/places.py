@@ -328,18 +328,16 @@ class RootedPlaces(Places):
         while waiting:
             part = waiting.popleft()
             here = opened[-1] if opened else root
-            if (
-                part == ".."
-            ):  # in the text of a link: go back to the parent, which is still open
+            # In the text of a link: go back to the parent, which is still open.
+            if part == "..":
                 if not done:
                     raise PathOutsideRootError("", path, self.root)
                 os.close(opened.pop())
                 done.pop()
                 continue
             target = None
-            if (
-                waiting
-            ):  # most are folders, so open first, and look for a link only if that fails
+            # Most are folders, so open first, and look for a link only if that fails.
+            if waiting:
                 try:
                     opened.append(_open_directory(part, here, create, durable))
                     done.append(part)

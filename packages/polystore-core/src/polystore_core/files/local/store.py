@@ -81,9 +81,8 @@ _NOTHING_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 class _File(io.FileIO):
     """A file that can be collected without a warning, because Dask drops copies of handles."""
 
-    __del__ = (
-        io.FileIO.close
-    )  # a method in C: errors of one in Python, as Ctrl-C, would be lost
+    # A method in C: errors of one in Python, as Ctrl-C, would be lost.
+    __del__ = io.FileIO.close
 
 
 class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
@@ -461,9 +460,8 @@ class LocalStore(ByteStore, Renames, Folders, Links, Locks, Trees):
     @contextmanager
     def batch(self) -> Iterator[Self]:
         store = copy.copy(self)
-        store._identify_folder = cache(
-            _identify_folder
-        )  # the names of a plate are in one folder
+        # The names of a plate are in one folder.
+        store._identify_folder = cache(_identify_folder)
         store._places = self.keep_places()
         try:
             yield store
