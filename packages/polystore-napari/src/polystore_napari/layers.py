@@ -152,9 +152,8 @@ class Layers:
             if delivery not in failed:
                 with _catch([delivery], failed):
                     self._take_after(last)
-        for (
-            delivery
-        ) in latest.values():  # after the images, which define the pixel size of ROIs
+        # After the images, which define the pixel size of ROIs.
+        for delivery in latest.values():
             if isinstance(delivery.item, Rois):
                 with _catch([delivery], failed):
                     self._rois.show(delivery.plan, delivery)  # type: ignore[arg-type]

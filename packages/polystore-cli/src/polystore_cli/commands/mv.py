@@ -69,9 +69,8 @@ def mv(
     check_targets(jobs)
     done, failed = run_jobs(jobs, lambda job: _move(files, job, options, dry_run=dry_run), "mv")
     if not dry_run:
-        for (
-            folder
-        ) in folders:  # of another backend: its files have moved, and its folders are left
+        # The files of these folders have moved to another backend, and the folders are left.
+        for folder in folders:
             # A file that failed, or one that was written since, keeps its folder.
             if not files.list_files(folder.path, folder.backend, recursive=True):
                 files.delete(folder.path, folder.backend, recursive=True)

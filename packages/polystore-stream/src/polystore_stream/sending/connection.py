@@ -397,9 +397,8 @@ class Connection:
         except DamagedDataError as error:
             reason = f"sent an answer that cannot be read: {error}"
             raise self._break(reason, IncompatibleReceiverError) from error
-        except (
-            BaseException
-        ):  # Ctrl-C, perhaps after an answer was read and before it was noted
+        except BaseException:
+            # Ctrl-C may come after an answer was read and before it was noted.
             self._abandon("did not answer before the call was interrupted")
             raise
         return came

@@ -88,10 +88,8 @@ class Link:
     def _begin(self, socket: zmq.Socket[bytes], endpoint: Endpoint) -> None:
         for option, value in (
             (zmq.LINGER, 0),
-            (
-                zmq.IMMEDIATE,
-                1,
-            ),  # or ZeroMQ queues 1,000 messages for a receiver that never comes
+            # Otherwise ZeroMQ queues 1,000 messages for a receiver that never comes.
+            (zmq.IMMEDIATE, 1),
             (zmq.SNDTIMEO, _SLICE),
             (zmq.RCVTIMEO, _SLICE),
             (zmq.HANDSHAKE_IVL, 0),  # a stopped receiver may continue after any time

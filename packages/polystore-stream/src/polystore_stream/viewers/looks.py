@@ -149,12 +149,8 @@ def find_bits(item: Image) -> int | None:
 def _read_bits(words: str) -> int | None:
     try:
         bits = json.loads(words).get("bits")
-    except (
-        AttributeError,
-        ValueError,
-        RecursionError,
-    ):  # another producer wrote something else
-        return None
+    except (AttributeError, ValueError, RecursionError):
+        return None  # another producer wrote something else
     return bits if type(bits) is int and 1 <= bits <= 64 else None
 
 
