@@ -43,6 +43,12 @@ VARYING = re.compile(r"\d+(?= passed| skipped|\\\.\d+s)|(?<=\\\.)\d+(?=s)")
 SECONDS = re.compile(r"(?<=\\d\+)s(?=$| )")
 """After the seconds of a run that took over a minute, pytest writes "(0:01:01)"."""
 
+PRIVATE = {"PYTHONWARNINGS", "CI", "BUILD_NUMBER", "COLUMNS", "FORCE_COLOR", "PY_COLORS"}
+"""Variables that change what commands print. Readers of a page have not set them.
+
+Where ``CI`` is set, for example, pytest prints whole lines instead of their first 80 characters.
+"""
+
 
 def supplied() -> dict[str, object]:
     """Return the names of a program that a README compares with polystore."""
@@ -81,7 +87,7 @@ class Shell:
             "PYTEST_PLUGINS": "pytest_timeout",
             "POLYSTORE_RUNTIME_DIR": str(self.folder / ".viewers"),
         }
-        inherited = {key: value for key, value in os.environ.items() if key != "PYTHONWARNINGS"}
+        inherited = {key: value for key, value in os.environ.items() if key not in PRIVATE}
         done = subprocess.run(
             command,
             shell=True,

@@ -70,6 +70,13 @@ def test_wrong_output_fails(tmp_path, shown):
     assert "printed\n1\n\nbut the document shows\n2\n" in done.stderr
 
 
+def test_commands_print_on_build_machines_what_readers_see(tmp_path, monkeypatch):
+    monkeypatch.setenv("CI", "true")  # pytest does not cut its lines there
+    (tmp_path / "page.md").write_text("```console\n$ echo ${CI-unset}\nunset\n```")
+    done = run(tmp_path / "page.md", tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("indent", ["", "    "])
 def test_blocks_that_need_a_window_are_left_out(tmp_path, indent):
     shown = "<!-- not run: it opens a window -->\n```python\nraise SystemExit(3)\n```\n"
