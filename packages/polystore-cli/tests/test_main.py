@@ -1,5 +1,6 @@
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -190,3 +191,18 @@ def test_wrong_config_is_one_line(run: Run, tmp_path: Path, text: str, trouble: 
     assert result.exit_code == 1
     assert trouble in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="system: no pseudo-terminal")
+def test_page_of_the_error_follows_in_a_terminal(tmp_path: Path) -> None:
+    screen, terminal = os.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "polystore_cli", "info", f"disk:{tmp_path}/a.tif"],
+        stderr=terminal,
+        check=False,
+    )
+    os.close(terminal)
+    lines = os.read(screen, 1 << 16).decode().splitlines()
+    os.close(screen)
+    assert "does not exist" in lines[0]
+    assert lines[1:] == ["See https://polystore.readthedocs.io/errors/#notfounderror"]

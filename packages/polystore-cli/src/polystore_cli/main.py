@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .helping import Group
-from .output import describe_error, warn
+from .output import describe_error, is_terminal, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,6 +86,9 @@ class Commands(Group):
             if ctx.params["debug"] or not code:
                 raise
             warn(f"error: {describe_error(error)}")
+            if is_terminal(sys.stderr):  # a program that reads errors gets one line for each
+                for note in getattr(error, "__notes__", ()):
+                    warn(note)
             raise click.exceptions.Exit(code) from error
 
 
