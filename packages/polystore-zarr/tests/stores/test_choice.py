@@ -42,12 +42,16 @@ def test_store_that_knows_no_sizes(tmp_path: Path) -> None:
         def stat(self, key: str, /) -> Any:
             return super().stat(key)._replace(size=None)
 
+        def scan(self, prefix: str = "", /) -> Any:
+            return (stat._replace(size=None) for stat in super().scan(prefix))
+
     backend = ZarrBackend(store=Sizeless(tmp_path / "bucket"))
     value = np.arange(40 * 36, dtype="u2").reshape(SHAPE)
     backend.save(value, "a.zarr", **PARTS)
     np.testing.assert_array_equal(backend.load("a.zarr"), value)
     backend.save(value[::-1], "gz.zarr", compressor="gzip")  # read by zarr itself
     np.testing.assert_array_equal(backend.load("gz.zarr"), value[::-1])
+    assert backend.info("a.zarr").size is None
 
 
 def test_store_of_another_backend(tmp_path: Path) -> None:

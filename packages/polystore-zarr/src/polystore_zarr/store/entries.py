@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from polystore_core import Entry
@@ -103,10 +102,15 @@ def time_of_change(directory: StorePath) -> datetime | None:
 
 
 def tree_size(directory: StorePath) -> int | None:
-    """Return the bytes of the files in a tree, or ``None`` if it has more than 1,000 files.
+    """Return the bytes of the files in a tree, or ``None`` if they are too many or unknown.
 
-    Asking for the size of each chunk would take longer than the rest of ``info``.
+    Asking for the size of each chunk of a tree with over 1,000 files would take longer than the
+    rest of ``info``. Some stores do not know the sizes of their files.
     """
-    found = islice(directory.files.store.scan(directory.key), _MOST_COUNTED + 1)
-    sizes = [stat.size or 0 for stat in found]
-    return None if len(sizes) > _MOST_COUNTED else sum(sizes)
+    size = 0
+    for count, stat in enumerate(directory.files.store.scan(directory.key)):
+        # Only a file has a size. A link that leads nowhere has no bytes to count.
+        if count == _MOST_COUNTED or (stat.size is None and stat.kind == "file"):
+            return None
+        size += stat.size or 0
+    return size
