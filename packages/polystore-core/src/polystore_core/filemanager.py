@@ -452,7 +452,8 @@ class FileManager(FileOperations):
             if_exists: As for ``save``. "skip" leaves out files whose target exists.
             pattern: A shell pattern for the names of files in a folder.
             dry_run: Whether to write nothing, and only return the paths.
-            on_unknown: "skip" leaves out files whose suffix no format has.
+            on_unknown: "skip" leaves out files whose suffix no format has. "copy" copies their
+                bytes, if both backends store files.
             **options: Options of ``save`` of the target.
 
         Returns:

@@ -17,6 +17,7 @@ from .errors import (
     UnsupportedOperationError,
 )
 from .file_backend import FileBackend
+from .file_backend.backend import find_suffix
 from .options import IfExists, check_if_exists, check_options
 from .paths import check_new, check_pattern, join
 from .work import Progress, progress_reporter, run_batch
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["OnUnknown", "Transfer", "Transferred", "Verify"]
 
 Verify: TypeAlias = Literal["values", "bytes"]
-OnUnknown: TypeAlias = Literal["error", "skip"]
+OnUnknown: TypeAlias = Literal["error", "skip", "copy"]
 
 
 class Transferred(list[str]):
@@ -115,7 +116,7 @@ class Transfer:
             fault = "format= is for save and load: transfer() chooses formats by suffixes"
             raise InvalidOptionError("format", self.options["format"], "None", fault)
         if self.on_unknown not in get_args(OnUnknown):
-            raise InvalidOptionError("on_unknown", self.on_unknown, "'error' or 'skip'")
+            raise InvalidOptionError("on_unknown", self.on_unknown, "'error', 'skip' or 'copy'")
         if self.verify == "values":
             if "load" not in self.target.capabilities:
                 reason = "it only writes"
@@ -135,30 +136,37 @@ class Transfer:
             fault = f"{option}= needs a value, but verify='bytes' copies the stored bytes"
             raise InvalidOptionError(option, self.options[option], "None", fault)
 
-    def _reason_to_skip(self, source: str, target: str) -> str:
-        """Return why the file is not copied, or an empty string. Nothing is loaded.
+    def _is_unknown(self, source: str, target: str) -> bool:
+        """Return whether no installed format has the suffix of one of the files.
 
-        Raises ``UnsupportedFormatError`` and ``AlreadyExistsError``.
+        Raises ``UnsupportedFormatError`` if ``on_unknown`` does not say what to do with it.
         """
+        ends = ((self.source, source, "load"), (self.target, target, "save"))
+        files = [(end, path, to) for end, path, to in ends if isinstance(end, FileBackend)]
         try:
-            for backend, path, operation in (
-                (self.source, source, "load"),
-                (self.target, target, "save"),
-            ):
-                if isinstance(backend, FileBackend):
-                    backend._format_at(path, operation)
-        except UnsupportedFormatError:
-            if self.on_unknown == "error":
-                raise
-            return "no installed format has its suffix"
+            for end, path, operation in files:
+                end._format_at(path, operation)
+        except UnsupportedFormatError as error:
+            # Only stores of files have bytes to copy, and a copy keeps its suffix.
+            can_copy = len(files) == 2 and find_suffix(source) == find_suffix(target)
+            if self.on_unknown == "skip" or (self.on_unknown == "copy" and can_copy):
+                return True
+            error.remedy = "pass on_unknown='skip'"
+            if can_copy:
+                error.remedy += ", or 'copy' to copy its bytes"
+            raise
+        return False
+
+    def _may_write(self, target: str) -> bool:
+        """Return whether to write the target. Nothing is loaded. Raises ``AlreadyExistsError``."""
         if self.if_exists not in ("skip", "error") or not self._exists(target):
-            return ""
+            return True
         if self.if_exists == "error":
             raise AlreadyExistsError(self.target.name, target, "transfer to")
         # A killed save may have left the target incomplete. A later save would repair it first.
         if not self.dry_run:
             self.target._complete(target)
-        return "the target exists"
+        return False
 
     def _exists(self, path: str) -> bool:
         # Not exists(): it is true for a folder, for which save raises, and false for a dead link.
@@ -169,14 +177,20 @@ class Transfer:
     # ── one file ─────────────────────────────────────────────────────────────────────────
 
     def _transfer(self, source: str, target: str) -> None:
-        reason = self._reason_to_skip(source, target)
-        if reason:
-            self.result.skipped[source] = reason
+        is_unknown = self._is_unknown(source, target)
+        if is_unknown and self.on_unknown == "skip":
+            self.result.skipped[source] = "no installed format has its suffix"
+            return
+        if not self._may_write(target):
+            self.result.skipped[source] = "the target exists"
             return
         if self.dry_run and "info" in self.source.capabilities:
             self.source.info(source)  # raises for a file that is missing or damaged
-        if self.verify == "bytes":
-            self._transfer_bytes(source, target)
+        if is_unknown:
+            self._copy_bytes(source, target)
+        elif self.verify == "bytes":
+            self._check_same_format(source, target)
+            self._copy_bytes(source, target)
         elif not self.dry_run:
             self._transfer_value(source, target)
         self.result.append(target)
@@ -199,23 +213,29 @@ class Transfer:
         if fault:
             raise self._differs(fault, source, target)
 
-    def _transfer_bytes(self, source: str, target: str) -> None:
+    def _check_same_format(self, source: str, target: str) -> None:
         origin, goal = self.source, self.target
         assert isinstance(origin, FileBackend)
         assert isinstance(goal, FileBackend)
-        old, new = origin._format_at(source, "load"), goal._format_at(target, "save")
-        if not new.includes(old):
+        if not goal._format_at(target, "save").includes(origin._format_at(source, "load")):
             fault = (
                 f"verify='bytes' copies files as they are, but {target!r} has another format "
                 f"than {source!r}: use verify='values'"
             )
             raise InvalidOptionError("verify", "bytes", "'values'", fault)
-        if not self.dry_run:
-            durable = self.options.get("durable", goal.store.durable)
-            exists = self.if_exists or "replace"
-            goal._copy_file(source, check_new(target), exists, durable, origin=origin)
-            if not goal._has_bytes_of(target, source, origin):
-                raise self._differs("the bytes differ", source, target)
+
+    def _copy_bytes(self, source: str, target: str) -> None:
+        """Copy the stored bytes, and compare them if ``verify`` is set."""
+        origin, goal = self.source, self.target
+        assert isinstance(origin, FileBackend)
+        assert isinstance(goal, FileBackend)
+        if self.dry_run:
+            return
+        durable = self.options.get("durable", goal.store.durable)
+        exists = self.if_exists or "replace"
+        goal._copy_file(source, check_new(target), exists, durable, origin=origin)
+        if self.verify is not None and not goal._has_bytes_of(target, source, origin):
+            raise self._differs("the bytes differ", source, target)
 
     def _differs(self, fault: str, source: str, target: str) -> DamagedDataError:
         origin = f"{source!r} of backend {self.source.name!r}"

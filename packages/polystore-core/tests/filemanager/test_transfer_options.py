@@ -227,6 +227,45 @@ def test_unknown_files(
     assert causes == [UnsupportedFormatError] * 2
 
 
+@pytest.mark.parametrize("verify", [None, "values", "bytes"])
+def test_unknown_files_are_copied(
+    memory: FileManager, require: Require, tmp_path: Path, verify: Any
+) -> None:
+    """A folder with notes and a Zarr array moves into an archive, and back."""
+    for name in ("polystore_disk", "polystore_zip", "polystore_zarr"):
+        require(name)
+    memory.registry.add("box", "zip", file=tmp_path / "a.zip")
+    memory.save(PIXELS, tmp_path / "d/a.npy", "disk")
+    memory.save(PIXELS, tmp_path / "d/i.zarr", "zarr")
+    (tmp_path / "d/notes.docx").write_bytes(b"\xff?")
+    there: Any = {"source_backend": "disk", "target_backend": "box"}
+    back: Any = {"source_backend": "box", "target_backend": "disk"}
+    options: Any = {"on_unknown": "copy", "verify": verify}
+    assert len(memory.transfer(tmp_path / "d", "d", **there, **options, dry_run=True)) > 3
+    assert not memory.exists("d", "box")
+    memory.transfer(tmp_path / "d", "d", **there, **options)
+    memory.transfer("d", tmp_path / "e", **back, **options)
+    assert (tmp_path / "e/notes.docx").read_bytes() == b"\xff?"
+    for name, backend in (("a.npy", "disk"), ("i.zarr", "zarr")):
+        np.testing.assert_array_equal(memory.load(tmp_path / "e" / name, backend), PIXELS)
+
+
+def test_unknown_files_cannot_change_or_become_values(
+    memory: FileManager, require: Require, tmp_path: Path
+) -> None:
+    require("polystore_disk")
+    (tmp_path / "notes.docx").write_text("?")
+    with pytest.raises(UnsupportedFormatError):
+        memory.transfer(tmp_path / "notes.docx", "notes", **FROM_DISK, on_unknown="copy")
+    target = tmp_path / "notes.tif"
+    with pytest.raises(UnsupportedFormatError):
+        memory.transfer(tmp_path / "notes.docx", target, **ON_DISK, on_unknown="copy")
+    assert not target.exists()
+    copy = tmp_path / "copy.docx"
+    with pytest.raises(UnsupportedFormatError, match=r"Or pass on_unknown='skip', or 'copy'"):
+        memory.transfer(tmp_path / "notes.docx", copy, **ON_DISK)
+
+
 def test_unknown_target(memory: FileManager, require: Require, tmp_path: Path) -> None:
     require("polystore_disk")
     memory.save_batch(["text", "?"], ["f/a.txt", "f/b"], "one")

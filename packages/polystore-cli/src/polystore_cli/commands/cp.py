@@ -35,9 +35,9 @@ __all__ = ["cp"]
 @click.option("--pattern", metavar="PATTERN", help="Of folders, only names like '*.tif'.")
 @click.option(
     "--on-unknown",
-    type=click.Choice(("error", "skip")),
+    type=click.Choice(("error", "skip", "copy")),
     default="error",
-    help="What to do with a file whose suffix no format has.",
+    help="What to do with a file whose suffix no format has: copy keeps its bytes.",
 )
 @click.option(
     "--verify",

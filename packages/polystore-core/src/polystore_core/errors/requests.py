@@ -109,6 +109,7 @@ class UnsupportedFormatError(RequestError, ValueError):
     path: str
     known: tuple[str, ...] = ()
     backend: str = ""
+    remedy: str = "name one with format= of save and load"
 
     def describe(self) -> str:
         name = self.path.rpartition("/")[2]
@@ -123,9 +124,7 @@ class UnsupportedFormatError(RequestError, ValueError):
             hint = f"; did you mean {close[0]!r}?" if close else "."
         known = ", ".join(f".{name}" for name in self.known) or "none"
         place = where(self.backend, self.path)
-        return (
-            f"{place} {trouble}{hint} Known: {known}. Or name one with format= of save and load"
-        )
+        return f"{place} {trouble}{hint} Known: {known}. Or {self.remedy}"
 
 
 @dataclass(eq=False)

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ..image import Image
     from ..values import Document, Option, Region, Value
 
-__all__ = ["FileBackend"]
+__all__ = ["FileBackend", "find_suffix"]
 
 # Bytes of an item from which threads are faster. A smaller file in the page cache is read sooner
 # than a thread starts. The limit for saving is lower, because encoding takes longer for each byte.
@@ -281,7 +281,7 @@ class FileBackend(NamesOfStore):
             found = self._find(text, self._stat)
             if found is None or found.kind != "directory":
                 raise
-        other = _find_suffix(text)
+        other = find_suffix(text)
         reason = f"it is a folder: try backend={other!r}" if other else ""
         raise NotAFileError(self.name, text, operation, reason=reason)
 
@@ -296,7 +296,7 @@ class FileBackend(NamesOfStore):
         raise InvalidOptionError("format", given, expected)
 
     def _converts(self, source: str, target: str) -> bool:
-        old, new = _find_suffix(source), _find_suffix(target)
+        old, new = find_suffix(source), find_suffix(target)
         if old == new or not self.is_file(source):
             return False
         # By owner and not by what is installed: a copy must not mean something else elsewhere.
@@ -434,7 +434,7 @@ def _open_value(store: ByteStore, key: str, *, whole: bool = False) -> BinaryIO:
         raise IsADirectoryError(key) from None
 
 
-def _find_suffix(path: str) -> str:
+def find_suffix(path: str) -> str:
     """Return the longest suffix that is the name of a format or a backend ("zarr"), or ""."""
     suffix = path.rpartition("/")[2].partition(".")[2].lower()
     while suffix and not (owner("format", suffix) or owner("backend", suffix)):
