@@ -126,7 +126,7 @@ class Jpeg(Format):
         data = _jpeg_bytes(file)
         shape = _jpeg_shape(data)
         nbytes = math.prod(shape)
-        # libjpeg allocates by the header, and fills what is missing with grey.
+        # libjpeg allocates by the header, and fills missing pixels with grey.
         if nbytes > min(_JPEG_RATIO * len(data), PICTURE_BYTES_LIMIT):
             raise DamagedDataError(
                 f"its header has shape {shape}, too large for {len(data)} bytes", "jpeg"

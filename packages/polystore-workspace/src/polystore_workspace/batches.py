@@ -217,7 +217,7 @@ class Batch:
         options = found.options(self._options)
         if found.entry.indices or self._region is not None:
             named, is_open = known_options(type(found.source).load)
-            # An ellipsis stands for axes that a source may have more or fewer of.
+            # An ellipsis covers the other axes, and their number differs between sources.
             is_alike = ... not in self._items or None not in found.entry.indices
             if not (is_alike and (is_open or "region" in named)):
                 self._load_one(group)

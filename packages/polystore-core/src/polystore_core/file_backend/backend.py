@@ -299,7 +299,7 @@ class FileBackend(NamesOfStore):
         old, new = find_suffix(source), find_suffix(target)
         if old == new or not self.is_file(source):
             return False
-        # By owner and not by what is installed: a copy must not mean something else elsewhere.
+        # By owner and not by installed plugins: a copy must mean the same on each machine.
         if owner("format", old) and owner("format", new):
             one, other = (self._format_of(path) for path in (source, target))
             return not other.includes(one)

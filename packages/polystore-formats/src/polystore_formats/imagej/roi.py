@@ -164,7 +164,7 @@ def _hints(record: ImagejRoi, roi: ROI, kind: str) -> Document:
             "(float32)",
             "roi",
         ) from error
-    # What ImageJ's fields give back is tried, not predicted: rounding differs between kinds.
+    # Build the ROI from its fields and compare, because each kind rounds in another way.
     if found == roi.shape:
         return {}
     if not isinstance(roi.shape, Mask):

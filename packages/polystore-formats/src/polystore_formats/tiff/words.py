@@ -207,7 +207,7 @@ def recall(found: ImageMetadata, document: Value, shape: Sequence[int]) -> Image
             axis = replace(axis, unit=None, scale=None, origin=origin)
         axes.append(axis)
         entries.append(entry if is_same else {})
-    # OME-XML has one unit for a position, so equal numbers mean that nobody has moved it.
+    # OME-XML has one unit for a position, so equal numbers mean that it has not moved.
     place, exact_place = found.position, noted.position
     if place and exact_place and _coordinates(place) == _coordinates(exact_place):
         place = None

@@ -359,7 +359,7 @@ def _read_level(path: str, steps: Sequence[Value], ndim: int) -> Level:
             return unknown
         if kind == "scale":
             scale = [a * b for a, b in zip(scale, numbers, strict=True)]
-            # A scale also moves what was translated before it.
+            # A scale also scales the translations before it.
             translation = [a * b for a, b in zip(translation, numbers, strict=True)]
         else:
             translation = [a + b for a, b in zip(translation, numbers, strict=True)]

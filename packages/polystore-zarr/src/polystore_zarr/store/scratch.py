@@ -42,7 +42,7 @@ def _sweep(parent: str) -> None:
         if name.startswith(_PREFIX) and _is_ours(folder):
             with claim(folder) as mine:
                 if mine:
-                    # What cannot be removed must not stop the save that has called this.
+                    # A file that cannot be removed must not stop the save that has called this.
                     shutil.rmtree(folder, ignore_errors=True)
 
 
