@@ -1,4 +1,4 @@
-"""Receivers and producers of one test find each other, and nobody else."""
+"""Give each test a folder of its own, so that only its receivers and producers meet."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def runtime_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the test a private folder of sockets, of a name that the kernel takes as theirs."""
+    """Give the test a private folder with a name short enough for the path of a socket."""
     folder = Path(tempfile.mkdtemp(prefix="ps-"))
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(folder))
     yield folder
@@ -32,52 +32,54 @@ def runtime_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def nothing_stays(runtime_directory: Path) -> Iterator[None]:
-    """Demand that no process, file, shared memory or open file outlives the test."""
-    _open_what_stays()
-    known, opened = _list_names(runtime_directory), _count_open()
+def leak_check(runtime_directory: Path) -> Iterator[None]:
+    """Check that no process, file, shared memory or open file outlives the test."""
+    _open_permanent_files()
+    known, opened = _list_names(runtime_directory), _count_open_files()
     yield
     gc.collect()
-    for kind in ("script", "toy"):  # whoever looks removes what killed receivers left
+    # A search removes the files of killed receivers.
+    for kind in ("script", "toy"):
         discovery.find(kind)
     deadline = time.monotonic() + 60
-    while (_list_names(runtime_directory) - known or _count_open() > opened) and (
+    while (_list_names(runtime_directory) - known or _count_open_files() > opened) and (
         time.monotonic() < deadline
     ):
         time.sleep(0.02)
     assert not _list_names(runtime_directory) - known
-    assert _count_open() <= opened
+    assert _count_open_files() <= opened
 
 
-def _open_what_stays() -> None:
-    """Open what ZeroMQ and multiprocessing keep for as long as the process lives."""
+def _open_permanent_files() -> None:
+    """Open what ZeroMQ and multiprocessing keep for the life of the process."""
     resource_tracker.ensure_running()
     with context().socket(zmq.PAIR) as one, context().socket(zmq.PAIR) as other:
         one.bind("inproc://warm")
         other.connect("inproc://warm")
-        other.send(bytes(1 << 18), copy=False)  # the first without a copy opens more
+        # The first message that is sent without a copy opens more.
+        other.send(bytes(1 << 18), copy=False)
         one.recv()
 
 
 def _list_names(folder: Path) -> set[str]:
     files = {str(folder / name) for name in left_in(folder)}
-    # Others use shared memory too, at the same time.
+    # Other processes may use shared memory at the same time.
     shared = {str(path) for path in Path("/dev/shm").glob("polystore-ring-*")}
     children = {
-        f"process {pid}: {_command(pid)}"
+        f"process {pid}: {_read_command(pid)}"
         for task in Path("/proc/self/task").glob("*/children")
         for pid in task.read_text().split()
     }
-    # multiprocessing keeps one helper for as long as this very process lives.
+    # multiprocessing keeps one helper for the life of this process.
     return files | shared | {child for child in children if "resource_tracker" not in child}
 
 
-def _command(pid: str) -> str:
+def _read_command(pid: str) -> str:
     try:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
-    except OSError:  # it has just ended
+    except OSError:  # the process has just ended
         return ""
 
 
-def _count_open() -> int:
+def _count_open_files() -> int:
     return len(os.listdir("/proc/self/fd"))

@@ -1,7 +1,7 @@
-"""Other processes: scripts that receive, viewers, producers; and what is left of them.
+"""Other processes: scripts that receive, viewers, producers, and their leftovers.
 
-A child says lines of JSON and does what it is told, a line at a time. It ends with the
-process that started it, because that closes the pipe.
+A child prints lines of JSON and obeys one command a line. It ends with the process that
+started it, because that closes the pipe.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TIMEOUT = 60.0
 
 
 class Child:
-    """A Python that runs beside the test. Every warning in it is an error."""
+    """A Python process next to the test. Every warning in it is an error."""
 
     def __init__(self, *arguments: str, before: Sequence[str] = ()) -> None:
         self.process = subprocess.Popen(
@@ -58,7 +58,7 @@ class Child:
         self._lines.put(b"")
 
     def says(self, timeout: float = TIMEOUT) -> Any:
-        """Return the next thing it says; ``None`` once it has ended."""
+        """Return its next message, or ``None`` once it has ended."""
         line = self._lines.get(timeout=timeout)
         return json.loads(line) if line else None
 
@@ -88,7 +88,7 @@ class Child:
 
 @contextmanager
 def running(code: str, *arguments: object, before: Sequence[str] = ()) -> Iterator[Child]:
-    """Run code, which has all names of this module, until the block ends."""
+    """Run code until the block ends. The code has all names of this module."""
     prelude = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
     prelude += "from processes import *\n"
     child = Child("-c", prelude + code, *map(str, arguments), before=before)
@@ -99,7 +99,7 @@ def running(code: str, *arguments: object, before: Sequence[str] = ()) -> Iterat
 
 
 class Listener:
-    """A script that receives, and reports what it took."""
+    """A script that receives values and reports them."""
 
     def __init__(self, channel: str = "default", **options: Any) -> None:
         arguments = json.dumps({"channel": channel, **options})
@@ -111,7 +111,7 @@ class Listener:
         self.endpoint = discovery.read_connection(self.file)
 
     def item(self, timeout: float = TIMEOUT) -> dict[str, Any]:
-        """Return what it took next: path, shape, dtype, crc, series."""
+        """Return the next value that it took: path, shape, dtype, crc, series."""
         if self._items:
             return self._items.pop(0)
         said: dict[str, Any] = self.child.says(timeout)
@@ -121,7 +121,7 @@ class Listener:
         return [self.item() for _ in range(count)]
 
     def until(self, path: str) -> list[dict[str, Any]]:
-        """Return all that it takes, up to the one with that path."""
+        """Return all that it takes, up to the value with that path."""
         taken = [self.item()]
         while taken[-1]["path"] != path:
             taken.append(self.item())
@@ -136,15 +136,15 @@ class Listener:
         return found
 
     def go_on(self) -> None:
-        """Let it start to take, or take faster."""
+        """Let it start to take values, or take them faster."""
         self.child.tell("go")
 
     def close(self) -> None:
-        """Close it as a user does."""
+        """Close it as its user would."""
         self.child.tell("close")
 
     def closed(self) -> bool:
-        """Whether it has ended by itself, after what it still reports."""
+        """Whether it has ended by itself. Skip the values that it still reports."""
         while (said := self.child.says()) is not None:
             if "ended" in said:
                 return True
@@ -165,7 +165,7 @@ class Listener:
 
 @contextmanager
 def listening(channel: str = "default", **options: Any) -> Iterator[Listener]:
-    """Run a script that receives: options of ``receive``; ``hold`` and ``pause`` slow it down."""
+    """Run a script that receives, with options of ``receive``. ``hold`` and ``pause`` slow it."""
     listener = Listener(channel, **options)
     try:
         yield listener
@@ -173,7 +173,7 @@ def listening(channel: str = "default", **options: Any) -> Iterator[Listener]:
         listener.end()
 
 
-# ── what runs in the other process ───────────────────────────────────────────────────────
+# ── code of the other process ──────────────────────────────────────────────────────────────
 
 
 def say(**words: Any) -> None:
@@ -186,7 +186,7 @@ def hear() -> str:
 
 @functools.cache
 def pattern(number: int, shape: tuple[int, ...], dtype: str = "u2") -> Any:
-    """An image of which no part is like another, or like that of another number."""
+    """Return an image whose parts all differ, also from images of other numbers."""
     chance = np.random.default_rng(number)
     return chance.integers(0, 250, shape, dtype=np.uint8).astype(dtype)
 
@@ -231,7 +231,7 @@ def _obey(items: Subscription, goes: threading.Event) -> None:
             goes.set()
         else:
             say(**state_of(items.receiver))
-    os._exit(0)  # whoever started it is gone
+    os._exit(0)  # the process that started this one has ended
 
 
 def state_of(receiver: Receiver) -> dict[str, Any]:
@@ -246,7 +246,7 @@ def state_of(receiver: Receiver) -> dict[str, Any]:
 
 
 class Toy(Viewer):
-    """A viewer without a window, which shows all at once."""
+    """A viewer without a window, which shows each value at once."""
 
     kind = "toy"
 
@@ -277,7 +277,7 @@ def sending(**options: Any) -> Iterator[FileManager]:
 
 
 def describe(path: str, data: Any) -> dict[str, Any]:
-    """What a listener says of a value that arrived whole."""
+    """Return the report of a listener about a value that arrived whole."""
     return {
         "path": path,
         "shape": list(data.shape),
@@ -312,7 +312,7 @@ def hello_to(endpoint: Endpoint, *, protocol: tuple[int, int] = (1, 0)) -> Hello
 
 
 @contextmanager
-def connected(endpoint: Endpoint, **options: Any) -> Iterator[Connection]:
+def connect_to(endpoint: Endpoint, **options: Any) -> Iterator[Connection]:
     connection = Connection(endpoint, "out", **options)
     try:
         yield connection
@@ -320,10 +320,10 @@ def connected(endpoint: Endpoint, **options: Any) -> Iterator[Connection]:
         connection.close()
 
 
-# ── what the tests ask ───────────────────────────────────────────────────────────────────
+# ── questions of the tests ─────────────────────────────────────────────────────────────────
 
 
-def announced(kind: str = "script", name: str | None = None) -> Endpoint:
+def wait_for_receiver(kind: str = "script", name: str | None = None) -> Endpoint:
     assert becomes(lambda: discovery.find(kind, name), TIMEOUT)
     return discovery.find(kind, name)[0]
 

@@ -1,4 +1,4 @@
-"""Who is let in: by token, by version of the protocol, and over tcp by key."""
+"""A receiver admits producers by token, by version of the protocol, and over tcp by key."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from polystore_stream.wire.messages import (
 )
 
 from .processes import (
-    connected,
+    connect_to,
     describe,
     hello_to,
     image,
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = [
-    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.usefixtures("leak_check"),
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
 ]
 
@@ -60,11 +60,11 @@ SMALL, LARGE = (40, 50), (1500, 1100)
 
 
 def test_wrong_token_is_refused(tmp_path: Path) -> None:
-    """The error says that the token is wrong, and where the right one stands."""
+    """The error says that the token is wrong, and where to read the right one."""
     with listening() as listener:
         forged = tmp_path / "forged.json"
         forged.write_text(json.dumps(asdict(listener.endpoint) | {"token": "guessed"}))
-        listener.file.write_text(forged.read_text())  # what was announced is no better
+        listener.file.write_text(forged.read_text())  # the announcement is wrong too
         for options in ({"connection": forged}, {}):
             with (
                 sending(**options) as files,
@@ -76,13 +76,13 @@ def test_wrong_token_is_refused(tmp_path: Path) -> None:
 REFUSAL = (
     "protocol {} is not supported: this receiver uses {}; upgrade polystore where the {} runs"
 )
-"""Of the producer, of the receiver, and which of them is older."""
+"""The versions of the producer and of the receiver, and which of them is older."""
 OURS = ".".join(map(str, PROTOCOL))
 
 
 @pytest.mark.parametrize(("protocol", "older"), [((0, 9), "producer"), ((2, 0), "receiver")])
 def test_other_producer_is_refused(protocol: tuple[int, int], older: str) -> None:
-    """An old producer prints what it is told: both versions, and that it is the one to upgrade."""
+    """An old producer learns both versions, and that the producer needs an upgrade."""
     with listening() as listener, raw(listener.endpoint) as socket:
         hello = hello_to(listener.endpoint, protocol=protocol)
         socket.send(encode(hello))
@@ -90,13 +90,14 @@ def test_other_producer_is_refused(protocol: tuple[int, int], older: str) -> Non
         assert read_reply(socket.recv()) == Ack(
             number=hello.number, stage="rejected", reason=reason
         )
-        with sending() as files:  # of the version of the receiver
+        # This producer has the version of the receiver.
+        with sending() as files:
             files.save(pattern(0, SMALL), "a", backend="out")
 
 
 @pytest.mark.parametrize(("protocol", "older"), [((0, 9), "receiver"), ((2, 0), "producer")])
 def test_other_receiver_refuses(protocol: tuple[int, int], older: str) -> None:
-    """A receiver of another major version says so to a save, and goes on with its own producers."""
+    """A receiver of another major version rejects a save, and still serves its own producers."""
     code = f"""
 from polystore_stream.receiving import intake
 intake.PROTOCOL = {protocol}
@@ -115,8 +116,8 @@ listen("default")
             assert isinstance(read_reply(socket.recv()), Welcome)
 
 
-def test_minor_version_is_let_in() -> None:
-    """A producer of a newer minor version is welcome, with fields that this receiver has not."""
+def test_newer_minor_version_is_admitted() -> None:
+    """A newer minor version is admitted, with fields that this receiver does not know."""
     with listening() as listener, raw(listener.endpoint) as socket:
         hello = json.loads(encode(hello_to(listener.endpoint, protocol=(1, 7))))
         socket.send(json.dumps(hello | {"colour": "red"}).encode())
@@ -141,23 +142,26 @@ WELCOME = '{"type":"welcome","number":1,"kind":"script","name":"default","versio
     ids=["newer", "older", "other", "garbage", "confused"],
 )
 def test_other_answer_is_refused(runtime_directory: Path, answer: str, text: str) -> None:
-    """A receiver that welcomes another protocol, or speaks none, is an error that says which."""
+    """The error says if a receiver welcomes another protocol or no protocol at all."""
     with (
-        pretending(runtime_directory, lambda header: answer.encode()) as endpoint,
+        fake_receiver(runtime_directory, lambda header: answer.encode()) as endpoint,
         pytest.raises(IncompatibleReceiverError, match=re.escape(text)),
     ):
         Connection(endpoint, "out")
 
 
 def test_confused_receiver_is_left(runtime_directory: Path) -> None:
-    """A receiver that cannot read a message ends the connection: nothing waits for it."""
+    """If a receiver cannot read a message, the connection ends and the caller does not wait."""
 
     def reply(header: Any) -> bytes:
         if isinstance(header, Hello):
             return encode(welcome(header))
         return b'{"type":"ack","stage":"rejected","reason":"no such axes"}'
 
-    with pretending(runtime_directory, reply) as endpoint, connected(endpoint) as connection:
+    with (
+        fake_receiver(runtime_directory, reply) as endpoint,
+        connect_to(endpoint) as connection,
+    ):
         data = pattern(0, SMALL)
         with pytest.raises(IncompatibleReceiverError, match="no such axes"):
             connection.wait_for(connection.send(image("a", data), data, awaited=True))
@@ -165,14 +169,14 @@ def test_confused_receiver_is_left(runtime_directory: Path) -> None:
 
 
 def test_silent_receiver_times_out(runtime_directory: Path) -> None:
-    """A receiver that never answers is an error after the time-out, with what to do."""
+    """A receiver that never answers raises an error after the time-out, with a remedy."""
 
     def reply(header: Any) -> bytes | None:
         return encode(welcome(header)) if isinstance(header, Hello) else None
 
     with (
-        pretending(runtime_directory, reply) as endpoint,
-        connected(endpoint, timeout=0.3) as connection,
+        fake_receiver(runtime_directory, reply) as endpoint,
+        connect_to(endpoint, timeout=0.3) as connection,
     ):
         data = pattern(0, SMALL)
         transfer = connection.send(image("a", data), data, awaited=True)
@@ -192,8 +196,8 @@ def welcome(hello: Hello) -> Welcome:
 
 
 @contextmanager
-def pretending(folder: Path, reply: Any) -> Iterator[Endpoint]:
-    """Run a ROUTER that answers each message as it is told: a receiver of another make."""
+def fake_receiver(folder: Path, reply: Any) -> Iterator[Endpoint]:
+    """Run a ROUTER that sends ``reply`` for each message, like a receiver of another make."""
     endpoint = Endpoint(
         kind="script",
         name="default",
@@ -228,12 +232,12 @@ def pretending(folder: Path, reply: Any) -> Iterator[Endpoint]:
 
 @pytest.mark.parametrize("share", [True, False], ids=["ring", "frames"])
 def test_tcp_brings_images(share: bool) -> None:
-    """Images travel encrypted to whoever has the file of the connection."""
+    """Images travel encrypted if the producer has the connection file."""
     with listening(listen="tcp://127.0.0.1:0") as listener:
         assert listener.endpoint.address.startswith("tcp://127.0.0.1:")
         with sending(connection=listener.file) as files:
             files.save(pattern(1, LARGE), "a", backend="out")
-        with connected(listener.endpoint, share_memory=share) as connection:
+        with connect_to(listener.endpoint, share_memory=share) as connection:
             data = pattern(2, LARGE)
             connection.wait_for(connection.send(image("b", data), data, awaited=True))
         assert listener.items(2) == [
@@ -243,10 +247,10 @@ def test_tcp_brings_images(share: bool) -> None:
 
 
 def test_elsewhere_gets_frames() -> None:
-    """A producer of another machine shares no memory: the pixels travel as frames."""
+    """A producer on another machine shares no memory, so the pixels travel as frames."""
     with listening(listen="tcp://127.0.0.1:0") as listener:
         endpoint = replace(listener.endpoint, host="elsewhere")
-        with connected(endpoint) as connection:
+        with connect_to(endpoint) as connection:
             data = pattern(2, LARGE)
             connection.wait_for(connection.send(image("b", data), data, awaited=True))
         assert listener.state()["rings"] == 0
@@ -254,7 +258,7 @@ def test_elsewhere_gets_frames() -> None:
 
 
 def test_plain_client_is_unheard() -> None:
-    """Over tcp nobody is answered who does not have the key."""
+    """Over tcp, a producer without the key gets no answer."""
     with listening(listen="tcp://127.0.0.1:0") as listener:
         with raw(listener.endpoint) as socket:
             socket.rcvtimeo = 500
@@ -267,7 +271,7 @@ def test_plain_client_is_unheard() -> None:
 
 @pytest.mark.parametrize("key", [zmq.curve_keypair()[0].decode(), ""], ids=["other", "none"])
 def test_wrong_key_is_error(tmp_path: Path, key: str) -> None:
-    """A key that is not the receiver's is an error at once, not a time-out."""
+    """A wrong key is an error at once, not a time-out."""
     with listening(listen="tcp://127.0.0.1:0") as listener:
         forged = tmp_path / "forged.json"
         forged.write_text(json.dumps(asdict(listener.endpoint) | {"server_key": key}))
@@ -279,7 +283,7 @@ def test_wrong_key_is_error(tmp_path: Path, key: str) -> None:
 
 
 def test_wrong_key_is_error_each_time() -> None:
-    """Also where ZeroMQ is slow to forget the connection before the next try."""
+    """The error also comes if ZeroMQ is slow to forget the connection before the next try."""
     with listening(listen="tcp://127.0.0.1:0") as listener:
         endpoint = replace(listener.endpoint, server_key="")
         for _ in range(50):
@@ -294,7 +298,7 @@ def test_secrets_stay_secret(caplog: pytest.LogCaptureFixture) -> None:
         endpoint, receiver = items.receiver.endpoint, items.receiver
         with (
             sending(connection=receiver.connection_file) as files,
-            connected(endpoint) as connection,
+            connect_to(endpoint) as connection,
             RemoteViewer(endpoint) as viewer,
         ):
             files.save(pattern(0, SMALL), "a", backend="out")

@@ -1,4 +1,4 @@
-"""Images of one layer that say different things are refused, with both values."""
+"""Images of one layer whose metadata differs are rejected, and the error has both values."""
 
 from __future__ import annotations
 
@@ -20,30 +20,33 @@ def image(**words: Any) -> Image:
 
 @pytest.fixture
 def files(tmp_path, monkeypatch) -> FileManager:
-    """Nobody listens: what is refused for its words is refused before that."""
+    """There is no receiver: metadata that differs is rejected before one is needed."""
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(tmp_path))
     return FileManager(BackendRegistry())
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "message"),
     [
         ({"scale": (0.5, 0.25)}, r"scale \(0\.5, 0\.25\), but 'a_1' has \(0\.5, 0\.5\)"),
         ({"units": "nm"}, r"units \('nanometer', 'nanometer'\), but 'a_1' has \('micro"),
         ({"channels": ["DAPI"]}, r"channels \[\('DAPI', None\)\], but 'a_1' has \[\('GFP'"),
     ],
 )
-def test_disagreement_is_refused(files: FileManager, other: dict[str, Any], told: str) -> None:
+def test_disagreement_is_refused(
+    files: FileManager, other: dict[str, Any], message: str
+) -> None:
     values = [image(), PLANE, image(**other)]
-    with pytest.raises(InvalidOptionError, match=f"'a_3' has {told}") as caught:
+    with pytest.raises(InvalidOptionError, match=f"'a_3' has {message}") as caught:
         files.save_batch(values, ["a_1", "a_2", "a_3"], "streaming")
     assert f"pass {next(iter(other))}= for all images" in str(caught.value)
-    with pytest.raises(BatchError, match="has no receiver"):  # what is given holds for all
+    # The option holds for all images.
+    with pytest.raises(BatchError, match="has no receiver"):
         files.save_batch(values, ["a_1", "a_2", "a_3"], "streaming", **other)
 
 
 def test_layers_may_differ(files: FileManager) -> None:
-    """Each is a layer of its own, or has other display limits."""
+    """Images of other layers, or with other display limits, need not agree."""
     values = [image(), image(channels=["DAPI"])]
     with pytest.raises(BatchError):
         files.save_batch(values, ["a_w1", "a_w2"], "streaming", names="a_{channel}")
@@ -58,15 +61,15 @@ def test_axes_must_agree(files: FileManager) -> None:
         files.save_batch(stacks, ["a_1", "a_2"], "streaming")
 
 
-def test_nothing_is_loaded_ahead(files: FileManager) -> None:
-    """A sequence that loads what is indexed is compared when its turn comes."""
+def test_later_items_are_not_loaded_early(files: FileManager) -> None:
+    """A sequence that loads an item when it is indexed is compared item by item."""
 
     class Loaded(Sequence[Any]):
         def __len__(self) -> int:
             return 2
 
         def __getitem__(self, index: Any) -> Any:
-            assert index == 0, "the first has failed, as nobody listens"
+            assert index == 0, "the first item has failed, because there is no receiver"
             return image()
 
     with pytest.raises(BatchError):

@@ -1,4 +1,4 @@
-"""The backend ``streaming`` keeps the promises of every stream, to a process that listens."""
+"""The backend ``streaming`` passes the kit's tests for streams, with a process that listens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# A question travels as an image does: so it comes after everything that was sent before it.
+# A question travels as an image does, so it arrives after everything sent before it.
 LISTENER = """
 import pickle, sys
 from polystore_stream import receive

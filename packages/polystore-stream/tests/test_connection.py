@@ -25,7 +25,7 @@ from polystore_testing.processes import becomes
 
 from .processes import (
     checksum,
-    connected,
+    connect_to,
     describe,
     image,
     listening,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from polystore_stream.sending.connection import Connection
 
 pytestmark = [
-    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.usefixtures("leak_check"),
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
 ]
 
@@ -54,8 +54,8 @@ def test_two_producers_interleave() -> None:
     """Pieces of two producers' images arrive in turns, and each image is whole."""
     with (
         listening() as listener,
-        connected(listener.endpoint) as one,
-        connected(listener.endpoint, share_memory=False) as other,
+        connect_to(listener.endpoint) as one,
+        connect_to(listener.endpoint, share_memory=False) as other,
     ):
         first, second = pattern(1, LARGE), pattern(2, LARGE)
         threads = [
@@ -367,7 +367,7 @@ say(sent=True)
 def test_close_repeats() -> None:
     """A connection, a handle and a backend can be closed again, and the backend used again."""
     with listening() as listener:
-        with connected(listener.endpoint) as connection:
+        with connect_to(listener.endpoint) as connection:
             connection.close()
             data = pattern(0, SMALL)
             with pytest.raises(ReceiverUnavailableError, match="this connection was closed"):
@@ -438,6 +438,6 @@ def test_pieces_fit_exactly(nbytes: int, share: bool) -> None:
     """Values of about a piece, and of several, arrive whole."""
     data = pattern(nbytes, (2, nbytes // 4))
     with listening() as listener:
-        with connected(listener.endpoint, share_memory=share) as connection:
+        with connect_to(listener.endpoint, share_memory=share) as connection:
             connection.wait_for(connection.send(image("a", data), data, awaited=True))
         assert listener.item() == describe("a", data)

@@ -1,4 +1,4 @@
-"""Images on their way to a viewer: they say themselves what they are."""
+"""Images on their way to a viewer carry their own metadata."""
 
 import numpy as np
 import pytest
@@ -51,13 +51,13 @@ CELLS = Image(
 )
 
 
-def held(message, changes=None):
-    """What a viewer gives back."""
+def read_back(message, changes=None):
+    """Return the metadata that a viewer gives back."""
     answer = {"axes": message.axes, "words": message.words, "changes": changes}
     return read_held_words(answer, message.shape)
 
 
-def test_image_says_what_it_is() -> None:
+def test_image_carries_its_metadata() -> None:
     message, pixels = describe(CELLS)
     assert np.shares_memory(pixels, CELLS.data)
     assert (message.axes, message.scale) == ("cyx", (1.0, 0.5, 0.25))
@@ -68,8 +68,8 @@ def test_image_says_what_it_is() -> None:
     )
 
 
-def test_words_come_back() -> None:
-    """All of them; but limits of a whole 16-bit type are none."""
+def test_metadata_comes_back() -> None:
+    """All metadata comes back, except limits of a whole 16-bit type."""
     message, _ = describe(CELLS)
     words = CELLS.metadata
     channels = (words.channels[0], Channel(name="GFP", emission_nm=520.0))
@@ -80,27 +80,27 @@ def test_words_come_back() -> None:
         bits=12,
         position=words.position,
     )
-    assert held(message) == expected
+    assert read_back(message) == expected
     changes = {
         "axes": [{"name": "c"}, {"name": "y", "scale": 2.0, "unit": "nm"}, {"name": "x"}]
     }
-    changed = held(message, changes)
+    changed = read_back(message, changes)
     assert (changed.scale, changed.units) == (
         (None, 2.0, 0.25),
         (None, "nanometer", "micrometer"),
     )
 
 
-def test_array_says_nothing() -> None:
+def test_array_carries_no_metadata() -> None:
     assert describe(GREY)[0].words == ""
-    assert held(describe(GREY)[0]) == image_metadata((5, 6), "u2")
+    assert read_back(describe(GREY)[0]) == image_metadata((5, 6), "u2")
 
 
-def test_given_options_hold_instead() -> None:
+def test_options_replace_metadata() -> None:
     message, _ = describe(CELLS, scale={"x": 2}, channels=["a", "b"], contrast_limits=(1, 2))
     assert message.scale == (1.0, 0.5, 2.0)
     assert [channel.name for channel in message.channels] == ["a", "b"]
-    words = held(message)
+    words = read_back(message)
     assert (words.scale, words.channels[1].limits) == ((None, 0.5, 2.0), (1.0, 2.0))
     assert describe(CELLS, axes="zyx")[0].channels == ()
 
@@ -119,8 +119,8 @@ def test_given_options_hold_instead() -> None:
         ("yxs", (5, 6, 2), "zyx", ()),
     ],
 )
-def test_axes_are_those_of_viewers(axes: str, shape, shown: str, scale) -> None:
-    """Sizes here are lengths: so an axis has its own."""
+def test_axes_become_those_of_viewers(axes: str, shape, shown: str, scale) -> None:
+    """The sizes here are lengths, so each axis has its own."""
     named = tuple(
         Axis(name, AXIS_TYPES.get(name), None, float(length) if name != "s" else None)
         for name, length in zip(axes, shape, strict=True)
@@ -129,12 +129,12 @@ def test_axes_are_those_of_viewers(axes: str, shape, shown: str, scale) -> None:
     message, pixels = describe(Image(data, ImageMetadata(axes=named)))
     assert (message.axes, message.scale) == (shown, scale)
     assert sorted(pixels.ravel()) == sorted(data.ravel())
-    # It comes back with its own axes, in the order of the viewer if that has them all.
+    # The image comes back with its own axes, in the viewer's order if the viewer has them all.
     order = shown if set(axes) == set(shown) else axes
-    assert held(message).axes == tuple(named[axes.index(name)] for name in order)
+    assert read_back(message).axes == tuple(named[axes.index(name)] for name in order)
 
 
-def test_changes_of_unknown_axes() -> None:
+def test_unknown_axes_can_be_changed() -> None:
     """A viewer shows the axis "q" as z, with a size that the caller and the user may set."""
     axes = (Axis("q"), Axis("c", "channel"), Axis("y", "space"), Axis("x", "space"))
     channels = (Channel(name="a"), Channel(name="b"))
@@ -143,21 +143,21 @@ def test_changes_of_unknown_axes() -> None:
     assert (message.axes, pixels.shape) == ("czyx", (2, 3, 5, 6))
     assert [channel.name for channel in message.channels] == ["a", "b"]
     moved = image.metadata.transpose("cqyx")
-    assert held(message) == moved
+    assert read_back(message) == moved
     changes = {
         "axes": [{"name": "c"}, {"name": "z"}, {"name": "y", "scale": 2.0}, {"name": "x"}],
         "channels": [{"color": "FF0000"}, {}],
     }
-    changed = held(message, changes)
+    changed = read_back(message, changes)
     assert (changed.names, changed.scale) == (moved.names, (None, None, 2.0, None))
     assert changed.channels == (Channel(name="a", color="FF0000"), Channel(name="b"))
     message, _ = describe(image, scale=(7, 1, 2, 2))
-    assert held(message).scale == (None, 7.0, 2.0, 2.0)
+    assert read_back(message).scale == (None, 7.0, 2.0, 2.0)
     plain = Image(image.data[:, 0], ImageMetadata(axes=(axes[0], *axes[2:])))
     message, _ = describe(plain)
-    assert held(message) == plain.metadata
+    assert read_back(message) == plain.metadata
     message, _ = describe(plain, scale=(4, 1, 1))
-    assert held(message).scale[0] == 4.0
+    assert read_back(message).scale[0] == 4.0
 
 
 def test_single_axes_make_room_for_unknown_ones() -> None:
@@ -169,7 +169,7 @@ def test_single_axes_make_room_for_unknown_ones() -> None:
     message, pixels = describe(Image(array, metadata))
     assert (message.axes, pixels.shape) == ("tczyx", (2, 3, 4, 5, 6))
     np.testing.assert_array_equal(pixels, array[:, 0])
-    assert held(message).names == ("field", *names[2:])
+    assert read_back(message).names == ("field", *names[2:])
     message, _ = describe(Image(array, metadata), scale=(9, 1, 1, 1, 3, 3))
     assert message.scale == (9.0, 1.0, 1.0, 3.0, 3.0)
     message, _ = describe(Image(array, metadata), scale={"t": 5, "y": 7})
@@ -181,11 +181,11 @@ def test_single_axes_make_room_for_unknown_ones() -> None:
 def test_limits_of_all_channels() -> None:
     image = Image.of(np.zeros((2, 3, 5, 6)), axes="czyx").transpose("zcyx")
     message, _ = describe(image, contrast_limits=(1, 2))
-    assert held(message).channels == (Channel(limits=(1.0, 2.0)),) * 2
+    assert read_back(message).channels == (Channel(limits=(1.0, 2.0)),) * 2
 
 
 def test_unknown_units_are_not_shown() -> None:
-    """A viewer does not know furlongs, nor how large a micrometer of unknown size is."""
+    """A viewer does not know furlongs, nor an axis with a unit and no size."""
     named = (
         Axis("t", "time", "second", coords=(0.0, 1.0, 4.0)),
         Axis("y", "space", "micrometer"),
@@ -194,7 +194,7 @@ def test_unknown_units_are_not_shown() -> None:
     image = Image(np.zeros((3, 5, 6), "u1"), ImageMetadata(axes=named))
     message, _ = describe(image)
     assert (message.scale, message.units) == ((2.0, 1.0, 2.0), ("second", None, None))
-    assert held(message).axes[:2] == named[:2]
+    assert read_back(message).axes[:2] == named[:2]
 
 
 def test_label_image_is_labels() -> None:
@@ -220,7 +220,7 @@ def test_lazy_values_are_read() -> None:
         np.testing.assert_array_equal(describe(lazy)[1], GREY)
 
 
-def test_dataarray_says_what_it_is() -> None:
+def test_dataarray_carries_its_metadata() -> None:
     xarray = pytest.importorskip("xarray", reason="xarray is not installed")
     y = ("y", np.arange(5) * 0.5, {"units": "um"})
     value = xarray.DataArray(GREY, {"y": y, "c": "DAPI"}, ("y", "x"))
@@ -233,7 +233,7 @@ def test_dataarray_says_what_it_is() -> None:
     "answer",
     [None, {}, {"axes": "yq"}, {"axes": 5}, {"axes": "yx", "words": "{"}, {"axes": "zyx"}],
 )
-def test_damaged_answers(answer) -> None:
+def test_damaged_answers_raise_errors(answer) -> None:
     with pytest.raises(DamagedDataError, match="axes"):
         read_held_words(answer, (5, 6))
 
@@ -257,7 +257,7 @@ def test_sizes_are_those_of_the_axes_of_the_value() -> None:
 def test_place_in_a_plate_is_the_title(
     path: str, position: Position | None, title: str
 ) -> None:
-    """The words of an image name it where its path is only a number."""
+    """The position of an image names it if its path is only a number."""
     words = ImageMetadata(axes=(Axis("y", "space"), Axis("x", "space")), position=position)
     place = place_of(path, names=None, layout=Layout(), at=None)
     message, _ = describe_value(Image(GREY, words), path, place, Look(), True)

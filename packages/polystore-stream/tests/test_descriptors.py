@@ -1,4 +1,4 @@
-"""Few open files to spare: an error of ours with its errno, never the end of the process."""
+"""If few files can be opened, an error of ours has the errno, and the process lives on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.timeout(120),
-    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.usefixtures("leak_check"),
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
 ]
 
@@ -83,15 +83,15 @@ CALL = lambda: start_viewer(["/bin/sh", "-c", "exit 3"], "none", "a", backend="o
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_few_descriptors_are_error(call: str) -> None:
+def test_few_descriptors_raise_an_error(call: str) -> None:
     with listening(announce_items=False) as listener, running(call + FEW) as child:
-        told: list[dict[str, Any]] = child.says(100)["told"]
+        answers: list[dict[str, Any]] = child.says(100)["told"]
         assert child.wait() == 0
-        for spare, said in enumerate(told):
-            assert said == told[-1] or said.get("errno") == errno.EMFILE, (spare, said)
-        assert told[0]["errno"] == errno.EMFILE
-        assert told[-1] == {"done": True} or "ended with status 3" in told[-1]["text"]
-        # The receiver, which its producers could not look at, is still found.
+        for spare, said in enumerate(answers):
+            assert said == answers[-1] or said.get("errno") == errno.EMFILE, (spare, said)
+        assert answers[0]["errno"] == errno.EMFILE
+        assert answers[-1] == {"done": True} or "ended with status 3" in answers[-1]["text"]
+        # The receiver could not be examined by its producers, and is still found.
         with sending() as files:
             files.save(pattern(1, (40, 50)), "next", backend="out")
         assert becomes(lambda: listener.state()["nbytes"] == 0)
@@ -123,8 +123,8 @@ for item in items:
 """
 
 
-def test_full_receiver_serves_on(runtime_directory: Path) -> None:
-    """A receiver that can open no file keeps its producers; new ones come when it can again."""
+def test_full_receiver_serves_its_producers(runtime_directory: Path) -> None:
+    """A receiver that can open no file keeps its producers, and later accepts new ones."""
     small, large = pattern(1, (40, 50)), pattern(2, (1500, 1100))
     with running(CROWDED) as child:
         assert child.says() == {"ready": True}

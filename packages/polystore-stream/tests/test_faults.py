@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.faults,
-    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.usefixtures("leak_check"),
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
 ]
 

@@ -1,4 +1,4 @@
-"""Ctrl-C at every line of our code, in turn: nothing stays open, and the next call works."""
+"""Press Ctrl-C at every line of our code. Nothing stays open, and the next call works."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .processes import TIMEOUT, listening, running
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.timeout(400),
-    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.usefixtures("leak_check"),
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
 ]
 

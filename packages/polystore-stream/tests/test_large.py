@@ -20,7 +20,7 @@ from polystore_stream.viewers.planning import Planner, blocks_of
 from polystore_stream.wire import messages
 from polystore_stream.wire.messages import encode, read_reply
 
-from .processes import connected, hello_to, raw, sending
+from .processes import connect_to, hello_to, raw, sending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -302,7 +302,7 @@ def test_source_is_checked(
     of_source = {k: v for k, v in changes.items() if k in ("options", "path", "backend")}
     of_image = {k: v for k, v in changes.items() if k not in of_source}
     item = replace(item, source=replace(item.source, **of_source), **of_image)
-    with connected(opens.receiver.endpoint) as connection:
+    with connect_to(opens.receiver.endpoint) as connection:
         transfer = connection.send(item, np.empty(0, "u1"), awaited=True)
         with pytest.raises(RejectedError, match=reason):
             connection.wait_for(transfer)
@@ -340,7 +340,7 @@ def test_receiver_on_tcp_gets_pixels(large: Path) -> None:
     with viewer.receiver, to(viewer) as files:
         files.save(files.open(large, "disk"), "a", "out")
         assert np.array_equal(viewer.item().data, LARGE)  # type: ignore[arg-type]
-        with connected(viewer.receiver.endpoint) as connection:
+        with connect_to(viewer.receiver.endpoint) as connection:
             assert not connection.opens_sources
             transfer = connection.send(named(large), np.empty(0, "u1"), awaited=True)
             with pytest.raises(RejectedError, match="does not open files"):

@@ -1,4 +1,4 @@
-"""Viewers that are started, by one or by many, and those that do not start."""
+"""Start viewers, from one process or many, and report those that do not start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = [
-    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.usefixtures("leak_check"),
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
 ]
 
@@ -36,8 +36,8 @@ def start(command: list[str] = TOY, name: str = "default", **options: Any) -> An
 
 
 @pytest.fixture(autouse=True)
-def ended(nothing_stays: None) -> Iterator[None]:
-    """End the viewers of a test: they outlive who started them."""
+def end_viewers(leak_check: None) -> Iterator[None]:
+    """Kill the viewers of a test, because they outlive the process that starts them."""
     yield
     for endpoint in discovery.find("toy"):
         with suppress(ProcessLookupError):
@@ -46,7 +46,7 @@ def ended(nothing_stays: None) -> Iterator[None]:
 
 
 def test_viewer_starts_once() -> None:
-    """The first call starts it, the second finds it; other names are other viewers."""
+    """The first call starts a viewer, the second one finds it. Another name is another viewer."""
     first = start()
     assert runs(first.pid)
     assert start() == first
@@ -78,8 +78,8 @@ def test_wrapped_viewer_is_found() -> None:
     assert os.getsid(endpoint.pid) == parent
 
 
-def test_ended_start_is_explained() -> None:
-    """A command that ends at once is an error with the end of what it said."""
+def test_failed_start_is_explained() -> None:
+    """If a command ends at once, the error has the end of its output."""
     code = "print('\\n'.join(f'line {n}' for n in range(20))); raise SystemExit('no plugin')"
     with pytest.raises(ReceiverUnavailableError) as caught:
         start([*PYTHON, code])
@@ -98,14 +98,14 @@ def test_ended_start_is_explained() -> None:
     ],
 )
 def test_missing_screen_is_explained(said: str, advice: str) -> None:
-    """A viewer without a screen is an error that tells how to get one."""
+    """Without a screen, the error tells how to get one."""
     with pytest.raises(ReceiverUnavailableError) as caught:
         start([*PYTHON, f"raise SystemExit({said!r})"])
     assert advice in str(caught.value)
 
 
 def test_missing_command_is_explained(runtime_directory: Path) -> None:
-    """A command that is not there, or cannot be run, is named."""
+    """The error names a command that is missing or cannot be run."""
     with pytest.raises(ReceiverUnavailableError, match=r"cannot be started: .*'/no/napari'"):
         start(["/no/napari"])
     file = runtime_directory / "script-viewer"
@@ -117,7 +117,7 @@ def test_missing_command_is_explained(runtime_directory: Path) -> None:
 
 @pytest.mark.faults
 def test_unready_viewer_is_killed(runtime_directory: Path) -> None:
-    """A command that is not ready in time is killed, with its children, and said to be late."""
+    """A command that is not ready in time is killed with its children, and the error says so."""
     pids = runtime_directory / ".~ps-pids"
     code = f"echo $$ > {pids}; sleep 97 & echo $! >> {pids}; echo loading; wait"
     with (
@@ -130,7 +130,7 @@ def test_unready_viewer_is_killed(runtime_directory: Path) -> None:
 
 
 def is_zombie(pid: int) -> bool:
-    """Whether it has ended, and waits for whoever adopts orphans here."""
+    """Whether it has ended and its parent has not read its status yet."""
     with suppress(FileNotFoundError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     return True
@@ -150,7 +150,7 @@ hear()
 
 @pytest.mark.faults
 def test_many_starters_start_one() -> None:
-    """Of processes that start a viewer at the same moment one does; all find the same."""
+    """If two processes start a viewer at once, one does, and both find it."""
     with running(STARTER, json.dumps(TOY)) as one, running(STARTER, json.dumps(TOY)) as two:
         starters = [one, two]
         time.sleep(0.5)
@@ -159,7 +159,8 @@ def test_many_starters_start_one() -> None:
         found = [starter.says()["pid"] for starter in starters]
         assert found[0] == found[1]
         assert runs(found[0])
-        for starter in starters:  # it outlives whoever started it
+        # The viewer outlives the processes that started it.
+        for starter in starters:
             starter.tell("end")
             assert starter.wait() == 0
         assert [endpoint.pid for endpoint in discovery.find("toy")] == found[:1]
@@ -167,7 +168,7 @@ def test_many_starters_start_one() -> None:
 
 @pytest.mark.faults
 def test_interrupted_start_kills(runtime_directory: Path) -> None:
-    """Ctrl-C while a viewer starts ends the wait at once, and the viewer."""
+    """Ctrl-C while a viewer starts ends the wait and the viewer at once."""
     note = runtime_directory / ".~ps-pid"
     command = ["/bin/sh", "-c", f"echo $$ > {note}; exec sleep 97"]
     with running(STARTER, json.dumps(command)) as starter:
@@ -183,8 +184,8 @@ def test_interrupted_start_kills(runtime_directory: Path) -> None:
 
 
 @pytest.mark.faults
-def test_late_starter_is_told(runtime_directory: Path) -> None:
-    """Who waits for another process's start is told so, at its time-out."""
+def test_late_starter_names_the_other_process(runtime_directory: Path) -> None:
+    """A process that waits for another one's start says so at its time-out."""
     command = ["/bin/sh", "-c", "exec sleep 97"]
     with running(STARTER, json.dumps(command)) as starter:
         starter.tell("go")

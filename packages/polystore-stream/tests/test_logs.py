@@ -1,4 +1,4 @@
-"""Viewers that end: the next save says how, and their logs do not pile up."""
+"""The next save reports how a viewer ended, and logs do not pile up."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.faults,
-    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.usefixtures("leak_check"),
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
 ]
 
@@ -41,7 +41,7 @@ IMAGE = np.ones((4, 5), "u1")
 
 
 class ToySink(ViewerSink):
-    """Starts a toy from a shell, which says something before and after it."""
+    """Start a toy from a shell, which prints something before and after it."""
 
     viewer_kind = "toy"
     start_advice = "toy"
@@ -53,7 +53,7 @@ class ToySink(ViewerSink):
 
 
 @pytest.fixture(autouse=True)
-def ended(nothing_stays: None, runtime_directory: Path) -> Iterator[None]:
+def end_viewers(leak_check: None, runtime_directory: Path) -> Iterator[None]:
     """End the viewers of a test, and remove their logs."""
     yield
     for endpoint in discovery.find("toy"):
@@ -75,22 +75,22 @@ def kill(endpoint: Endpoint, number: int) -> None:
     assert becomes(lambda: not discovery.process_runs(endpoint.pid, endpoint.started))
 
 
-def shown(sink: ToySink) -> Endpoint:
+def start_and_find(sink: ToySink) -> Endpoint:
     sink.save(IMAGE, "a.npy")
     (endpoint,) = discovery.find("toy")
     return endpoint
 
 
-def refused(sink: ToySink, **options: Any) -> str:
+def catch_refusal(sink: ToySink, **options: Any) -> str:
     with pytest.raises(ReceiverUnavailableError) as caught:
         sink.save(IMAGE, "a.npy", **options)
     return str(caught.value)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
-def test_signal_is_told(sink: ToySink, number: signal.Signals) -> None:
-    """The signal that ended a viewer is in the error of the next save, and of all later ones."""
-    endpoint = shown(sink)
+def test_signal_is_reported(sink: ToySink, number: signal.Signals) -> None:
+    """The error of each later save names the signal that ended the viewer."""
+    endpoint = start_and_find(sink)
     log = find_log(endpoint)
     assert log.read_text() == "loading plugins\n"
     kill(endpoint, number)
@@ -99,16 +99,16 @@ def test_signal_is_told(sink: ToySink, number: signal.Signals) -> None:
         f"({number.name}); "
         f"start it: toy --name 'a toy'\nThe end of its log ({log}):\n  loading plugins"
     )
-    assert refused(sink) == expected
-    assert refused(sink) == expected
+    assert catch_refusal(sink) == expected
+    assert catch_refusal(sink) == expected
     assert log.exists()
 
 
-def test_status_is_told(sink: ToySink) -> None:
-    """So is the status of a viewer that ends by itself, with the last lines that it printed."""
+def test_status_is_reported(sink: ToySink) -> None:
+    """The error has the status of a viewer that ends by itself, and its last lines."""
     sink.script = '"$@" 2> /dev/null; seq 100; echo "$(seq -s " " 500)"; exit 3'
-    kill(shown(sink), signal.SIGTERM)
-    text = refused(sink)
+    kill(start_and_find(sink), signal.SIGTERM)
+    text = catch_refusal(sink)
     assert "no longer runs: it ended with status 3; start it" in text
     assert "\n  99\n  100\n  1 2 3 4" in text
     assert "\n  90\n" not in text
@@ -117,22 +117,22 @@ def test_status_is_told(sink: ToySink) -> None:
 
 def test_silent_viewer_has_an_empty_log(sink: ToySink) -> None:
     sink.script = 'exec "$@"'
-    kill(shown(sink), signal.SIGKILL)
-    assert refused(sink).endswith(".log): it is empty")
+    kill(start_and_find(sink), signal.SIGKILL)
+    assert catch_refusal(sink).endswith(".log): it is empty")
 
 
-def test_closed_viewer_is_told(sink: ToySink) -> None:
-    """A viewer that its user has closed is said to be closed; its log stays for the doctor."""
+def test_closed_viewer_is_reported(sink: ToySink) -> None:
+    """A viewer that its user closed is reported as closed. Its log stays for the doctor."""
     sink.script = '"$@" 2> /dev/null; echo thanks; exit 0'
-    endpoint = shown(sink)
+    endpoint = start_and_find(sink)
     kill(endpoint, signal.SIGTERM)
-    assert "no longer runs: it was closed; start it" in refused(sink)
+    assert "no longer runs: it was closed; start it" in catch_refusal(sink)
     assert find_log(endpoint).read_text() == "thanks\n\npolystore: it was closed\n"
 
 
-def test_killed_amid_save_is_told(sink: ToySink) -> None:
-    """The save in which the viewer dies says it, too."""
-    endpoint = shown(sink)
+def test_death_during_save_is_reported(sink: ToySink) -> None:
+    """The save during which the viewer dies reports it too."""
+    endpoint = start_and_find(sink)
 
     def save_and_kill() -> None:
         while True:
@@ -154,8 +154,8 @@ hear()
 """
 
 
-def test_other_processes_are_told(runtime_directory: Path) -> None:
-    """A process that has not started the viewer reads in its log how it ended."""
+def test_other_processes_read_the_log(runtime_directory: Path) -> None:
+    """A process that did not start the viewer reads its end in the log."""
     command = json.dumps(["/bin/sh", "-c", 'echo hello; exec "$@"', "sh", *TOY])
     with running(STARTER, command) as starter:
         assert starter.says() == {"ready": True}
@@ -170,12 +170,12 @@ def test_other_processes_are_told(runtime_directory: Path) -> None:
         starter.tell("end")
         assert starter.wait() == 0
     (endpoint,) = discovery.find("toy")
-    kill(endpoint, signal.SIGKILL)  # nobody waits for its status
+    kill(endpoint, signal.SIGKILL)  # no process waits for its status
     assert explain_end(endpoint) == ("", f"The end of its log ({find_log(endpoint)}):\n  hello")
 
 
 def test_strangers_have_no_log() -> None:
-    """Nothing is told of a viewer that polystore has not started, nor of one elsewhere."""
+    """Viewers that polystore did not start, or that run elsewhere, have no report."""
     here = {"kind": "toy", "address": "", "token": "", "pid": 2**22 + 1}
     for host in (discovery.host_identity(), "elsewhere"):
         endpoint = discovery.Endpoint(name="x", host=host, **here)  # type: ignore[arg-type]
@@ -183,9 +183,9 @@ def test_strangers_have_no_log() -> None:
 
 
 def test_logs_do_not_pile_up(sink: ToySink, runtime_directory: Path) -> None:
-    """The newest logs are kept, and a long one is emptied while its viewer goes on writing."""
+    """The newest logs are kept. A long log is emptied while its viewer goes on writing."""
     sink.script = 'head -c 5000000 /dev/zero | tr "\\\\0" x; "$@"; echo the end; exit 4'
-    endpoint = shown(sink)
+    endpoint = start_and_find(sink)
     log = find_log(endpoint)
     assert log.stat().st_size >= 5_000_000
     for number in range(50):
@@ -200,12 +200,12 @@ def test_logs_do_not_pile_up(sink: ToySink, runtime_directory: Path) -> None:
     assert other.exists()
     assert log.stat().st_size == 0
     kill(endpoint, signal.SIGKILL)
-    assert "it ended with status 4" in refused(sink)
+    assert "it ended with status 4" in catch_refusal(sink)
     assert "the end\n" in log.read_text()
-    assert log.stat().st_size < 1000, "it was appended, not written where it was before"
+    assert log.stat().st_size < 1000, "the viewer wrote at its old offset instead of appending"
 
 
-# ── viewers that write their own ─────────────────────────────────────────────────────────
+# ── logs that viewers write themselves ────────────────────────────────────────────────────
 
 OWN = """
 import logging
@@ -231,7 +231,7 @@ STARTED = r"polystore: started \d{4}-\d\d-\d\d \d\d:\d\d:\d\d: toy 1\.2"
 
 
 def test_viewer_of_the_user_keeps_a_log(runtime_directory: Path) -> None:
-    """One that polystore did not start says what failed and how it was closed, while it runs on."""
+    """A viewer that polystore did not start logs its errors and how it was closed."""
     with running(OWN, "own") as child:
         child.says()
         (endpoint,) = discovery.find("toy")
@@ -242,8 +242,8 @@ def test_viewer_of_the_user_keeps_a_log(runtime_directory: Path) -> None:
         child.tell("close")
         child.says()
         assert explain_end(endpoint) == ("it was closed by its user", "")
-        (ended,) = list_ended_viewers("toy")
-        assert (ended.title, ended.how, ended.log) == (
+        (end_viewers,) = list_ended_viewers("toy")
+        assert (end_viewers.title, end_viewers.how, end_viewers.log) == (
             endpoint.title,
             "it was closed by its user",
             log,
@@ -257,7 +257,7 @@ def test_viewer_of_the_user_keeps_a_log(runtime_directory: Path) -> None:
 
 
 def test_output_of_a_started_viewer_is_its_log(runtime_directory: Path) -> None:
-    """Then its own notes are in the same file, in order."""
+    """The output and the viewer's own notes are in one file, in order."""
     child = f"import sys; sys.path.insert(0, {os.path.dirname(__file__)!r})\n"
     child += "from processes import *\nimport time\nhear = lambda: time.sleep(97)\n" + OWN
     endpoint = start_viewer([sys.executable, "-c", child, "a"], "toy", "a", backend="out")
@@ -272,8 +272,8 @@ def test_output_of_a_started_viewer_is_its_log(runtime_directory: Path) -> None:
     ]
 
 
-def test_doctor_tells_ends(runtime_directory: Path) -> None:
-    """Which viewers run, and how the last ones ended; not those of last week."""
+def test_doctor_lists_ended_viewers(runtime_directory: Path) -> None:
+    """The doctor lists running viewers and how the last ones ended, but not those of last week."""
     with running(OWN, "own") as child:
         child.says()
         child.kill()

@@ -1,4 +1,4 @@
-"""The rules of what is seen first: display limits, the range of their slider, names."""
+"""The defaults of a new layer: display limits, the range of their slider, names."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from polystore_stream.viewers.looks import (
 from polystore_stream.wire.messages import Image
 
 
-def sampled(plane) -> tuple[float, float] | None:
-    """Return the limits by the words of the rule, and sorting."""
+def find_sample_limits(plane) -> tuple[float, float] | None:
+    """Compute the limits by the text of the rule, with sorting."""
     height, width = plane.shape
     step = 1
     while math.ceil(height / step) * math.ceil(width / step) > 16384:
@@ -36,16 +36,16 @@ def sampled(plane) -> tuple[float, float] | None:
     "shape", [(1, 1), (128, 128), (129, 128), (300, 200), (1, 40_000), (1001, 3)]
 )
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u8", "f2", "f4", "f8"])
-def test_limits_are_of_the_sample(shape: tuple[int, int], dtype: str) -> None:
+def test_limits_are_those_of_the_sample(shape: tuple[int, int], dtype: str) -> None:
     plane = np.random.default_rng(1).normal(60, 15, shape).astype(dtype)
     if plane.dtype.kind == "f":
         plane.flat[[0, -1, plane.size // 2, plane.size // 3]] = np.nan, np.inf, -np.inf, 5
-    assert find_limits(plane) == sampled(plane)
+    assert find_limits(plane) == find_sample_limits(plane)
 
 
 @pytest.mark.parametrize("value", [0, 7])
 def test_sample_without_contrast_is_not_enough(value: int) -> None:
-    """A few pixels in a plane that is constant otherwise are seen."""
+    """Limits include a few pixels in an otherwise constant plane."""
     plane = np.full((512, 512), value, "u2")
     plane[1, 1] = 900
     assert find_limits(plane) == (value, 900)
@@ -53,7 +53,7 @@ def test_sample_without_contrast_is_not_enough(value: int) -> None:
     assert find_limits(plane) == (value, value)
 
 
-def test_nothing_finite_gives_nothing() -> None:
+def test_no_finite_pixel_gives_no_limits() -> None:
     plane = np.full((3, 4), np.nan)
     assert find_limits(plane) is None
     for known in (Limits(), Limits(1.0, 2.0)):
@@ -61,7 +61,7 @@ def test_nothing_finite_gives_nothing() -> None:
 
 
 def test_limits_cover_all_planes() -> None:
-    """Each plane of a volume counts by itself, in whichever order they come."""
+    """Each plane of a volume counts by itself, in any order."""
     volume = np.zeros((2, 3, 40, 50), "i2")
     volume[0, 1] = 70
     volume[1, 2, :, 0] = -5
@@ -121,7 +121,7 @@ def test_range_contains_limits(limits, dtype: str, bits, data_range, expected) -
     ],
 )
 def test_bits_are_read(words: str, dtype: str, bits: int | None) -> None:
-    """Words come from strangers, and are not trusted."""
+    """Metadata from other programs may be wrong. Wrong bits are ignored."""
     item = Image(path="a", nbytes=4, shape=(1, 2), dtype=dtype, axes="yx", words=words)
     assert find_bits(item) == bits
 
@@ -137,7 +137,7 @@ def test_bits_are_read(words: str, dtype: str, bits: int | None) -> None:
         ({"labels": True, "channel": "DNA"}, "B03/0 labels"),
     ],
 )
-def test_layers_are_named(options, name: str) -> None:
+def test_names_of_layers(options, name: str) -> None:
     assert name_layer("B03/0", **options) == name
 
 
@@ -146,8 +146,8 @@ def test_channel_is_named_once() -> None:
 
 
 @pytest.mark.parametrize("pixels", [(-1.79e308, 5), (-1.7e308, 1.7e308), (0, 1.7e308)])
-def test_range_has_a_length(pixels: tuple[float, float]) -> None:
-    """No-data values are often the least float, and no slider is longer than the greatest."""
+def test_range_is_finite(pixels: tuple[float, float]) -> None:
+    """Missing data is often the lowest float. The slider stays finite."""
     limits = Limits().with_planes(np.array([pixels])).pair()
     low, high = choose_range(limits, "<f8")
     assert limits[0] < limits[1]

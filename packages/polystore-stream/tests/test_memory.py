@@ -17,7 +17,7 @@ def address(array: np.ndarray) -> int:
     return array.__array_interface__["data"][0]
 
 
-def test_large_memory_comes_back() -> None:
+def test_large_memory_is_used_again() -> None:
     pool = Pool()
     array = pool.empty(LARGE)
     first = address(array)
@@ -25,7 +25,7 @@ def test_large_memory_comes_back() -> None:
     assert address(pool.empty(LARGE)) == first
 
 
-def test_held_memory_is_own() -> None:
+def test_held_memory_is_not_shared() -> None:
     pool = Pool()
     first, second = pool.empty(LARGE), pool.empty(LARGE)
     first[:], second[:] = 1, 2
@@ -76,7 +76,7 @@ def test_any_view_keeps_memory(view) -> None:
 
 
 @pytest.mark.parametrize(
-    "copied",
+    "make_copy",
     [
         lambda array: pickle.loads(pickle.dumps(array)),
         lambda array: array.copy(),
@@ -85,12 +85,12 @@ def test_any_view_keeps_memory(view) -> None:
         lambda array: bytes(array),
     ],
 )
-def test_copies_keep_nothing(copied) -> None:
+def test_copies_do_not_keep_memory(make_copy) -> None:
     pool = Pool()
     array = pool.empty(LARGE)
     array[:] = 5
     first = address(array)
-    kept = copied(array)
+    kept = make_copy(array)
     del array
     again = pool.empty(LARGE)
     again[:] = 9
@@ -98,7 +98,7 @@ def test_copies_keep_nothing(copied) -> None:
     assert set(np.asarray(bytearray(kept) if isinstance(kept, bytes) else kept)[:2]) == {5}
 
 
-def test_no_more_is_kept() -> None:
+def test_kept_memory_is_limited() -> None:
     pool = Pool(keep=2 * LARGE)
     arrays = [pool.empty(LARGE) for _ in range(5)]
     before = {address(array) for array in arrays}
@@ -115,7 +115,7 @@ def test_too_large_is_not_kept(nbytes: int) -> None:
     assert pool._idle_bytes == 0
 
 
-def test_new_size_takes_over() -> None:
+def test_new_size_replaces_the_old() -> None:
     pool = Pool(keep=4 * LARGE)
     held = [pool.empty(LARGE) for _ in range(4)]
     del held
@@ -132,19 +132,19 @@ def test_both_sizes_are_kept() -> None:
 
 
 @pytest.mark.parametrize("nbytes", [1 << 62, 1 << 63, 1 << 100])
-def test_too_much_is_memory_error(nbytes: int) -> None:
+def test_too_much_raises_memory_error(nbytes: int) -> None:
     with pytest.raises(MemoryError):
         Pool().empty(nbytes)
 
 
-def test_pool_may_go_first() -> None:
+def test_array_outlives_pool() -> None:
     array = Pool().empty(LARGE)
     gc.collect()
     array[:] = 3
     assert array[-1] == 3
 
 
-def test_threads_share_no_block() -> None:
+def test_threads_do_not_share_blocks() -> None:
     pool = Pool(keep=8 * LARGE)
     wrong: list[int] = []
 

@@ -1,4 +1,4 @@
-"""The plan vectors of docs/protocol, run by the planner for viewers whose channels are layers."""
+"""Run the plan vectors of docs/protocol with the planner for viewers of channel layers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Run:
-    """One vector: a planner, and which layer each number of the vector means."""
+    """One vector: a planner, and the layer of each number in the vector."""
 
     def __init__(self) -> None:
         self.planner, self.pictures = Planner(), Pictures()
@@ -85,8 +85,8 @@ class Run:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=str)
-def test_plans_are_those_of_all_viewers(vector: Vector) -> None:
-    """Each message goes to the picture that the vector says, or is refused in its words."""
+def test_plans_match_the_vectors(vector: Vector) -> None:
+    """Each message goes to the picture that the vector names, or raises its error."""
     run = Run()
     for number, step in enumerate(vector.steps, 1):
         try:
@@ -96,6 +96,6 @@ def test_plans_are_those_of_all_viewers(vector: Vector) -> None:
             raise
 
 
-def test_there_are_vectors() -> None:
-    """An empty folder would pass everything."""
+def test_vectors_are_found() -> None:
+    """Without vectors, the test above would pass."""
     assert len(VECTORS) > 30

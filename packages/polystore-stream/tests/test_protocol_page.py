@@ -1,4 +1,4 @@
-"""docs/stream-protocol.md: it says what is spoken, and the receiver in it works."""
+"""docs/stream-protocol.md lists all messages, and the receiver in it works."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def fields_in(section: str) -> set[str]:
     return set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE))
 
 
-class Printing:
+class PageReceiver:
     """The receiver of the page, in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
@@ -73,66 +73,66 @@ class Printing:
         assert becomes(self.file.exists, TIMEOUT)
 
     def line(self) -> list[str]:
-        """Return what it printed next: path, element type, shape or count, checksum."""
+        """Return the next line that it prints: path, element type, shape or count, checksum."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         return line.rstrip("\n").split("\t")
 
 
 @pytest.fixture
-def printing(runtime_directory: Path) -> Iterator[Printing]:
+def page_receiver(runtime_directory: Path) -> Iterator[PageReceiver]:
     folder = runtime_directory / "raw"
     folder.mkdir(mode=0o700)
-    receiver = Printing(folder)
+    receiver = PageReceiver(folder)
     yield receiver
     receiver.process.kill()
     receiver.process.communicate()
 
 
-def printed(path: str, data: Any) -> list[str]:
+def format_line(path: str, data: Any) -> list[str]:
     return [path, data.dtype.str, str(list(data.shape)), str(zlib.crc32(data.tobytes()))]
 
 
 def test_receiver_is_short() -> None:
-    """The receiver of the page has at most 60 lines, and knows no polystore."""
+    """The receiver of the page has at most 60 lines, and does not import polystore."""
     assert "polystore" not in code()
     assert len(code().splitlines()) <= 60
 
 
-def test_receiver_takes_images(printing: Printing) -> None:
+def test_receiver_takes_images(page_receiver: PageReceiver) -> None:
     """Images of one piece and of several, alone and in a batch, arrive equal."""
     small, large = pattern(1, (30, 40)), pattern(2, (3, 1024, 1024))
     turned = large[:, ::-1]
-    with sending(connection=printing.file) as files:
+    with sending(connection=page_receiver.file) as files:
         files.save(small, "small", backend="out")
-        assert printing.line() == printed("small", small)
+        assert page_receiver.line() == format_line("small", small)
         files.save(large, "large", backend="out", wait="shown")
-        assert printing.line() == printed("large", large)
+        assert page_receiver.line() == format_line("large", large)
         files.save_batch([small, turned], ["one", "two"], backend="out")
-        assert printing.line() == printed("one", small)
-        assert printing.line() == printed("two", turned)
+        assert page_receiver.line() == format_line("one", small)
+        assert page_receiver.line() == format_line("two", turned)
         assert files.registry["out"].counters.shown == 1
 
 
-def test_receiver_takes_rois(printing: Printing) -> None:
+def test_receiver_takes_rois(page_receiver: PageReceiver) -> None:
     """ROIs arrive with their number."""
     triangle = ROI(Polygon([(1, 1), (1, 8), (6, 8)]))
-    with sending(connection=printing.file) as files:
+    with sending(connection=page_receiver.file) as files:
         files.save([triangle, triangle], "cells", backend="out")
-    assert printing.line()[:3] == ["cells", "rois", "2"]
+    assert page_receiver.line()[:3] == ["cells", "rois", "2"]
 
 
-def test_receiver_checks_token(printing: Printing) -> None:
-    """A producer without the token is refused, by its own error."""
-    text = printing.file.read_text(encoding="utf-8")
-    other = printing.file.with_name("other.json")
+def test_receiver_checks_token(page_receiver: PageReceiver) -> None:
+    """A producer without the token is rejected with its own error."""
+    text = page_receiver.file.read_text(encoding="utf-8")
+    other = page_receiver.file.with_name("other.json")
     other.write_text(re.sub(r'"token": "[^"]*"', '"token": "guessed"', text), encoding="utf-8")
     with sending(connection=other) as files, pytest.raises(ReceiverUnavailableError):
         files.save(np.zeros((2, 2), np.uint8), "a", backend="out")
 
 
 def test_exchange_is_literal() -> None:
-    """Each line of the exchange is, byte for byte, what is sent or answered."""
+    """Each line of the exchange is exactly what we send or answer."""
     sent = re.findall(r"^→ (.*)$", page(), re.MULTILINE)
     answered = re.findall(r"^← (.*)$", page(), re.MULTILINE)
     assert len(sent) > 5
@@ -145,22 +145,22 @@ def test_exchange_is_literal() -> None:
 
 @pytest.mark.parametrize("name", SPOKEN)
 def test_fields_are_listed(name: str) -> None:
-    """The table of each message has its fields, and no others."""
+    """The table of each message has exactly its fields."""
     known = set(getattr(messages, name).__struct_fields__) - {"number"}
     assert fields_in(f"### `{name.lower()}`") == known
 
 
 def test_rois_are_listed() -> None:
-    """ROIs have the fields of their own table, and those that images have too."""
+    """The table of ROIs has exactly the fields that images lack."""
     known = set(messages.Rois.__struct_fields__) - {"number"}
     assert fields_in("### `rois`") == known - set(messages.Item.__struct_fields__)
 
 
 def test_announcement_is_listed() -> None:
-    """The table of the receiver's file has its fields, and no others."""
+    """The table of the receiver's file has exactly its fields."""
     assert fields_in("## Finding each other") == set(Endpoint.__dataclass_fields__)
 
 
 def test_elements_are_listed() -> None:
-    """The page names each element type that travels, and no others."""
+    """The page names exactly the element types that travel."""
     assert set(re.findall(r"`([|<][biuf][1248])`", page())) == DTYPES

@@ -1,4 +1,4 @@
-"""Whether there is a screen: asked before a viewer is started."""
+"""Check for a screen before a viewer is started."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BOTH = ("DISPLAY", "WAYLAND_DISPLAY")
 
 @pytest.fixture(autouse=True)
 def dark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A machine without a screen: the folder in which its sockets would be."""
+    """A machine without a screen: the empty folder for its sockets."""
     for name in BOTH:
         monkeypatch.delenv(name, raising=False)
     # The name of a socket has at most 107 bytes: TMPDIR may be long.
@@ -32,7 +32,7 @@ def dark(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(folder)
 
 
-def test_no_variable_is_set() -> None:
+def test_missing_variables_are_named() -> None:
     assert missing_screen("DISPLAY") == "DISPLAY is not set"
     assert missing_screen(*BOTH) == "DISPLAY and WAYLAND_DISPLAY are not set"
     assert missing_screen() == "", "no screen is needed"
@@ -54,23 +54,27 @@ def test_no_variable_is_set() -> None:
 def test_display_does_not_answer(
     monkeypatch: pytest.MonkeyPatch, display: str, problem: str
 ) -> None:
-    """A display that nobody serves is named, with the reason."""
+    """A display without a server is named, with the reason."""
     monkeypatch.setenv("DISPLAY", display)
     found = missing_screen(*BOTH)
     assert found.startswith(f"DISPLAY={display} does not answer: ")
     assert found.endswith(problem)
 
 
-def test_left_socket_does_not_answer(monkeypatch: pytest.MonkeyPatch, dark: Path) -> None:
-    """The file of a server that was killed is no screen."""
+def test_socket_of_a_killed_server_is_not_a_screen(
+    monkeypatch: pytest.MonkeyPatch, dark: Path
+) -> None:
+    """The socket file of a killed server is not a screen."""
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(dark / "wayland-7"))
         monkeypatch.setenv("WAYLAND_DISPLAY", "wayland-7")
         assert missing_screen(*BOTH).endswith("Connection refused")
 
 
-def test_server_is_not_connected_to(monkeypatch: pytest.MonkeyPatch, dark: Path) -> None:
-    """A screen is found without a connection, whose end may end an X server."""
+def test_screen_is_found_without_a_connection(
+    monkeypatch: pytest.MonkeyPatch, dark: Path
+) -> None:
+    """Find a screen without a connection, because an X server may end with its last one."""
     for variable, value, name in (
         ("DISPLAY", ":4711", "\0/tmp/.X11-unix/X4711"),
         ("WAYLAND_DISPLAY", "wayland-7", str(dark / "wayland-7")),
@@ -86,7 +90,7 @@ def test_server_is_not_connected_to(monkeypatch: pytest.MonkeyPatch, dark: Path)
 
 
 def test_one_screen_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A display by TCP is found, as that of ssh -X; a second one need not answer."""
+    """A display by TCP is found, as with ssh -X. A second display need not answer."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         number = server.getsockname()[1] - 6000
         monkeypatch.setenv("DISPLAY", f"127.0.0.1:{number}.0")
@@ -94,7 +98,7 @@ def test_one_screen_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
         assert missing_screen(*BOTH) == ""
 
 
-def test_doctor_and_error_say_the_same() -> None:
+def test_doctor_and_error_agree() -> None:
     finding = screen("DISPLAY", advice="; or sit down before it")
     with pytest.raises(ReceiverUnavailableError) as caught:
         check_screen("out", "toy", "DISPLAY", advice="; or sit down before it")

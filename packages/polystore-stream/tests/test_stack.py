@@ -25,7 +25,7 @@ def series(count: int) -> Stack:
 
 
 def gappy(sliders, shape) -> Stack:
-    """Three coordinates on each slider, and every other block."""
+    """Give each slider three coordinates, and put every other block."""
     stack = Stack(sliders, shape, np.uint16)
     for number, place in enumerate(np.ndindex(*[3] * len(sliders))):
         if number % 2 == 0:
@@ -42,7 +42,7 @@ def same_memory(a: np.ndarray, b: np.ndarray) -> bool:
     return a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
 
 
-# ── what it holds ────────────────────────────────────────────────────────────────────────
+# ── content ───────────────────────────────────────────────────────────────────────────────
 
 
 def test_empty_stack_has_shape() -> None:
@@ -96,7 +96,7 @@ def test_growing_copies_nothing() -> None:
     assert all(same_memory(view[n], one) for n, one in enumerate(blocks))
 
 
-def test_removed_coordinate_goes() -> None:
+def test_unused_coordinate_is_removed() -> None:
     stack = Stack(("t", "z"), (), int)
     for coords in [("0", "0"), ("0", "1"), ("1", "1")]:
         stack.put(coords, np.array(1))
@@ -107,7 +107,7 @@ def test_removed_coordinate_goes() -> None:
         stack.remove(("0", "0"))
 
 
-def test_removed_block_comes_back() -> None:
+def test_removed_block_can_be_put_again() -> None:
     stack = series(3)
     stack.put(("1",), block(5))
     stack.remove(("1",))
@@ -124,7 +124,7 @@ def test_removed_block_comes_back() -> None:
         (np.zeros((), np.uint8), ["a number of uint8", "another layer"]),
     ],
 )
-def test_other_blocks_refused(other: np.ndarray, words: list[str]) -> None:
+def test_other_blocks_are_refused(other: np.ndarray, words: list[str]) -> None:
     stack = series(1)
     with pytest.raises(UnsupportedDataError) as caught:
         stack.put(("7",), other)
@@ -133,7 +133,7 @@ def test_other_blocks_refused(other: np.ndarray, words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("coords", [(), ("1", "2"), "1", ["1"], (1,)])
-def test_other_coordinates_refused(coords) -> None:
+def test_other_coordinates_are_refused(coords) -> None:
     with pytest.raises(InvalidOptionError, match="coords"):
         series(1).put(coords, block(1))
 
@@ -147,7 +147,7 @@ def test_no_sliders_one_block() -> None:
     np.testing.assert_array_equal(view, block(2))
 
 
-def test_reset_spares_old_views() -> None:
+def test_reset_leaves_old_views() -> None:
     stack = series(2)
     view = stack.snapshot()
     stack.reset((4,), np.float32)
@@ -156,7 +156,7 @@ def test_reset_spares_old_views() -> None:
     np.testing.assert_array_equal(view, [block(0), block(10)])
 
 
-# ── what a viewer slices ─────────────────────────────────────────────────────────────────
+# ── slices ────────────────────────────────────────────────────────────────────────────────
 
 
 def keys(view: StackView) -> st.SearchStrategy:
@@ -198,12 +198,12 @@ def test_out_of_range_as_numpy(key) -> None:
 @pytest.mark.parametrize(
     "key", [None, (0, None), [0, 1], np.array([0]), True, np.True_, (0, [1]), 0.0, "z"]
 )
-def test_advanced_indexing_refused(key) -> None:
+def test_advanced_indexing_is_refused(key) -> None:
     with pytest.raises(InvalidOptionError, match="integers, slices"):
         series(3).snapshot()[key]
 
 
-def test_one_block_not_copied() -> None:
+def test_one_block_is_not_copied() -> None:
     stack = Stack(("t", "z"), (2, 3), np.uint16)
     one = block(1)
     stack.put(("0", "0"), one)
@@ -302,8 +302,9 @@ def test_putting_while_slicing() -> None:
     looks = 0
 
     def put() -> None:
-        looking.wait(60)  # all is put before the other thread is up otherwise
-        # Downwards, so that each new coordinate comes before all others.
+        # Otherwise all blocks are there before the other thread starts.
+        looking.wait(60)
+        # Downwards, so that each new coordinate sorts before all others.
         for z in reversed(range(1500)):
             stack.put((str(z % 7), str(z)), np.full((4, 4), z))
         done.set()
@@ -317,7 +318,7 @@ def test_putting_while_slicing() -> None:
             t = ts.index(str(int(zs[z]) % 7)) if zs[z] != "1500" else ts.index("0")
             for found in (view[t, z], view[:, z][t], view[t, z:][0]):
                 if not (found == int(zs[z])).all():
-                    wrong.append(f"{found[0, 0]} where {zs[z]} stands")
+                    wrong.append(f"{found[0, 0]} instead of {zs[z]}")
             looks += 1
             looking.set()
 

@@ -22,7 +22,6 @@ from polystore_testing.processes import becomes
 
 from .processes import (
     Child,
-    announced,
     describe,
     hello_to,
     image,
@@ -31,6 +30,7 @@ from .processes import (
     raw,
     running,
     sending,
+    wait_for_receiver,
 )
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.timeout(120),
-    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.usefixtures("leak_check"),
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
 ]
 
@@ -194,7 +194,7 @@ Shows().show()
 def test_stopped_viewer_answers_again() -> None:
     """The handle of ``connect`` has its time-out too, and works as soon as the viewer does."""
     with running(QUERIES) as child:
-        endpoint = announced("toy")
+        endpoint = wait_for_receiver("toy")
         with RemoteViewer(endpoint, timeout=30) as viewer:
             assert viewer.layers() == []
             viewer.timeout = 1

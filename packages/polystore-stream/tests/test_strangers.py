@@ -1,4 +1,4 @@
-"""Connections that never greet keep no pipeline out, and no error blames a key that is right."""
+"""Connections that never say hello keep no pipeline out, and no error blames a correct key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from polystore_core.errors import ReceiverUnavailableError
 from polystore_stream import discovery
 from polystore_testing.processes import becomes
 
-from .processes import connected, describe, image, listening, pattern, running
+from .processes import connect_to, describe, image, listening, pattern, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.faults,
     pytest.mark.timeout(120),
-    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.usefixtures("leak_check"),
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
 ]
 
@@ -50,14 +50,14 @@ listen("default", listen="tcp://127.0.0.1:0")
 listen("default")
 """,
 }
-"""Over ipc, where only processes of the user come, ZeroMQ ends where it lacks files."""
+"""ZeroMQ aborts over ipc if it has no free files. Only processes of the user get that far."""
 
 
 @contextmanager
 def strangers(
     endpoint: Endpoint, count: int, said: bytes = b""
 ) -> Iterator[list[socket.socket]]:
-    """Connect so many times, without ZeroMQ."""
+    """Open ``count`` connections, without ZeroMQ, and send ``said`` on each."""
     transport, _, place = endpoint.address.partition("://")
     host, _, port = place.rpartition(":")
     with ExitStack() as stack:
@@ -68,7 +68,8 @@ def strangers(
                 one.connect(place)
             else:
                 one = stack.enter_context(socket.create_connection((host, int(port))))
-            with suppress(ConnectionError):  # closed already
+            # The receiver may have closed it already.
+            with suppress(ConnectionError):
                 one.sendall(said)
             made.append(one)
         yield made
@@ -88,19 +89,19 @@ def is_closed(connection: socket.socket) -> bool:
 
 def save(endpoint: Endpoint, path: str) -> None:
     data = pattern(1, SMALL)
-    with connected(endpoint, timeout=20) as connection:
+    with connect_to(endpoint, timeout=20) as connection:
         connection.wait_for(connection.send(image(path, data), data, awaited=True))
 
 
 @pytest.mark.parametrize("listens", LISTENS.values(), ids=LISTENS)
 @pytest.mark.parametrize("said", SAID.values(), ids=SAID)
 def test_strangers_keep_nobody_out(said: bytes, listens: str) -> None:
-    """A receiver of few files serves old and new producers, and closes the oldest strangers."""
+    """A receiver with few files serves old and new producers, and closes the oldest strangers."""
     with running(listens) as child:
         endpoint = discovery.read_connection(child.says()["ready"])
         data = pattern(1, SMALL)
         with (
-            connected(endpoint, timeout=20) as first,
+            connect_to(endpoint, timeout=20) as first,
             strangers(endpoint, 200, said) as silent,
         ):
             save(endpoint, "new")
@@ -108,7 +109,8 @@ def test_strangers_keep_nobody_out(said: bytes, listens: str) -> None:
             first.wait_for(first.send(image("old", data), data, awaited=True))
             assert child.says() == describe("old", data)
             assert becomes(lambda: sum(map(is_closed, silent)) >= 200 - 64)
-            if not said:  # what is no ZeroMQ is closed at once
+            if not said:
+                # Text that is not ZeroMQ is closed at once.
                 assert all(map(is_closed, silent[: 200 - 64]))
                 assert not any(map(is_closed, silent[-32:]))
         save(endpoint, "last")
@@ -116,7 +118,7 @@ def test_strangers_keep_nobody_out(said: bytes, listens: str) -> None:
 
 
 def test_few_strangers_stay() -> None:
-    """A producer that is stopped before its greeting may go on later: few are left alone."""
+    """A producer may be stopped before its greeting and go on later, so a few are kept."""
     with (
         listening(listen="tcp://127.0.0.1:0") as listener,
         strangers(listener.endpoint, 60) as silent,
@@ -129,12 +131,12 @@ def test_few_strangers_stay() -> None:
             assert listener.state()["producers"] == 0
 
 
-# ── what a pipeline is told ──────────────────────────────────────────────────────────────
+# ── the error in the pipeline ──────────────────────────────────────────────────────────────
 
 
 @contextmanager
 def tunnel(target: Endpoint, *, loses: int) -> Iterator[Endpoint]:
-    """Forward connections as ssh does, except the first, which are closed without a word."""
+    """Forward connections as ssh does. The first ones are closed without a word."""
     host, _, port = target.address.removeprefix("tcp://").rpartition(":")
     with socket.create_server(("127.0.0.1", 0)) as server, ExitStack() as stack:
         threads = []
@@ -168,7 +170,7 @@ def tunnel(target: Endpoint, *, loses: int) -> Iterator[Endpoint]:
 
 
 def test_lost_handshake_is_tried_again() -> None:
-    """A producer whose connection is closed in its handshake is not told of a wrong key."""
+    """A connection that is lost in its handshake does not blame the key."""
     with (
         listening(listen="tcp://127.0.0.1:0") as listener,
         tunnel(listener.endpoint, loses=2) as endpoint,
@@ -178,13 +180,13 @@ def test_lost_handshake_is_tried_again() -> None:
 
 
 @pytest.mark.parametrize("encrypts", [True, False])
-def test_tunnel_to_nowhere_is_told(encrypts: bool) -> None:
-    """Where connections end before a word, the key is not at fault."""
+def test_tunnel_to_nowhere_is_named(encrypts: bool) -> None:
+    """If connections end before a greeting, the error does not blame the key."""
     with (
         listening(listen="tcp://127.0.0.1:0") as listener,
         tunnel(listener.endpoint, loses=100) as endpoint,
         pytest.raises(ReceiverUnavailableError, match="before a greeting") as caught,
-        connected(endpoint if encrypts else replace(endpoint, server_key="")),
+        connect_to(endpoint if encrypts else replace(endpoint, server_key="")),
     ):
         pass
     assert not re.search(r"\bkey\b", str(caught.value))

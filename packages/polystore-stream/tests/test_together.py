@@ -1,4 +1,4 @@
-"""Messages of a batch that travel together, as receivers of protocol 1.1 take them."""
+"""Receivers of protocol 1.1 get several messages of a batch together."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ if TYPE_CHECKING:
     import zmq
 
 pytestmark = [
-    pytest.mark.usefixtures("nothing_stays"),
+    pytest.mark.usefixtures("leak_check"),
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
 ]
 
 SHAPES = [(300, 300), (40, 50), (300, 200), (900, 800), (300, 300), (1500, 1100)]
-"""In slots, a frame, and a value of several pieces."""
+"""Values for slots, for a frame, and of several pieces."""
 
 COUNTS = """
 from polystore_stream.receiving import intake
@@ -62,7 +62,7 @@ with receive("default") as items:
 
 @pytest.fixture(autouse=True)
 def _always_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have values wait for each other however slow this machine is."""
+    """Make values wait for each other, however slow this machine is."""
     monkeypatch.setattr(connection, "_SOON", 1e9)
 
 
@@ -82,8 +82,8 @@ def test_batch_arrives(protocol: tuple[int, int]) -> None:
     ]
 
 
-def test_last_ones_do_not_wait() -> None:
-    """What came before a failure is sent, and so is a batch that nobody waits for."""
+def test_rest_of_a_batch_is_sent() -> None:
+    """Values before a failure are sent, and so is a batch with ``wait=None``."""
     data = [pattern(number, (300, 300)) for number in range(3)]
     with listening() as listener, sending() as files:
         files.save(data[0], "first", backend="out")
@@ -94,16 +94,16 @@ def test_last_ones_do_not_wait() -> None:
         assert [item["path"] for item in listener.items(3)] == ["e", "f", "g"]
 
 
-def test_small_ring_is_no_dead_end() -> None:
-    """Values that wait for others are sent before their producer waits for a slot."""
+def test_batch_passes_a_small_ring() -> None:
+    """Waiting values are sent before their producer waits for a slot."""
     data = [pattern(number, (300, 300)) for number in range(20)]
     with listening() as listener, sending(max_in_flight=2 * PIECE) as files:
         files.save_batch(data, [f"{number}" for number in range(20)], backend="out")
         assert listener.items(20) == [describe(f"{n}", value) for n, value in enumerate(data)]
 
 
-def test_each_is_answered() -> None:
-    """Each header of a message has an answer of its own, also behind one that is refused."""
+def test_each_header_is_answered() -> None:
+    """Each header of a message is answered, also after a rejected one."""
     data = [pattern(number, (300, 300)) for number in range(3)]
     with listening() as listener, raw(listener.endpoint) as socket:
         ring = RingWriter(3)
@@ -115,13 +115,13 @@ def test_each_is_answered() -> None:
         assert read_reply(socket.recv()) == Ack(number=2, stage="received")
         for slot, value in enumerate(data):
             ring.slot(slot, value.nbytes)[:] = value.reshape(-1).view(np.uint8)
-        slots = [0, 1, 7, 2]  # there are three
+        slots = [0, 1, 7, 2]  # the ring has three
         headers = [
             replace(image(f"{slot}", data[slot % 3]), number=number, slot=slot)
             for number, slot in enumerate(slots, 3)
         ]
         socket.send_multipart([*map(encode, headers)])
-        answers = answered(socket, 4)
+        answers = read_answers(socket, 4)
         assert {number: answers[number].stage for number in answers} == {
             3: "received", 4: "received", 5: "rejected", 6: "received",
         }  # fmt: skip
@@ -130,7 +130,7 @@ def test_each_is_answered() -> None:
         ring.close()
 
 
-def answered(socket: zmq.Socket[bytes], count: int) -> dict[int, Ack]:
+def read_answers(socket: zmq.Socket[bytes], count: int) -> dict[int, Ack]:
     found: dict[int, Ack] = {}
     while len(found) < count:
         ack = read_reply(socket.recv())
