@@ -51,7 +51,7 @@ def leak_check(runtime_directory: Path) -> Iterator[None]:
 
 
 def _open_permanent_files() -> None:
-    """Open what ZeroMQ and multiprocessing keep for the life of the process."""
+    """Open the files that ZeroMQ and multiprocessing keep for the life of the process."""
     resource_tracker.ensure_running()
     with context().socket(zmq.PAIR) as one, context().socket(zmq.PAIR) as other:
         one.bind("inproc://warm")

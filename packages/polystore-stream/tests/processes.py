@@ -143,7 +143,7 @@ class Listener:
         """Close it as its user would."""
         self.child.tell("close")
 
-    def closed(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether it has ended by itself. Skip the values that it still reports."""
         while (said := self.child.says()) is not None:
             if "ended" in said:

@@ -20,7 +20,7 @@ def image(**words: Any) -> Image:
 
 @pytest.fixture
 def files(tmp_path, monkeypatch) -> FileManager:
-    """There is no receiver: metadata that differs is rejected before one is needed."""
+    """Without a receiver, images are still compared first."""
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(tmp_path))
     return FileManager(BackendRegistry())
 
@@ -69,7 +69,7 @@ def test_later_items_are_not_loaded_early(files: FileManager) -> None:
             return 2
 
         def __getitem__(self, index: Any) -> Any:
-            assert index == 0, "the first item has failed, because there is no receiver"
+            assert index == 0, "the first item has failed, because no receiver runs"
             return image()
 
     with pytest.raises(BatchError):

@@ -1,4 +1,4 @@
-"""Producers and receivers in processes of their own: what travels, and what becomes of it."""
+"""Producers and receivers in their own processes exchange values."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def _send(connection: Connection, path: str, data: Any) -> None:
 
 
 def test_two_receivers_share() -> None:
-    """Every receiver of a channel gets everything; one of another channel nothing."""
+    """Every receiver of a channel gets all values. A receiver of another channel gets none."""
     data = [pattern(number, LARGE if number % 2 else SMALL) for number in range(6)]
     expected = [describe(f"{n}", value) for n, value in enumerate(data)]
     with listening() as one, listening() as other, listening("quiet", timeout=0.1) as quiet:
@@ -89,7 +89,7 @@ def test_two_receivers_share() -> None:
 
 
 def test_threads_share_connection() -> None:
-    """Eight threads save through one file manager: all that they save arrives whole."""
+    """Eight threads save through one file manager, and all values arrive whole."""
     shapes = [SMALL, (300, 300), LARGE, (900, 800)]
 
     def save(thread: int) -> None:
@@ -107,7 +107,7 @@ def test_threads_share_connection() -> None:
         assert taken[path] == describe(path, data)
 
 
-def test_waiting_thread_shares() -> None:
+def test_waiting_thread_does_not_block_others() -> None:
     """A thread that waits for "shown" does not keep others from saving."""
     with listening(hold=True) as listener, sending() as files:
         shown = threading.Thread(
@@ -124,8 +124,8 @@ def test_waiting_thread_shares() -> None:
         shown.join()
 
 
-def test_small_queue_takes_pieces() -> None:
-    """A small image that waits for room does not hold up the rest of a large one."""
+def test_small_queue_accepts_pieces() -> None:
+    """A small image that waits for room does not delay the rest of a large one."""
     with (
         listening(max_queued=1 << 20, hold=True) as listener,
         sending() as files,
@@ -142,11 +142,11 @@ def test_small_queue_takes_pieces() -> None:
         assert item == describe(f"{number}", data)
 
 
-# ── a receiver that is slower ────────────────────────────────────────────────────────────
+# ── slow receivers ────────────────────────────────────────────────────────────────────────
 
 
 def test_block_loses_nothing() -> None:
-    """The producer waits, everything comes in order, and the receiver's memory is bounded."""
+    """The producer waits, all values arrive in order, and the receiver's memory is bounded."""
     data = [pattern(number, (1024, 1024)) for number in range(5)]
     with listening(max_queued=4 << 20, hold=True) as listener:
         with sending(max_in_flight=4 << 20) as files, ThreadPoolExecutor(1) as pool:
@@ -171,7 +171,7 @@ def test_block_loses_nothing() -> None:
 
 
 def test_drop_oldest_keeps_newest() -> None:
-    """The producer does not wait for the viewer; what comes is in order, the newest always."""
+    """The producer does not wait. Values arrive in order, and the newest always arrives."""
     with (
         listening(max_queued=3 << 20, hold=True) as listener,
         sending(policy="drop_oldest") as files,
@@ -183,13 +183,13 @@ def test_drop_oldest_keeps_newest() -> None:
         numbers = [int(item["path"]) for item in listener.until("49")]
         assert numbers == sorted(numbers)
         assert len(numbers) < 30
-        # They were acknowledged as received: that they were dropped is told afterwards.
+        # They were acknowledged as received. The message that they were dropped comes later.
         assert becomes(lambda: backend.counters.dropped == 50 - len(numbers))
         assert (backend.counters.sent, backend.counters.received) == (50, 50)
 
 
 def test_dropped_is_counted() -> None:
-    """A producer that waits until its values are shown hears of those that were dropped."""
+    """A producer with ``wait="shown"`` learns which values were dropped."""
     with (
         listening(max_queued=1 << 20, hold=True) as listener,
         sending(policy="drop_oldest") as files,
@@ -208,8 +208,8 @@ def test_dropped_is_counted() -> None:
         assert (counters.sent, counters.dropped, counters.shown) == (6, 4, 2)
 
 
-def test_coalesce_keeps_newest_each() -> None:
-    """Of each path the newest comes; those that it replaced are counted."""
+def test_coalesce_keeps_newest_of_each_path() -> None:
+    """The newest value of each path arrives, and the replaced values are counted."""
     with listening(hold=True) as listener, sending(policy="coalesce") as files:
         with ThreadPoolExecutor(9) as pool:
             saves = []
@@ -233,8 +233,8 @@ def test_coalesce_keeps_newest_each() -> None:
 # ── processes ────────────────────────────────────────────────────────────────────────────
 
 
-def test_fork_has_its_own() -> None:
-    """A forked child saves by a connection of its own; its parent's goes on."""
+def test_fork_has_its_own_connection() -> None:
+    """A forked child saves with its own connection, and its parent's continues to work."""
     with listening() as listener, sending() as files:
         files.save(pattern(0, LARGE), "parent", backend="out")
         child = os.fork()
@@ -257,7 +257,7 @@ def test_fork_has_its_own() -> None:
 
 
 def test_fork_keeps_receiver() -> None:
-    """A forked child of a receiver that ends takes nothing of it away."""
+    """A forked child of a receiver takes nothing away when it ends."""
     code = """
 with receive() as items:
     child = os.fork()
@@ -278,7 +278,7 @@ def test_spawned_pool_saves() -> None:
     """A pickled file manager connects in each process of a pool."""
     with listening() as listener, sending() as files:
         with multiprocessing.get_context("spawn").Pool(2) as pool:
-            # A method, not a function of this module: the workers could not import that.
+            # This is a method because the workers cannot import a function of this module.
             saves = [
                 pool.apply_async(files.save, (pattern(n, LARGE), f"{n}"), {"backend": "out"})
                 for n in range(4)
@@ -291,11 +291,11 @@ def test_spawned_pool_saves() -> None:
     assert taken == [describe(f"{n}", pattern(n, LARGE)) for n in range(4)]
 
 
-# ── values that nobody waits for ─────────────────────────────────────────────────────────
+# ── values without wait ───────────────────────────────────────────────────────────────────
 
 
 def test_unawaited_rejection_comes_later() -> None:
-    """What a viewer refuses is raised by a later save, by flush, or by close."""
+    """A rejection is raised by a later save, by flush, or by close."""
     code = """
 class Strict(Toy):
     def accept(self, item):
@@ -327,7 +327,7 @@ viewer.show()
 
 
 def _save_good(files: FileManager) -> None:
-    """Save until the answer to what was saved before has come."""
+    """Save until the answer to the previous save has come."""
     for _ in range(500):
         files.save(pattern(0, SMALL), "good", backend="out", wait=None)
         time.sleep(0.001)
@@ -336,7 +336,7 @@ def _save_good(files: FileManager) -> None:
 @pytest.mark.parametrize("shape", [SMALL, LARGE])
 @pytest.mark.slow
 def test_exit_sends_the_rest(shape: tuple[int, int]) -> None:
-    """What nobody waited for arrives, although the interpreter ends at once."""
+    """Values with ``wait=None`` arrive although the interpreter ends at once."""
     code = f"""
 files = FileManager()
 for number in range(5):
@@ -349,7 +349,7 @@ for number in range(5):
 
 @pytest.mark.slow
 def test_exit_waits_a_moment() -> None:
-    """A receiver that takes nothing does not keep a pipeline from ending."""
+    """A receiver that takes no values does not keep a pipeline from ending."""
     code = """
 files = FileManager()
 for number in range(2):
@@ -364,8 +364,8 @@ say(sent=True)
 # ── the end ──────────────────────────────────────────────────────────────────────────────
 
 
-def test_close_repeats() -> None:
-    """A connection, a handle and a backend can be closed again, and the backend used again."""
+def test_close_can_be_repeated() -> None:
+    """Connections, handles and backends can be closed again. A closed backend opens again."""
     with listening() as listener:
         with connect_to(listener.endpoint) as connection:
             connection.close()
@@ -386,7 +386,7 @@ def test_close_repeats() -> None:
 
 
 def test_late_answer_is_dropped() -> None:
-    """An answer to a question that timed out is for nobody; the connection goes on."""
+    """An answer after the time-out is discarded, and the connection still works."""
     with listening(hold=True) as listener, RemoteViewer(listener.endpoint) as viewer:
         viewer.timeout = 0.2
         with pytest.raises(ReceiverTimeoutError):
@@ -435,7 +435,7 @@ def test_views_travel_whole() -> None:
 @pytest.mark.parametrize("share", [True, False], ids=["ring", "frames"])
 @pytest.mark.slow
 def test_pieces_fit_exactly(nbytes: int, share: bool) -> None:
-    """Values of about a piece, and of several, arrive whole."""
+    """Values of about one piece, or of several, arrive whole."""
     data = pattern(nbytes, (2, nbytes // 4))
     with listening() as listener:
         with connect_to(listener.endpoint, share_memory=share) as connection:

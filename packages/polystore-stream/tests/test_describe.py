@@ -28,7 +28,7 @@ def describe(data, path="a.tif", split=False, **look):
     return message, payload
 
 
-def refused(data, **look) -> str:
+def catch_refusal(data, **look) -> str:
     with pytest.raises((UnsupportedDataError, InvalidOptionError)) as caught:
         describe_value(data, "a.tif", PLACE, Look(**look), False)
     return str(caught.value)
@@ -109,15 +109,15 @@ def test_tensor_is_image() -> None:
         (np.ndarray, "got type"),
     ],
 )
-def test_what_is_no_image(data, words: str) -> None:
-    assert words in refused(data)
+def test_other_values_are_refused(data, words: str) -> None:
+    assert words in catch_refusal(data)
 
 
 @pytest.mark.skipif(
     np.dtype("longdouble").itemsize == 8, reason="system: its longdouble is a float64"
 )
 def test_long_floats_are_refused() -> None:
-    assert "float64" in refused(np.zeros((2, 2), np.longdouble))
+    assert "float64" in catch_refusal(np.zeros((2, 2), np.longdouble))
 
 
 def test_refusal_names_stream() -> None:
@@ -149,7 +149,7 @@ def test_axes_are_completed(shape, look, axes: str) -> None:
     "axes", ["", "y", "xy", "zyx", "yxs", "cc", "ab", ["y"], 2, {"y": 0, "x": 1}, ("y", 1)]
 )
 def test_wrong_axes_are_refused(axes) -> None:
-    assert "axes" in refused(GREY, axes=axes)
+    assert "axes" in catch_refusal(GREY, axes=axes)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_samples_of_rgb(shape, dtype: str, axes, expected: str) -> None:
     ],
 )
 def test_wrong_rgb_is_refused(data, look, words: str) -> None:
-    assert words in refused(data, **look)
+    assert words in catch_refusal(data, **look)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_channels_become_layers(axes: str, split: bool, layers: str) -> None:
     assert describe(np.zeros((2, 5, 6)), split=split, axes=axes)[0].layers == layers
 
 
-# ── what is said of it ───────────────────────────────────────────────────────────────────
+# ── metadata ──────────────────────────────────────────────────────────────────────────────
 
 
 def test_scale_and_units() -> None:
@@ -225,11 +225,11 @@ def test_numbers_of_numpy() -> None:
     "scale", [(1,), (1, 2, 3), (1, 0), (1, -1), (1, np.nan), "ab", {"z": 1}]
 )
 def test_wrong_scale_is_refused(scale) -> None:
-    assert "scale" in refused(GREY, scale=scale)
+    assert "scale" in catch_refusal(GREY, scale=scale)
 
 
 def test_wrong_unit_suggests() -> None:
-    assert "'micrometer'" in refused(GREY, units="micrometre")
+    assert "'micrometer'" in catch_refusal(GREY, units="micrometre")
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_several_channels_get_colours() -> None:
     ],
 )
 def test_wrong_channels_are_refused(shape, look, words: str) -> None:
-    assert words in refused(np.zeros(shape), **look)
+    assert words in catch_refusal(np.zeros(shape), **look)
 
 
 @pytest.mark.parametrize(
@@ -294,13 +294,15 @@ def test_wrong_channels_are_refused(shape, look, words: str) -> None:
     ],
 )
 def test_wrong_limits_are_refused(limits) -> None:
-    assert "two finite numbers, the lower one first" in refused(GREY, contrast_limits=limits)
+    assert "two finite numbers, the lower one first" in catch_refusal(
+        GREY, contrast_limits=limits
+    )
 
 
 def test_colormap_is_passed_on() -> None:
     assert describe(GREY, colormap="viridis")[0].colormap == "viridis"
     for colormap in (5, ["red"], "gr\udcffey"):
-        assert "colormap" in refused(GREY, colormap=colormap)
+        assert "colormap" in catch_refusal(GREY, colormap=colormap)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i8", ">u4"])
@@ -309,7 +311,7 @@ def test_labels_are_integers(dtype: str) -> None:
 
 
 def test_masks_are_labels() -> None:
-    """A mask becomes a label image of 0 and 1, and is told as what it was."""
+    """A mask becomes a label image of 0 and 1, and the message has the original dtype."""
     mask = np.eye(5, 6, dtype=bool)
     message, pixels = describe(mask, labels=True)
     assert (message.labels, message.dtype, message.original) == (True, "|u1", "|b1")
@@ -318,17 +320,17 @@ def test_masks_are_labels() -> None:
 
 
 def test_other_labels_are_refused() -> None:
-    assert "a label image needs integers" in refused(np.ones((5, 6), "f4"), labels=True)
+    assert "a label image needs integers" in catch_refusal(np.ones((5, 6), "f4"), labels=True)
 
 
 def test_labels_have_no_channels() -> None:
-    assert "a label image has no channels" in refused(GREY, labels=True, channels=["a"])
+    assert "a label image has no channels" in catch_refusal(GREY, labels=True, channels=["a"])
 
 
 @pytest.mark.parametrize("labels", [1, None, "yes", np.True_])
 def test_labels_are_true_or_false(labels) -> None:
-    assert "True or False" in refused(GREY, labels=labels)
-    assert "True or False" in refused([POINT], labels=labels)
+    assert "True or False" in catch_refusal(GREY, labels=labels)
+    assert "True or False" in catch_refusal([POINT], labels=labels)
 
 
 # ── regions of interest ──────────────────────────────────────────────────────────────────
@@ -354,16 +356,16 @@ def test_rois_are_described(rois) -> None:
 
 def test_areas_become_labels() -> None:
     assert describe([ROI(Rectangle((3, 4), (2, 2)))], labels=True)[0].labels
-    assert "a Points has no area" in refused([POINT], labels=True)
+    assert "a Points has no area" in catch_refusal([POINT], labels=True)
 
 
-def test_one_roi_is_list() -> None:
+def test_one_roi_becomes_a_list() -> None:
     assert describe(POINT)[1].tobytes() == describe([POINT])[1].tobytes()
 
 
 def test_mixed_list_is_refused() -> None:
-    assert "an array, got list" in refused([POINT, GREY])
-    assert "an array, got tuple" in refused((POINT, None))
+    assert "an array, got list" in catch_refusal([POINT, GREY])
+    assert "an array, got tuple" in catch_refusal((POINT, None))
 
 
 @pytest.mark.parametrize(
@@ -376,8 +378,8 @@ def test_mixed_list_is_refused() -> None:
         {"channels": ["a"]},
     ],
 )
-def test_rois_take_no_look(look) -> None:
-    assert "no value for ROIs" in refused([POINT], **look)
+def test_rois_refuse_options_of_images(look) -> None:
+    assert "no value for ROIs" in catch_refusal([POINT], **look)
 
 
 # ── paths and options ────────────────────────────────────────────────────────────────────
@@ -419,7 +421,7 @@ def test_policy_is_checked() -> None:
             check_policy(wrong)
 
 
-def test_look_says_what_is_given() -> None:
+def test_look_lists_given_options() -> None:
     assert Look().given == Look(labels=False, axes=None).given == []
     look = Look(labels=True, scale=np.array([1.0, 2.0]))
     assert look.given == pickle.loads(pickle.dumps(look)).given == ["labels", "scale"]

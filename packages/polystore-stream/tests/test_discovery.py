@@ -41,7 +41,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="system: needs /proc"
 TOKEN = "3q-4u_secret"
 
 
-def endpoint(**changed: object) -> Endpoint:
+def endpoint(**changes: object) -> Endpoint:
     whole = Endpoint(
         kind="napari",
         name="default",
@@ -52,7 +52,7 @@ def endpoint(**changed: object) -> Endpoint:
         since=1.0,
         host=host_identity(),
     )
-    return replace(whole, **changed)
+    return replace(whole, **changes)
 
 
 @pytest.fixture
@@ -68,13 +68,14 @@ def zombie() -> Iterator[subprocess.Popen[bytes]]:
     process = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
     assert process.stdout is not None
     with process.stdout as pipe:
-        pipe.read()  # it has closed its files: it ends at any moment
+        # It has closed its files and ends at any moment.
+        pipe.read()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     yield process
     process.wait()
 
 
-def bound(path: Path) -> str:
+def bind_socket(path: Path) -> str:
     """Leave the file of a socket, as ZeroMQ does."""
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -148,10 +149,10 @@ def test_impossible_folder_is_storage_error(runtime_directory: Path, monkeypatch
     assert caught.value.errno == errno.ENOTDIR
 
 
-# ── announcing and finding ───────────────────────────────────────────────────────────────
+# ── announcements ─────────────────────────────────────────────────────────────────────────
 
 
-def test_announced_is_found(runtime_directory: Path) -> None:
+def test_announced_receiver_is_found(runtime_directory: Path) -> None:
     whole = endpoint(name="größe 2", server_key="x" * 40)
     path = announce(whole)
     assert find("napari") == find("napari", "größe 2") == [whole]
@@ -173,7 +174,7 @@ def test_announcement_is_private() -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_several_are_announced() -> None:
+def test_several_receivers_are_announced() -> None:
     paths = {announce(endpoint()) for _ in range(20)}
     assert len(paths) == len(find("napari")) == 20
 
@@ -184,7 +185,7 @@ def test_newest_comes_first() -> None:
     assert [found.since for found in find("napari")] == [5.5, 3.25, 2.0]
 
 
-def test_kinds_are_told_apart() -> None:
+def test_kinds_are_distinct() -> None:
     announce(endpoint(kind="napari-light"))
     assert find("napari") == []
     assert len(find("napari-light")) == 1
@@ -221,13 +222,13 @@ def test_odd_names_are_refused(name) -> None:
         check_name("viewer", name)
 
 
-# ── what killed receivers left ───────────────────────────────────────────────────────────
+# ── files of killed receivers ─────────────────────────────────────────────────────────────
 
 
 @posix
-def test_dead_are_swept(runtime_directory: Path, dead: int) -> None:
+def test_dead_receivers_are_removed(runtime_directory: Path, dead: int) -> None:
     alive = announce(endpoint())
-    place = bound(runtime_directory / "dead.sock")
+    place = bind_socket(runtime_directory / "dead.sock")
     announce(endpoint(pid=dead, address=place))
     announce(endpoint(pid=dead, address=place))
     announce(endpoint(pid=dead, address="tcp://127.0.0.1:5555"))
@@ -236,30 +237,30 @@ def test_dead_are_swept(runtime_directory: Path, dead: int) -> None:
 
 
 @linux
-def test_reused_number_is_swept(runtime_directory: Path) -> None:
+def test_reused_process_number_is_removed(runtime_directory: Path) -> None:
     announce(endpoint(started="1"))
     assert find("napari") == []
     assert [*runtime_directory.iterdir()] == []
 
 
 @linux
-def test_zombie_is_swept(runtime_directory: Path, zombie: subprocess.Popen[bytes]) -> None:
+def test_zombie_is_removed(runtime_directory: Path, zombie: subprocess.Popen[bytes]) -> None:
     announce(endpoint(pid=zombie.pid, started=process_start(zombie.pid)))
     assert find("napari") == []
     assert [*runtime_directory.iterdir()] == []
 
 
 @posix
-def test_other_machines_are_not_swept(runtime_directory: Path, dead: int) -> None:
+def test_receivers_on_other_machines_stay(runtime_directory: Path, dead: int) -> None:
     path = announce(endpoint(pid=dead, host="a container that shares this folder"))
     assert find("napari") == []
     assert [*runtime_directory.iterdir()] == [path]
 
 
 @posix
-def test_folder_of_socket_goes(dead: int) -> None:
+def test_folder_of_socket_is_removed(dead: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="polystore-socket-"))
-    announce(endpoint(pid=dead, address=bound(folder / "a.sock")))
+    announce(endpoint(pid=dead, address=bind_socket(folder / "a.sock")))
     assert find("napari") == []
     assert not folder.exists()
 
@@ -279,7 +280,7 @@ def test_only_sockets_are_removed(tmp_path: Path, dead: int) -> None:
 def test_other_files_keep_folder() -> None:
     folder = Path(tempfile.mkdtemp(prefix="polystore-socket-"))
     (folder / "other").touch()
-    remove_socket(endpoint(address=bound(folder / "a.sock")))
+    remove_socket(endpoint(address=bind_socket(folder / "a.sock")))
     remove_socket(endpoint(address=f"ipc://{folder / 'a.sock'}"))
     assert [path.name for path in folder.iterdir()] == ["other"]
     shutil.rmtree(folder)
@@ -309,11 +310,11 @@ CHANGES: list[dict[str, object]] = [
 ]
 
 
-def changed_document(change: dict[str, object]) -> bytes:
+def change_document(change: dict[str, object]) -> bytes:
     return json.dumps(asdict(endpoint()) | change).encode()
 
 
-@pytest.mark.parametrize("content", [*RUBBISH, *map(changed_document, CHANGES)])
+@pytest.mark.parametrize("content", [*RUBBISH, *map(change_document, CHANGES)])
 def test_rubbish_is_ignored(runtime_directory: Path, content: bytes) -> None:
     path = runtime_directory / "napari-1-x.json"
     path.write_bytes(content)
@@ -326,15 +327,15 @@ def test_rubbish_is_ignored(runtime_directory: Path, content: bytes) -> None:
 
 @posix
 @pytest.mark.parametrize("pid", [0, -1, 1 << 31, 1 << 70, -(1 << 70)])
-def test_no_such_process_is_swept(runtime_directory: Path, pid: int) -> None:
-    (runtime_directory / "napari-1-x.json").write_bytes(changed_document({"pid": pid}))
+def test_impossible_process_is_removed(runtime_directory: Path, pid: int) -> None:
+    (runtime_directory / "napari-1-x.json").write_bytes(change_document({"pid": pid}))
     assert find("napari") == []
     assert [*runtime_directory.iterdir()] == []
 
 
 def test_newer_version_is_read(runtime_directory: Path) -> None:
     path = runtime_directory / "napari-1-x.json"
-    path.write_bytes(changed_document({"compression": ["lz4"]}))
+    path.write_bytes(change_document({"compression": ["lz4"]}))
     assert find("napari") == [read_connection(path)] == [endpoint()]
 
 
@@ -343,13 +344,13 @@ def test_odd_entries_are_ignored(runtime_directory: Path) -> None:
     (runtime_directory / "napari-folder.json").mkdir()
     (runtime_directory / "napari-link.json").symlink_to("nowhere")
     (runtime_directory / "napari-loop.json").symlink_to("napari-loop.json")
-    (runtime_directory / "napari-1-x.new").write_bytes(changed_document({}))
+    (runtime_directory / "napari-1-x.new").write_bytes(change_document({}))
     (runtime_directory / "napari").touch()
     assert find("napari") == []
     assert len([*runtime_directory.iterdir()]) == 5
 
 
-# ── the file of a receiver elsewhere ─────────────────────────────────────────────────────
+# ── the file of a receiver elsewhere ──────────────────────────────────────────────────────
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
@@ -357,14 +358,14 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         read_connection(tmp_path / "there.json")
 
 
-def test_folder_is_no_connection(tmp_path: Path) -> None:
+def test_folder_is_not_a_connection_file(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="connect to a receiver"):
         read_connection(tmp_path)
 
 
 def test_damage_hides_token(tmp_path: Path) -> None:
     path = tmp_path / "copied.json"
-    for content in (changed_document({"pid": TOKEN}), changed_document({})[:-9]):
+    for content in (change_document({"pid": TOKEN}), change_document({})[:-9]):
         path.write_bytes(content)
         with pytest.raises(DamagedDataError) as caught:
             read_connection(path)
@@ -394,7 +395,7 @@ def test_long_folder_is_avoided(
     place = Path(address.removeprefix("ipc://"))
     assert len(os.fsencode(place)) <= 107
     assert place.parent.stat().st_mode & 0o777 == 0o700
-    bound(place)
+    bind_socket(place)
     remove_socket(endpoint(address=address))
     assert not place.parent.exists()
 
@@ -405,7 +406,7 @@ def test_own_process_runs() -> None:
 
 
 @posix
-def test_dead_process_runs_not(dead: int) -> None:
+def test_dead_process_does_not_run(dead: int) -> None:
     assert not process_runs(dead)
     assert not process_runs(dead, "1")
     assert process_start(dead) == ""

@@ -1,4 +1,4 @@
-"""The names of ``polystore_stream``: what scripts and packages of viewers import."""
+"""The public names of ``polystore_stream``, for scripts and viewer packages."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import polystore_stream
 
 
 def test_names_are_listed() -> None:
-    """Each public name exists, and ``from polystore_stream import *`` brings no other."""
+    """Each public name exists, and ``from polystore_stream import *`` brings no other name."""
     assert sorted(polystore_stream._MODULE_OF) == sorted(polystore_stream.__all__)
     for name in polystore_stream.__all__:
         assert getattr(polystore_stream, name) is not None
 
 
 def test_import_is_cheap() -> None:
-    """The package alone loads no module of its own, no NumPy and no ZeroMQ."""
+    """The package alone imports none of its modules, no NumPy and no ZeroMQ."""
     code = (
         "import sys, polystore_stream; "
         "print(*{'numpy', 'zmq', 'msgspec', 'polystore_core'} & {*sys.modules}, "

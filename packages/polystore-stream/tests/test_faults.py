@@ -1,4 +1,4 @@
-"""Receivers that are killed or closed; producers that are interrupted; no memory."""
+"""Receivers are killed or closed, producers are interrupted, memory is full."""
 
 from __future__ import annotations
 
@@ -38,8 +38,7 @@ pytestmark = [
 
 SMALL, LARGE, HUGE = (40, 50), (1500, 1100), (4000, 5000)
 SOON = 60.0
-"""Seconds after which a call that hangs is given up."""
-"""Seconds: it is known in less than one, on a machine that does nothing else."""
+"""Seconds after which a call that hangs fails. It takes less than one on an idle machine."""
 
 
 def save(files: FileManager, path: str = "a", shape: Any = SMALL, **options: Any) -> None:
@@ -56,8 +55,10 @@ waits = pytest.mark.parametrize(("options", "call"), WAITS.values(), ids=WAITS)
 """A save that waits for the viewer, and one that waits for room in the middle of its pixels."""
 
 
-def blocked(pool: ThreadPoolExecutor, files: FileManager, call: dict[str, Any]) -> Future[None]:
-    """Save until a save waits."""
+def start_blocked_save(
+    pool: ThreadPoolExecutor, files: FileManager, call: dict[str, Any]
+) -> Future[None]:
+    """Start a save that waits, and return its future."""
     save(files, "first", LARGE)
     pattern(1, call["shape"])
     waiting = pool.submit(save, files, **call)
@@ -66,22 +67,22 @@ def blocked(pool: ThreadPoolExecutor, files: FileManager, call: dict[str, Any]) 
     return waiting
 
 
-def settled(files: FileManager, waiting: Future[None]) -> None:
-    """Raise what a save raises, or the next call for one that nobody waits for."""
+def settle(files: FileManager, waiting: Future[None]) -> None:
+    """Raise the error of a save, or of the next call if the save has ``wait=None``."""
     waiting.result(timeout=SOON)
     backend: Any = files.registry["out"]
     backend.flush()
 
 
-# ── a receiver that is gone ──────────────────────────────────────────────────────────────
+# ── the receiver ends ─────────────────────────────────────────────────────────────────────
 
 
 @waits
-def test_killed_while_waiting(options: dict[str, Any], call: dict[str, Any]) -> None:
-    """A save that waits learns at once that the receiver has died; a new one gets the next."""
+def test_receiver_dies_during_a_wait(options: dict[str, Any], call: dict[str, Any]) -> None:
+    """A waiting save fails at once if the receiver dies. A new receiver gets the next save."""
     with sending() as files, ThreadPoolExecutor(1) as pool:
         with listening(hold=True, **options) as listener:
-            waiting = blocked(pool, files, call)
+            waiting = start_blocked_save(pool, files, call)
             listener.kill()
             with pytest.raises(ReceiverUnavailableError, match="died"):
                 waiting.result(timeout=SOON)
@@ -90,8 +91,8 @@ def test_killed_while_waiting(options: dict[str, Any], call: dict[str, Any]) -> 
             assert listener.item() == describe("next", pattern(1, LARGE))
 
 
-def test_killed_between_saves() -> None:
-    """The next save is an error, and the one after it, until a receiver is there again."""
+def test_receiver_dies_between_saves() -> None:
+    """Every save fails until there is a receiver again."""
     with sending() as files:
         with listening() as listener:
             save(files, "first", LARGE)
@@ -105,8 +106,8 @@ def test_killed_between_saves() -> None:
             assert listener.item() == describe("next", pattern(1, LARGE))
 
 
-def test_killed_before_acknowledgement() -> None:
-    """Values that nobody waited for, and that died with the receiver, are told by a later save."""
+def test_receiver_dies_before_acknowledgement() -> None:
+    """A later save reports values with ``wait=None`` that died with the receiver."""
     with sending() as files:
         with listening(hold=True, max_queued=1 << 20) as listener:
             save(files, "first", LARGE)
@@ -121,7 +122,7 @@ def test_killed_before_acknowledgement() -> None:
 
 
 def test_one_of_two_dies() -> None:
-    """The save says that one receiver has died; the other one gets all that follows."""
+    """The save reports that one receiver has died. The other one gets all later values."""
     with listening() as one, listening() as other, sending() as files:
         save(files, "both", LARGE)
         one.kill()
@@ -136,31 +137,33 @@ def test_one_of_two_dies() -> None:
 
 
 @waits
-def test_closed_while_waiting(options: dict[str, Any], call: dict[str, Any]) -> None:
-    """A receiver that is closed by its user tells those who wait for it."""
+def test_receiver_is_closed_during_a_wait(
+    options: dict[str, Any], call: dict[str, Any]
+) -> None:
+    """A save that waits learns that the user closed the receiver."""
     with (
         sending() as files,
         ThreadPoolExecutor(1) as pool,
         listening(hold=True, **options) as listener,
     ):
-        waiting = blocked(pool, files, call)
+        waiting = start_blocked_save(pool, files, call)
         listener.close()
         with pytest.raises(ReceiverUnavailableError, match="was closed"):
-            settled(files, waiting)
-        assert listener.closed()
+            settle(files, waiting)
+        assert listener.has_ended()
         with pytest.raises(ReceiverUnavailableError, match="has no receiver"):
             save(files)
 
 
-def test_restarts_are_followed() -> None:
-    """However often a receiver is closed and started again, the next save finds it."""
+def test_restarted_receiver_is_found() -> None:
+    """The next save finds a receiver that was closed and started again, any number of times."""
     with sending() as files:
         for _ in range(3):
             with listening() as listener:
                 save(files, "a", LARGE)
                 assert listener.item() == describe("a", pattern(1, LARGE))
                 listener.close()
-                assert listener.closed()
+                assert listener.has_ended()
 
 
 # ── Ctrl-C ───────────────────────────────────────────────────────────────────────────────
@@ -184,7 +187,7 @@ say(end="closed")
 
 @waits
 def test_interrupted_save_ends(options: dict[str, Any], call: dict[str, Any]) -> None:
-    """Ctrl-C ends a save that waits, at once; the next one works, and no room stays taken."""
+    """Ctrl-C ends a waiting save at once. The next save works, and no room stays reserved."""
     arguments = json.dumps([LARGE, call["shape"]]), json.dumps(call.get("wait", "received"))
     with listening(hold=True, **options) as listener, running(INTERRUPTED, *arguments) as child:
         assert child.says() == {"ready": True}
@@ -224,7 +227,7 @@ files.registry.close()
 
 
 def test_interrupts_damage_nothing() -> None:
-    """Whenever Ctrl-C strikes, what arrives is whole, and later saves work."""
+    """Values arrive whole although Ctrl-C comes at any time, and later saves work."""
     chance = random.Random(3)
     whole = {
         str(n): describe(str(n), pattern(n, shape))
@@ -234,7 +237,7 @@ def test_interrupts_damage_nothing() -> None:
         assert child.says() == {"ready": True}
         taken = []
         for _ in range(25):
-            taken.append(listener.item())  # it goes on between two interrupts
+            taken.append(listener.item())  # the child continues between two interrupts
             time.sleep(0.03 + chance.uniform(0, 0.02))
             child.send_signal(signal.SIGINT)
         while True:
@@ -250,7 +253,7 @@ def test_interrupts_damage_nothing() -> None:
 
 
 def test_interrupted_receiver_ends() -> None:
-    """Ctrl-C ends a loop over what comes, at once, and the receiver leaves nothing."""
+    """Ctrl-C ends a receiving loop at once, and the receiver leaves nothing."""
     code = """
 try:
     for item in receive():
@@ -277,12 +280,12 @@ def is_there(files: FileManager) -> bool:
     return True
 
 
-# ── no memory to share ───────────────────────────────────────────────────────────────────
+# ── no shared memory ──────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture
 def on_full_memory() -> Callable[..., Child]:
-    """Run code where /dev/shm holds some MiB and no more."""
+    """Run code with a /dev/shm that holds a few MiB."""
     tried = subprocess.run(
         ["unshare", "-m", "mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", "/dev/shm"],
         capture_output=True,
@@ -299,7 +302,7 @@ def on_full_memory() -> Callable[..., Child]:
 
 
 def test_full_memory_is_survived(on_full_memory: Any) -> None:
-    """A full /dev/shm, as in containers, keeps nothing from arriving."""
+    """Values arrive although /dev/shm is full, as in containers."""
     code = """
 from polystore_stream.wire.ring import RingWriter
 with open("/dev/shm/filler", "wb", buffering=0) as file:
@@ -323,13 +326,13 @@ except OSError as error:
 
 
 def test_half_full_memory_is_used(on_full_memory: Any) -> None:
-    """Of slots for which there is no memory, each payload travels as a frame instead."""
+    """If a slot has no memory, its payload travels as a frame instead."""
     code = """
 from polystore_stream.sending.connection import Connection
 from polystore_stream.wire.ring import RingWriter
 with listening() as listener:
     connection = Connection(listener.endpoint, "out", share_memory=False)
-    # As where there is no memory without a name.
+    # As on a system that has no memory without a name.
     connection._ring = RingWriter(8, named=True)
     connection._ask(connection._ring.message, 5)
     connection._in_flight.free.extend(range(8))
@@ -349,8 +352,8 @@ with listening() as listener:
 
 
 @pytest.mark.parametrize("limit", ["FSIZE, (1 << 20, -1)", "NOFILE, (opened, opened)"])
-def test_no_ring_becomes_frames(limit: str) -> None:
-    """Where the system gives no memory to share, pixels travel as frames."""
+def test_frames_replace_a_ring(limit: str) -> None:
+    """If the system gives no shared memory, pixels travel as frames."""
     code = f"""
 import resource
 with sending() as files:

@@ -41,8 +41,8 @@ def query(name: str = "layers") -> Delivery:
     return Delivery(Query(name=name), None, b"producer", 0)
 
 
-def come(inbox: Inbox, *deliveries: Delivery) -> list[tuple[Delivery, str]]:
-    """Receive each, and return what was discarded."""
+def receive(inbox: Inbox, *deliveries: Delivery) -> list[tuple[Delivery, str]]:
+    """Receive each delivery, and return those that were discarded."""
     discarded = []
     for delivery in deliveries:
         if not isinstance(delivery.item, Query):
@@ -51,8 +51,8 @@ def come(inbox: Inbox, *deliveries: Delivery) -> list[tuple[Delivery, str]]:
     return discarded
 
 
-def room(inbox: Inbox) -> int:
-    """Return the most bytes that there is room for; all of them if it is empty."""
+def count_room(inbox: Inbox) -> int:
+    """Return the most bytes that fit. An empty inbox has room for its whole limit."""
     return sum(inbox.has_room(nbytes) for nbytes in range(1, inbox.limit + 1))
 
 
@@ -61,53 +61,53 @@ def room(inbox: Inbox) -> int:
 
 def test_order_is_kept() -> None:
     inbox = Inbox(LIMIT)
-    came = [image("a", 1), query(), rois("b", 2), image("a", 3)]
-    assert come(inbox, *came) == []
+    sent = [image("a", 1), query(), rois("b", 2), image("a", 3)]
+    assert receive(inbox, *sent) == []
     assert len(inbox) == 4
-    assert inbox.take() == came
+    assert inbox.take() == sent
     assert (inbox.take(), len(inbox)) == ([], 0)
 
 
 @pytest.mark.parametrize("most", [0, 1, 2, 5])
 def test_take_is_limited(most: int) -> None:
     inbox = Inbox(LIMIT)
-    came = [image(name, 1) for name in "abc"]
-    come(inbox, *came)
-    assert inbox.take(most=most) == came[:most]
-    assert inbox.take() == came[most:]
+    sent = [image(name, 1) for name in "abc"]
+    receive(inbox, *sent)
+    assert inbox.take(most=most) == sent[:most]
+    assert inbox.take() == sent[most:]
 
 
 def test_room_is_counted() -> None:
     inbox = Inbox(LIMIT)
-    come(inbox, image("a", 4), query(), rois("b", 3))
-    assert room(inbox) == 3
+    receive(inbox, image("a", 4), query(), rois("b", 3))
+    assert count_room(inbox) == 3
     inbox.take(most=1)
-    assert room(inbox) == 7
+    assert count_room(inbox) == 7
 
 
-def test_way_takes_room() -> None:
+def test_reserved_bytes_take_room() -> None:
     inbox = Inbox(LIMIT)
     inbox.reserve(8)
-    assert room(inbox) == 2
+    assert count_room(inbox) == 2
     inbox.release(8)
-    assert room(inbox) == LIMIT
+    assert count_room(inbox) == LIMIT
 
 
-def test_one_larger_comes_alone() -> None:
+def test_value_above_the_limit_needs_an_empty_inbox() -> None:
     inbox = Inbox(LIMIT)
     assert inbox.has_room(10 * LIMIT)
-    come(inbox, image("a", 10 * LIMIT))
+    receive(inbox, image("a", 10 * LIMIT))
     assert not inbox.has_room(1)
     inbox.take()
-    come(inbox, image("a", 1))
+    receive(inbox, image("a", 1))
     assert not inbox.has_room(10 * LIMIT)
 
 
 def test_questions_need_no_room() -> None:
     inbox = Inbox(LIMIT)
-    come(inbox, image("a", LIMIT), *(query() for _ in range(100)))
+    receive(inbox, image("a", LIMIT), *(query() for _ in range(100)))
     assert len(inbox) == 101
-    come(inbox, image("b", LIMIT, "drop_oldest"), image("b", LIMIT, "coalesce"))
+    receive(inbox, image("b", LIMIT, "drop_oldest"), image("b", LIMIT, "coalesce"))
     assert sum(isinstance(one.item, Query) for one in inbox.take()) == 100
 
 
@@ -116,64 +116,66 @@ def test_questions_need_no_room() -> None:
 
 def test_block_discards_nothing() -> None:
     inbox = Inbox(LIMIT)
-    come(inbox, image("a", 6, "drop_oldest"), image("b", 3, "coalesce"))
-    assert come(inbox, image("a", 6), image("b", 9)) == []
+    receive(inbox, image("a", 6, "drop_oldest"), image("b", 3, "coalesce"))
+    assert receive(inbox, image("a", 6), image("b", 9)) == []
     assert len(inbox) == 4
 
 
 def test_oldest_make_room() -> None:
     inbox = Inbox(LIMIT)
     a, b, c = (image(name, 4, "drop_oldest") for name in "abc")
-    assert come(inbox, a, b) == []
-    assert come(inbox, c) == [(a, "dropped")]
+    assert receive(inbox, a, b) == []
+    assert receive(inbox, c) == [(a, "dropped")]
     assert inbox.take() == [b, c]
 
 
-def test_no_more_go_than_must() -> None:
+def test_only_needed_room_is_made() -> None:
     inbox = Inbox(LIMIT)
     small = [image(name, 1, "drop_oldest") for name in "abcdefghij"]
-    assert come(inbox, *small) == []
-    assert come(inbox, image("k", 3, "drop_oldest")) == [(one, "dropped") for one in small[:3]]
+    assert receive(inbox, *small) == []
+    assert receive(inbox, image("k", 3, "drop_oldest")) == [
+        (one, "dropped") for one in small[:3]
+    ]
 
 
-def test_blocking_ones_stay() -> None:
+def test_blocking_deliveries_stay() -> None:
     inbox = Inbox(LIMIT)
     kept, gone = image("a", 8), image("b", 2, "coalesce")
-    come(inbox, kept, gone)
-    assert come(inbox, image("c", 5, "drop_oldest")) == [(gone, "dropped")]
+    receive(inbox, kept, gone)
+    assert receive(inbox, image("c", 5, "drop_oldest")) == [(gone, "dropped")]
     assert inbox.take(most=1) == [kept]
 
 
 def test_larger_drops_all_others() -> None:
     inbox = Inbox(LIMIT)
-    come(inbox, image("a", 3, "drop_oldest"), image("b", 3, "drop_oldest"))
+    receive(inbox, image("a", 3, "drop_oldest"), image("b", 3, "drop_oldest"))
     large = image("c", 10 * LIMIT, "drop_oldest")
-    assert len(come(inbox, large)) == 2
+    assert len(receive(inbox, large)) == 2
     assert inbox.take() == [large]
 
 
-def test_newest_takes_place() -> None:
+def test_newest_replaces_the_old() -> None:
     inbox = Inbox(LIMIT)
     old, other, new = (image(name, 2, "coalesce") for name in "aba")
-    assert come(inbox, old, other) == []
-    assert come(inbox, new) == [(old, "coalesced")]
+    assert receive(inbox, old, other) == []
+    assert receive(inbox, new) == [(old, "coalesced")]
     assert inbox.take() == [other, new]
 
 
 def test_other_paths_make_room() -> None:
     inbox = Inbox(LIMIT)
     a, b = image("a", 5, "coalesce"), image("b", 5, "coalesce")
-    come(inbox, a, b)
+    receive(inbox, a, b)
     new = image("b", 8, "coalesce")
-    assert come(inbox, new) == [(b, "coalesced"), (a, "dropped")]
+    assert receive(inbox, new) == [(b, "coalesced"), (a, "dropped")]
     assert inbox.take() == [new]
 
 
 def test_replacing_may_suffice() -> None:
     inbox = Inbox(LIMIT)
     a, b = image("a", 5, "coalesce"), image("b", 5, "coalesce")
-    come(inbox, a, b)
-    assert come(inbox, image("b", 5, "coalesce")) == [(b, "coalesced")]
+    receive(inbox, a, b)
+    assert receive(inbox, image("b", 5, "coalesce")) == [(b, "coalesced")]
 
 
 @pytest.mark.parametrize(
@@ -187,18 +189,18 @@ def test_replacing_may_suffice() -> None:
 )
 def test_others_are_not_replaced(other: Delivery) -> None:
     inbox = Inbox(LIMIT)
-    come(inbox, other)
-    assert come(inbox, image("a", 1, "coalesce")) == []
+    receive(inbox, other)
+    assert receive(inbox, image("a", 1, "coalesce")) == []
 
 
 @pytest.mark.parametrize("waiting", POLICIES)
 @pytest.mark.parametrize("policy", POLICIES)
-def test_others_are_not_looked_at(waiting: str, policy: str) -> None:
-    """A full queue takes a value in as many steps as one that is as good as empty."""
+def test_push_does_not_search_the_queue(waiting: str, policy: str) -> None:
+    """A full queue takes a value in as many steps as a nearly empty one."""
 
     def steps(count: int) -> int:
         inbox = Inbox(count)
-        come(inbox, *(image(str(number), 1, waiting) for number in range(count)))
+        receive(inbox, *(image(str(number), 1, waiting) for number in range(count)))
         inbox.reserve(1)
         new, calls = image("1", 1, policy), 0
 
@@ -217,8 +219,8 @@ def test_others_are_not_looked_at(waiting: str, policy: str) -> None:
 
 
 @pytest.mark.timeout(30)
-def test_interrupted_take_leaves_order() -> None:
-    """After a Ctrl-C at any line of take, what is still there keeps its rights."""
+def test_interrupted_take_keeps_policies() -> None:
+    """After a Ctrl-C at any line of take, the other deliveries keep their policies."""
 
     source = Inbox.take.__code__.co_filename
 
@@ -235,7 +237,7 @@ def test_interrupted_take_leaves_order() -> None:
     for step in range(1, 200):
         inbox, left = Inbox(LIMIT), step
         kept = [image("a", 2), image("b", 2, "coalesce"), image("c", 2, "drop_oldest")]
-        come(inbox, *kept)
+        receive(inbox, *kept)
         sys.settrace(trace)
         try:
             inbox.take(most=1)
@@ -245,10 +247,10 @@ def test_interrupted_take_leaves_order() -> None:
             break
         finally:
             sys.settrace(None)
-        gone = come(inbox, image("b", 2, "coalesce"), image("d", LIMIT, "drop_oldest"))
+        gone = receive(inbox, image("b", 2, "coalesce"), image("d", LIMIT, "drop_oldest"))
         assert [stage for _, stage in gone] == ["coalesced", "dropped", "dropped"]
         assert len(inbox) == len(inbox.take()) <= 2
-        assert room(inbox) == LIMIT
+        assert count_room(inbox) == LIMIT
     assert 5 < step < 199
 
 
@@ -258,7 +260,7 @@ def test_interrupted_take_leaves_order() -> None:
 def test_take_waits_for_first() -> None:
     inbox = Inbox(LIMIT)
     one = image("a", 1)
-    timer = threading.Timer(0.05, come, (inbox, one))
+    timer = threading.Timer(0.05, receive, (inbox, one))
     timer.start()
     assert inbox.take(timeout=None) == [one]
     timer.join()
@@ -279,19 +281,19 @@ def test_interrupt_ends_wait() -> None:
     assert inbox.take(timeout=None) == []
 
 
-def test_last_come_after_interrupt() -> None:
+def test_deliveries_come_after_interrupt() -> None:
     inbox = Inbox(LIMIT)
-    came = [image("a", 1), query()]
-    come(inbox, *came)
+    sent = [image("a", 1), query()]
+    receive(inbox, *sent)
     inbox.interrupt()
-    assert inbox.take(timeout=None) == came
+    assert inbox.take(timeout=None) == sent
 
 
 # ── any order of events ──────────────────────────────────────────────────────────────────
 
 
 class Walk(RuleBasedStateMachine):
-    """An inbox beside a list of what should be in it."""
+    """An inbox next to a list of its expected content."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -362,7 +364,7 @@ class Walk(RuleBasedStateMachine):
     @invariant()
     def counts_exactly(self) -> None:
         assert len(self.inbox) == len(self.held)
-        assert room(self.inbox) == (max(0, LIMIT - self.nbytes) if self.nbytes else LIMIT)
+        assert count_room(self.inbox) == (max(0, LIMIT - self.nbytes) if self.nbytes else LIMIT)
 
 
 def droppable(delivery: Delivery) -> bool:
@@ -370,10 +372,10 @@ def droppable(delivery: Delivery) -> bool:
 
 
 TestWalk = Walk.TestCase
-TestWalk.settings = settings()  # those of the profile
+TestWalk.settings = settings()  # the settings of the profile
 
 
-def test_nothing_lost_between_threads() -> None:
+def test_threads_lose_nothing() -> None:
     inbox = Inbox(1000)
     taken: list[Delivery] = []
     discarded: list[Delivery] = []
@@ -381,7 +383,7 @@ def test_nothing_lost_between_threads() -> None:
     def produce(name: str) -> None:
         for number in range(500):
             new = image(f"{name}{number % 5}", 1 + number % 90, POLICIES[1 + number % 2])
-            discarded.extend(old for old, _ in come(inbox, new))
+            discarded.extend(old for old, _ in receive(inbox, new))
 
     threads = [threading.Thread(target=produce, args=(name,)) for name in "xyz"]
     for thread in threads:
@@ -392,4 +394,4 @@ def test_nothing_lost_between_threads() -> None:
         thread.join(60)
     taken += inbox.take()
     assert len(set(taken) | set(discarded)) == len(taken) + len(discarded) == 1500
-    assert room(inbox) == 1000
+    assert count_room(inbox) == 1000

@@ -1,4 +1,4 @@
-"""Large stored arrays: named where a receiver opens files, else sent as the level of a screen."""
+"""A viewer on this machine opens a large array itself. Others get a level of screen size."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ pytestmark = pytest.mark.timeout(120)
 LARGE = np.arange(2 * 2200 * 2100, dtype="u2").reshape(2, 2200, 2100)
 
 
-class Opens(Viewer):
-    """A viewer without a window, which opens what producers name."""
+class OpeningViewer(Viewer):
+    """A viewer without a window, which opens the files that producers name."""
 
     kind = "toy"
     opens_sources = True
@@ -47,7 +47,7 @@ class Opens(Viewer):
         self.came.set()
 
     def item(self) -> Delivery:
-        """Return what came next."""
+        """Return the next delivery."""
         while not (found := self.receiver.take(most=1)):
             assert self.came.wait(30)
             self.came.clear()
@@ -55,14 +55,14 @@ class Opens(Viewer):
 
 
 @pytest.fixture
-def opens() -> Iterator[Opens]:
-    viewer = Opens()
+def viewer() -> Iterator[OpeningViewer]:
+    viewer = OpeningViewer()
     with viewer.receiver:
         yield viewer
 
 
 @contextmanager
-def to(viewer: Opens) -> Iterator[FileManager]:
+def to(viewer: OpeningViewer) -> Iterator[FileManager]:
     with sending(connection=viewer.receiver.connection_file) as files:
         yield files
 
@@ -74,7 +74,7 @@ def large(tmp_path: Path) -> Path:
 
 
 class Pyramid(LazyArray):
-    """An array in memory with levels, of which each halves y and x."""
+    """An array in memory with levels. Each level halves y and x."""
 
     def __init__(self, array: Any, count: int, source: Source | None = None) -> None:
         self._array, self._count = array, count
@@ -92,11 +92,11 @@ class Pyramid(LazyArray):
 # ── opened by the receiver ───────────────────────────────────────────────────────────────
 
 
-def test_name_travels_instead_of_pixels(opens: Opens, large: Path) -> None:
-    with to(opens) as files:
+def test_name_replaces_pixels(viewer: OpeningViewer, large: Path) -> None:
+    with to(viewer) as files:
         files.save(files.open(large, "disk"), "large", "out")
         assert files.registry["out"].counters.nbytes == 0
-        delivery = opens.item()
+        delivery = viewer.item()
         item, data = delivery.item, delivery.data
         assert isinstance(item, messages.Image)
         assert (item.path, item.nbytes, item.shape, item.axes) == (
@@ -111,26 +111,26 @@ def test_name_travels_instead_of_pixels(opens: Opens, large: Path) -> None:
 
 
 @pytest.mark.parametrize("wait", ["received", None])
-def test_small_arrays_travel(opens: Opens, tmp_path: Path, wait: Any) -> None:
+def test_small_arrays_travel(viewer: OpeningViewer, tmp_path: Path, wait: Any) -> None:
     small = LARGE[0, :50, :60]
     np.save(tmp_path / "small.npy", small)
-    with to(opens) as files:
+    with to(viewer) as files:
         files.save(files.open(tmp_path / "small.npy", "disk"), "small", "out", wait=wait)
         files.save(small, "array", "out", wait=wait)
         for _ in range(2):
-            assert isinstance(data := opens.item().data, np.ndarray)
+            assert isinstance(data := viewer.item().data, np.ndarray)
             assert np.array_equal(data, small)
 
 
-def test_axes_are_those_of_viewers(opens: Opens, tmp_path: Path) -> None:
-    """Unknown axes become sliders, and the others are put in the order of viewers."""
+def test_axes_become_those_of_viewers(viewer: OpeningViewer, tmp_path: Path) -> None:
+    """Unknown axes become sliders, and the others get the order of viewers."""
     stored = np.arange(2 * 3 * 4 * 900 * 500, dtype=">u2").reshape(3, 2, 4, 900, 500)
     np.save(tmp_path / "plate.npy", stored)
     axes = [Axis("z", scale=2.0), Axis("c"), Axis("field"), Axis("y"), Axis("x", scale=0.5)]
-    with to(opens) as files:
+    with to(viewer) as files:
         handle = files.open(tmp_path / "plate.npy", "disk")
         files.save(Image(handle, ImageMetadata(axes=tuple(axes))), "plate", "out")
-    delivery = opens.item()
+    delivery = viewer.item()
     item, data = delivery.item, delivery.data
     assert isinstance(item, messages.Image)
     assert isinstance(data, LazyArray)
@@ -141,22 +141,22 @@ def test_axes_are_those_of_viewers(opens: Opens, tmp_path: Path) -> None:
     assert np.array_equal(data, stored.transpose(2, 1, 0, 3, 4))
 
 
-def test_batches_name_their_values(opens: Opens, large: Path) -> None:
-    with to(opens) as files:
+def test_batches_name_their_values(viewer: OpeningViewer, large: Path) -> None:
+    with to(viewer) as files:
         handle = files.open(large, "disk")
         files.save_batch([handle, LARGE[:, :4, :4], handle], ["a", "b", "c"], "out")
-    kinds = [type(opens.item().data).__name__ for _ in range(3)]
+    kinds = [type(viewer.item().data).__name__ for _ in range(3)]
     assert kinds == ["Part", "ndarray", "Part"]
 
 
-def test_parts_have_levels_and_a_sample(opens: Opens, tmp_path: Path) -> None:
+def test_parts_have_levels_and_a_sample(viewer: OpeningViewer, tmp_path: Path) -> None:
     pytest.importorskip("polystore_zarr", reason="polystore-zarr is not installed")
     image = Image.of(LARGE, axes="cyx")
-    with to(opens) as files:
+    with to(viewer) as files:
         files.save(image, tmp_path / "a.ome.zarr", "zarr")
         handle = files.open(tmp_path / "a.ome.zarr", "zarr")
         files.save(handle, "a", "out")
-        data: Any = opens.item().data
+        data: Any = viewer.item().data
         assert [level.shape for level in data.levels] == [
             level.shape for level in handle.levels
         ]
@@ -166,8 +166,8 @@ def test_parts_have_levels_and_a_sample(opens: Opens, tmp_path: Path) -> None:
             assert np.array_equal(level[3:9, ::-2], whole[1, 3:9, ::-2])
 
 
-def test_opening_keeps_nobody_waiting(opens: Opens) -> None:
-    """While a slow disk opens, other producers are served, and its own is answered later."""
+def test_opening_does_not_block_others(viewer: OpeningViewer) -> None:
+    """While a slow disk opens, other producers are served. Its own gets its answer later."""
     begun, goes = threading.Event(), threading.Event()
 
     class Slow(StorageBackend):
@@ -185,7 +185,7 @@ def test_opening_keeps_nobody_waiting(opens: Opens) -> None:
             return Pyramid(LARGE, 1)
 
     source = Source(backend="slow_opening", path="/slow")
-    with to(opens) as slow, to(opens) as other:
+    with to(viewer) as slow, to(viewer) as other:
         slow.save(np.ones((2, 2)), "first", "out", wait=None)
         sender = threading.Thread(
             target=slow.save, args=(Pyramid(LARGE, 1, source), "slow", "out")
@@ -193,15 +193,15 @@ def test_opening_keeps_nobody_waiting(opens: Opens) -> None:
         sender.start()
         assert begun.wait(30)
         other.save(np.ones((2, 2)), "other", "out")
-        assert {opens.item().item.path for _ in range(2)} == {"first", "other"}  # type: ignore[union-attr]
+        assert {viewer.item().item.path for _ in range(2)} == {"first", "other"}  # type: ignore[union-attr]
         goes.set()
-        delivery = opens.item()
+        delivery = viewer.item()
         assert delivery.item.path == "slow"  # type: ignore[union-attr]
         assert np.array_equal(delivery.data, LARGE)  # type: ignore[arg-type]
         sender.join()
 
 
-# ── sent where it is not opened ──────────────────────────────────────────────────────────
+# ── sent if not opened ────────────────────────────────────────────────────────────────────
 
 
 def test_scripts_get_level_of_screen(large: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -231,27 +231,27 @@ def test_scripts_get_level_of_screen(large: Path, caplog: pytest.LogCaptureFixtu
     assert "script 'large'" in logged[2][1]
 
 
-def test_batches_of_levels_are_sent(opens: Opens) -> None:
-    """Handles that no other process can open, in a batch, and with options of the backend."""
-    with sending(connection=opens.receiver.connection_file, scale_bar=False) as files:
+def test_batches_of_levels_are_sent(viewer: OpeningViewer) -> None:
+    """A batch of handles that no other process can open, with options of the backend."""
+    with sending(connection=viewer.receiver.connection_file, scale_bar=False) as files:
         files.save_batch([Pyramid(LARGE, 3), Pyramid(LARGE[0, :9, :9], 2)], ["a", "b"], "out")
-    shapes = [opens.item().data.shape for _ in range(2)]  # type: ignore[union-attr]
+    shapes = [viewer.item().data.shape for _ in range(2)]  # type: ignore[union-attr]
     assert shapes == [(2, 1100, 1050), (9, 9)]
 
 
 @pytest.mark.parametrize("wait", ["received", "shown", None])
 def test_rejected_source_is_sent(
-    opens: Opens, wait: Any, caplog: pytest.LogCaptureFixture
+    viewer: OpeningViewer, wait: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A viewer without the backend gets the pixels, and the log says why."""
     handle = Pyramid(LARGE, 2, Source(backend="not_installed", path="/a"))
-    with to(opens) as files:
+    with to(viewer) as files:
         sender = threading.Thread(
             target=files.save, args=(handle, "a", "out"), kwargs={"wait": wait}
         )
         sender.start()
-        delivery = opens.item()
-        opens.receiver.settle(delivery, "shown")
+        delivery = viewer.item()
+        viewer.receiver.settle(delivery, "shown")
         sender.join()
         assert files.registry["out"].counters.rejected == 1
     assert np.array_equal(delivery.data, LARGE[:, ::2, ::2])  # type: ignore[arg-type]
@@ -259,12 +259,12 @@ def test_rejected_source_is_sent(
     assert "not_installed" in caplog.text
 
 
-def test_value_that_is_rejected_twice_is_an_error(opens: Opens, large: Path) -> None:
+def test_value_that_is_rejected_twice_is_an_error(viewer: OpeningViewer, large: Path) -> None:
     def refuse(item: Any) -> object:
         raise RejectedError("not today", path=item.path)
 
-    opens.accept = refuse  # type: ignore[method-assign]
-    with to(opens) as files:
+    viewer.accept = refuse  # type: ignore[method-assign]
+    with to(viewer) as files:
         handle = files.open(large, "disk")
         with pytest.raises(RejectedError, match="not today"):
             files.save(handle, "a", "out")
@@ -272,10 +272,10 @@ def test_value_that_is_rejected_twice_is_an_error(opens: Opens, large: Path) -> 
             files.save_batch([handle, handle], ["a", "b"], "out")
 
 
-# ── what a receiver does not open ────────────────────────────────────────────────────────
+# ── rejected sources ──────────────────────────────────────────────────────────────────────
 
 
-def named(path: Path, **changes: Any) -> messages.Image:
+def name_file(path: Path, **changes: Any) -> messages.Image:
     source = messages.Source(backend="disk", path=str(path))
     item = messages.Image(
         path="a", nbytes=0, number=3, shape=LARGE.shape, dtype="<u2", axes="zyx", source=source
@@ -295,20 +295,20 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize(("changes", "reason"), REFUSED.values(), ids=REFUSED)
 def test_source_is_checked(
-    opens: Opens, large: Path, changes: dict[str, Any], reason: str
+    viewer: OpeningViewer, large: Path, changes: dict[str, Any], reason: str
 ) -> None:
-    item = named(large)
+    item = name_file(large)
     assert item.source is not None
     of_source = {k: v for k, v in changes.items() if k in ("options", "path", "backend")}
     of_image = {k: v for k, v in changes.items() if k not in of_source}
     item = replace(item, source=replace(item.source, **of_source), **of_image)
-    with connect_to(opens.receiver.endpoint) as connection:
+    with connect_to(viewer.receiver.endpoint) as connection:
         transfer = connection.send(item, np.empty(0, "u1"), awaited=True)
         with pytest.raises(RejectedError, match=reason):
             connection.wait_for(transfer)
 
 
-def answered(endpoint: Endpoint, item: messages.Image, host: str) -> tuple[Any, Any]:
+def ask(endpoint: Endpoint, item: messages.Image, host: str) -> tuple[Any, Any]:
     """Return the welcome of a producer, and the answer to an item."""
     with raw(endpoint) as socket:
         replies = []
@@ -318,31 +318,31 @@ def answered(endpoint: Endpoint, item: messages.Image, host: str) -> tuple[Any, 
     return replies[0], replies[1]
 
 
-def test_producers_elsewhere_name_no_files(opens: Opens, large: Path) -> None:
-    """Another host, or a receiver of scripts: the welcome says so, and a source is rejected."""
-    endpoint = opens.receiver.endpoint
+def test_producers_elsewhere_name_no_files(viewer: OpeningViewer, large: Path) -> None:
+    """On another host, or for scripts, the welcome excludes sources and a source is rejected."""
+    endpoint = viewer.receiver.endpoint
     assert endpoint.host
     for host, opened in ((endpoint.host, True), ("elsewhere", False), ("", False)):
-        welcome, answer = answered(endpoint, named(large), host)
+        welcome, answer = ask(endpoint, name_file(large), host)
         assert welcome.opens_sources is opened
         assert (answer.stage == "received") is opened
         assert opened or "does not open files for this producer" in answer.reason
     with receive("other") as items:
         endpoint = items.receiver.endpoint
-        welcome, answer = answered(endpoint, named(large), endpoint.host)
+        welcome, answer = ask(endpoint, name_file(large), endpoint.host)
         assert not welcome.opens_sources
         assert answer.stage == "rejected"
 
 
 def test_receiver_on_tcp_gets_pixels(large: Path) -> None:
-    """The network names no files, not even that of the own machine."""
-    viewer = Opens(listen="tcp://127.0.0.1:0")
+    """A receiver on the network opens no files, not even for a producer on its own machine."""
+    viewer = OpeningViewer(listen="tcp://127.0.0.1:0")
     with viewer.receiver, to(viewer) as files:
         files.save(files.open(large, "disk"), "a", "out")
         assert np.array_equal(viewer.item().data, LARGE)  # type: ignore[arg-type]
         with connect_to(viewer.receiver.endpoint) as connection:
             assert not connection.opens_sources
-            transfer = connection.send(named(large), np.empty(0, "u1"), awaited=True)
+            transfer = connection.send(name_file(large), np.empty(0, "u1"), awaited=True)
             with pytest.raises(RejectedError, match="does not open files"):
                 connection.wait_for(transfer)
 
@@ -352,11 +352,11 @@ def test_sources_have_the_fields_of_core() -> None:
     assert fields == {*asdict(Source(backend="disk", path="/a"))}
 
 
-# ── where its parts go ───────────────────────────────────────────────────────────────────
+# ── places of the parts ───────────────────────────────────────────────────────────────────
 
 
 def fields(count: int, **changes: Any) -> messages.Image:
-    """Return the message for a plate of two channels with so many fields in each well."""
+    """Return the message for a plate of two channels with ``count`` fields in each well."""
     source = messages.Source(backend="zarr", path="/plate.ome.zarr")
     item = messages.Image(
         path="plate",
@@ -372,7 +372,7 @@ def fields(count: int, **changes: Any) -> messages.Image:
 
 
 def test_fields_are_places_of_each_channel() -> None:
-    """A layer for each channel, with a place for each field; the parts come in the same order."""
+    """Each channel has a layer, with a place for each field. The parts have the same order."""
     item = fields(3, at=(("plate", "P1"),))
     plan = Planner().plan(item, "image")
     assert (plan.sliders, plan.axes) == (("plate", "field"), "yx")
@@ -383,8 +383,8 @@ def test_fields_are_places_of_each_channel() -> None:
         assert np.array_equal(block, array[int(target.at[1]), target.key[3]])
 
 
-def test_other_number_of_fields_begins_anew() -> None:
-    """Once for each layer: its stack is emptied before the first field, and not after it."""
+def test_other_number_of_fields_restarts() -> None:
+    """The stack of each layer is emptied before the first field, and not after it."""
     planner = Planner()
     planner.plan(fields(3), "image")
     plan = planner.plan(fields(2), "image")

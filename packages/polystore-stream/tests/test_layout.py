@@ -43,13 +43,13 @@ def test_layout_is_frozen() -> None:
         Layout().layer = ()
 
 
-def test_bare_string_refused() -> None:
+def test_bare_string_is_refused() -> None:
     with pytest.raises(InvalidOptionError, match=r"slider='z'.*\('z',\)"):
         Layout(slider="z")
 
 
 @pytest.mark.parametrize("given", [None, 3, (3,), ("z", ""), [("z",)]])
-def test_no_names_refused(given) -> None:
+def test_other_values_are_refused(given) -> None:
     with pytest.raises(InvalidOptionError, match="slider"):
         Layout(slider=given)
 
@@ -65,7 +65,7 @@ def test_no_names_refused(given) -> None:
         ({"window": ("well", "well")}, r"'well' is also in window=\('well', 'well'\)"),
     ],
 )
-def test_name_twice_refused(given, message: str) -> None:
+def test_repeated_name_is_refused(given, message: str) -> None:
     with pytest.raises(InvalidOptionError, match=message):
         Layout(**given)
 
@@ -131,7 +131,7 @@ def test_titles_are_readable(path: str, names: str, layer, title: str) -> None:
     assert place(path, names, Layout(layer=layer)).title == title
 
 
-def test_folders_tell_layers_apart() -> None:
+def test_folders_separate_layers() -> None:
     keys = {
         place(path, names).layer
         for path, names in [
@@ -163,7 +163,7 @@ def test_channels_of_an_image_share_group() -> None:
     assert place("run/B02_z1.tif", "{well}_z{z}.tif").group == ""
 
 
-def test_other_sliders_other_layer() -> None:
+def test_other_sliders_make_another_layer() -> None:
     assert place("3.tif", "{z}.tif").layer != place("3.tif", "{t}.tif").layer
 
 
@@ -172,7 +172,7 @@ def test_batch_places_as_single() -> None:
     assert places(paths, SITES) == [place(path, SITES) for path in paths]
 
 
-def test_one_misfit_is_told() -> None:
+def test_misfit_is_named() -> None:
     with pytest.raises(InvalidOptionError) as single:
         place("run/notes.tif", SITES)
     with pytest.raises(InvalidOptionError) as batch:
@@ -194,7 +194,7 @@ def test_first_misfit_counts_others() -> None:
     [({"layer": ("chanel",)}, "layer"), ({"slider": ("zed",)}, "slider")],
 )
 @pytest.mark.parametrize("names", [SITES, None])
-def test_typos_name_the_known(layout, option: str, names) -> None:
+def test_typos_list_known_names(layout, option: str, names) -> None:
     (typo,) = layout[option]
     with pytest.raises(
         InvalidOptionError,
@@ -203,7 +203,7 @@ def test_typos_name_the_known(layout, option: str, names) -> None:
         place(SITE, names, Layout(**layout))
 
 
-def test_typos_name_the_fields() -> None:
+def test_typos_list_the_fields() -> None:
     with pytest.raises(InvalidOptionError, match="'well', 'site', 'channel', 'z', 'tile', 't'"):
         place(SITE, SITES, Layout(window=("wel",)), at={"tile": 1})
 
@@ -211,21 +211,21 @@ def test_typos_name_the_fields() -> None:
 @pytest.mark.parametrize(
     ("names", "at"), [("{t}_{time}.tif", None), ("{t}_{z}.tif", {"time": 1})]
 )
-def test_field_twice_refused(names: str, at) -> None:
+def test_repeated_field_is_refused(names: str, at) -> None:
     with pytest.raises(InvalidOptionError, match="each field once, but 't' is there twice"):
         place("1_2.tif", names, at=at)
 
 
-# ── coordinates that are given ───────────────────────────────────────────────────────────
+# ── given coordinates ─────────────────────────────────────────────────────────────────────
 
 
-def test_given_coordinates_stand_alone() -> None:
+def test_coordinates_without_names() -> None:
     found = place("out/a.tif", at={"z": 3, "channel": "DAPI", "tile": np.uint8(7)})
     assert found.title == "DAPI"
     assert found.at == (("tile", "7"), ("z", "3"))
 
 
-def test_given_coordinates_join_names() -> None:
+def test_coordinates_with_names() -> None:
     found = place("out/B02.tif", "{well}.tif", at={"tile": 1, "time": 5})
     assert found.title == "out"
     assert found.at == (("well", "B02"), ("tile", "1"), ("t", "5"))
@@ -238,7 +238,7 @@ def test_given_batch_is_paired() -> None:
 
 
 @pytest.mark.parametrize("value", [1.0, None, True, np.True_, np.float32(1), b"1", (1,)])
-def test_other_coordinates_refused(value) -> None:
+def test_other_coordinates_are_refused(value) -> None:
     with pytest.raises(InvalidOptionError, match="a str or an int for 'z'"):
         place("a.tif", at={"z": value})
 
@@ -246,7 +246,7 @@ def test_other_coordinates_refused(value) -> None:
 @pytest.mark.parametrize(
     "at", [{3: 1}, {"": 1}, {"a b": 1}, {"t": 1, "time": 1}, [("z", 1)], [], "", 0]
 )
-def test_other_names_refused(at) -> None:
+def test_other_names_are_refused(at) -> None:
     with pytest.raises(InvalidOptionError, match="at="):
         place("a.tif", at=at)
 
@@ -262,7 +262,7 @@ def test_other_names_refused(at) -> None:
         ([{"z": 1}, {"t": 1}], "the same names as in the first mapping: 'z'"),
     ],
 )
-def test_uneven_batch_refused(at, message: str) -> None:
+def test_uneven_batch_is_refused(at, message: str) -> None:
     with pytest.raises(InvalidOptionError, match=message):
         places(["a.tif", "b.tif"], at=at)
 
@@ -271,12 +271,12 @@ def test_uneven_batch_refused(at, message: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["run/cells_01.tif", "cells_01.ome.tif", Path("/x/cells_01")])
-def test_single_image_stands_alone(path) -> None:
+def test_single_image_has_no_slider(path) -> None:
     assert place(path) == Place("", None, "cells_01", ())
     assert places([path]) == [place(path)]
 
 
-def test_no_images_no_places() -> None:
+def test_no_images_have_no_places() -> None:
     assert places([]) == []
     assert places([], SITES) == []
     assert places([], at=[]) == []
@@ -322,7 +322,7 @@ def test_next_batch_joins_stack() -> None:
     assert places(SERIES[:3]) + places(SERIES[3:10]) + places(SERIES[10:]) == whole
 
 
-def test_kinds_of_file_separate() -> None:
+def test_kinds_of_file_are_separate() -> None:
     images, masks = (places([f"x_1.{suffix}", f"x_2.{suffix}"]) for suffix in ("tif", "png"))
     assert coordinates(images) == coordinates(masks)
     assert images[0].layer != masks[0].layer
@@ -347,19 +347,19 @@ def test_shared_place_names_both() -> None:
     assert "layer 'run', z=1, window 'B02'" in text
 
 
-def test_shared_coordinates_refused() -> None:
+def test_shared_coordinates_are_refused() -> None:
     with pytest.raises(InvalidOptionError, match=r"at=\{'z': '1'\}.*'a\.tif' and 'b\.tif'"):
         places(["a.tif", "b.tif"], at=[{"z": 1}, {"z": "1"}])
 
 
-def test_same_path_twice_allowed() -> None:
+def test_repeated_path_is_allowed() -> None:
     assert len(set(places(["x/a_1.tif", "x//a_1.tif", "x/a_2.tif"]))) == 2
     assert len(set(places([SITE, SITE], SITES))) == 1
     assert len(set(places(["x/a.tif", "x/a.tif"]))) == 1
 
 
 @pytest.mark.parametrize("names", [None, "{well}/series_{t}.tif"])
-def test_long_series_stays_apart(names) -> None:
+def test_places_of_a_long_series_differ(names) -> None:
     paths = [f"/data/run/A{n % 96}/series_{n:05}.tif" for n in range(10_000)]
     found = places(paths, names)
     assert len(set(found)) == len(paths)
@@ -419,13 +419,13 @@ def test_real_wells_become_windows() -> None:
     ],
 )
 def test_fields_are_titled(path: str, title: str) -> None:
-    """A number alone says nothing: fields of a plate are called after their well."""
+    """A number alone is not a good title, so fields of a plate get the name of their well."""
     found = place(path)
     assert (found.layer, found.title, found.at) == (None, title, ())
 
 
 def test_fields_become_one_stack() -> None:
-    """The slider says well and field, whichever of them come together."""
+    """The slider shows the wells and fields of the batch in order."""
     paths = [f"plate.ome.zarr/{well}/{field}" for well in ("A/01", "A/02") for field in "01"]
     found = places(paths)
     assert coordinates(found) == ["A01/0", "A01/1", "A02/0", "A02/1"]
@@ -437,6 +437,6 @@ def test_fields_become_one_stack() -> None:
     assert labels[0].layer != found[0].layer
 
 
-def test_fields_of_two_plates_are_told_apart() -> None:
+def test_fields_of_two_plates_are_distinct() -> None:
     found = places([f"{name}.zarr/A/01/0" for name in "pq"])
     assert coordinates(found) == ["p.zarr/A/01", "q.zarr/A/01"]

@@ -84,7 +84,7 @@ REPLIES = [
     Answer(number=5, value={"layers": ["a"]}, arrays=(((2, 3), "<u2"),)),
 ]
 
-# ── what is said is heard ────────────────────────────────────────────────────────────────
+# ── messages come back equal ──────────────────────────────────────────────────────────────
 
 NUMBERS = st.integers(-(1 << 63), (1 << 64) - 1)
 FLOATS = st.floats(allow_nan=False, allow_infinity=False)
@@ -118,7 +118,7 @@ def item(**more: st.SearchStrategy[Any]) -> dict[str, st.SearchStrategy[Any]]:
 
 
 @st.composite
-def described_images(draw: st.DrawFn) -> Image:
+def describe_images(draw: st.DrawFn) -> Image:
     axes = "".join(axis for axis in "tcz" if draw(st.booleans())) + "yx"
     shape = draw(st.tuples(*[st.integers(1, 1 << 20)] * len(axes)))
     has_samples = draw(st.booleans())
@@ -149,7 +149,7 @@ def described_images(draw: st.DrawFn) -> Image:
 
 PAIRS = st.tuples(NUMBERS, NUMBERS)
 ANY_HEADER = st.one_of(
-    described_images(),
+    describe_images(),
     st.builds(Rois, **item(count=NUMBERS, labels=st.booleans())),
     st.builds(
         Hello,
@@ -244,7 +244,7 @@ def test_messages_are_frozen(message) -> None:
         message.number = 9
 
 
-# ── what cannot be ───────────────────────────────────────────────────────────────────────
+# ── wrong messages ────────────────────────────────────────────────────────────────────────
 
 
 def damage(frame: bytes) -> str:
@@ -342,7 +342,7 @@ def test_wrong_images_are_damage(changed: dict[str, object], words: str) -> None
     ids=str,
 )
 def test_wrong_sources_are_damage(changed: dict[str, object], words: str) -> None:
-    """Whatever a source says is checked before a file is opened."""
+    """Each field of a source is checked before a file is opened."""
     assert words in damage(json.dumps(json.loads(encode(NAMED)) | changed).encode())
 
 
@@ -399,7 +399,7 @@ DEEP = 100_000
     ],
     ids=lambda frame: repr(frame[:24]),
 )
-def test_no_header_is_damage(frame: bytes) -> None:
+def test_other_frames_are_no_headers(frame: bytes) -> None:
     assert damage(frame)
 
 
@@ -418,16 +418,16 @@ def test_no_header_is_damage(frame: bytes) -> None:
     ],
     ids=lambda frame: repr(frame[:24]),
 )
-def test_no_reply_is_damage(frame: bytes) -> None:
+def test_other_frames_are_no_replies(frame: bytes) -> None:
     with pytest.raises(DamagedDataError):
         read_reply(frame)
 
 
-# ── whatever comes ───────────────────────────────────────────────────────────────────────
+# ── random input ──────────────────────────────────────────────────────────────────────────
 
 
-def survive(frame: bytes) -> None:
-    """Read: either it can be answered, or it is ``DamagedDataError``."""
+def check_frame(frame: bytes) -> None:
+    """Read the frame. Either the message can be answered, or it is ``DamagedDataError``."""
     for read in (read_header, read_reply):
         try:
             message = read(frame)
@@ -448,7 +448,7 @@ def survive(frame: bytes) -> None:
 @settings(max_examples=examples(500))
 @given(st.binary(max_size=200))
 def test_random_bytes_are_survived(frame: bytes) -> None:
-    survive(frame)
+    check_frame(frame)
 
 
 VALID = [encode(message) for message in (*HEADERS, *REPLIES)]
@@ -459,7 +459,7 @@ VALID = [encode(message) for message in (*HEADERS, *REPLIES)]
 def test_cut_and_changed_are_survived(frame: bytes, data) -> None:
     start = data.draw(st.integers(0, len(frame)))
     stop = data.draw(st.integers(start, min(len(frame), start + 5)))
-    survive(frame[:start] + data.draw(st.binary(max_size=5)) + frame[stop:])
+    check_frame(frame[:start] + data.draw(st.binary(max_size=5)) + frame[stop:])
 
 
 @settings(max_examples=examples(500))
@@ -468,7 +468,7 @@ def test_other_values_are_survived(frame: bytes, data) -> None:
     content = json.loads(frame)
     name = data.draw(st.sampled_from(sorted(content)))
     content[name] = data.draw(JSON | st.sampled_from(HUGE))
-    survive(json.dumps(content).encode("utf-8", "surrogatepass"))
+    check_frame(json.dumps(content).encode("utf-8", "surrogatepass"))
 
 
 HUGE: list[object] = [
@@ -496,4 +496,4 @@ def test_many_damages_are_survived(seed: int) -> None:
                 frame[at : at + chance.randint(1, 9)] = chance.choice(VALID)[at : at + 9]
             else:
                 frame[at:at] = chance.randbytes(chance.randint(1, 3))
-        survive(bytes(frame))
+        check_frame(bytes(frame))

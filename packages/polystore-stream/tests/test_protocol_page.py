@@ -132,7 +132,7 @@ def test_receiver_checks_token(page_receiver: PageReceiver) -> None:
 
 
 def test_exchange_is_literal() -> None:
-    """Each line of the exchange is exactly what we send or answer."""
+    """Each line of the exchange equals our message, byte for byte."""
     sent = re.findall(r"^→ (.*)$", page(), re.MULTILINE)
     answered = re.findall(r"^← (.*)$", page(), re.MULTILINE)
     assert len(sent) > 5

@@ -1,4 +1,4 @@
-"""What comes to a receiver that it cannot use, and producers that die."""
+"""Receivers get wrong messages, and producers die."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ PIXELS = bytes(range(12))
 
 
 def large(**changes: Any) -> Image:
-    """The header of an image of two pieces and a half."""
+    """Return the header of an image of two and a half pieces."""
     nbytes = 2 * PIECE + PIECE // 2
     found: Image = msgspec.structs.replace(
         IMAGE, **{"nbytes": nbytes, "shape": (2, nbytes // 2), **changes}
@@ -70,8 +70,8 @@ Ask = Any
 
 
 @contextmanager
-def greeted(listener: Listener) -> Iterator[Ask]:
-    """Give a function that sends frames after hello, and returns the answer to them."""
+def greet(listener: Listener) -> Iterator[Ask]:
+    """Give a function that sends frames after hello, and returns the answer."""
     with raw(listener.endpoint) as socket:
 
         def ask(*frames: Any, hear: bool = True) -> Any:
@@ -87,35 +87,35 @@ def greeted(listener: Listener) -> Iterator[Ask]:
 
 
 @pytest.fixture(scope="module")
-def strong() -> Iterator[Listener]:
-    """One receiver that has to outlive all that is sent to it."""
+def strong_receiver() -> Iterator[Listener]:
+    """Give one receiver, which has to survive all tests of this module."""
     with pytest.MonkeyPatch.context() as patch:
         folder = f"/tmp/ps-{secrets.token_hex(4)}"
         patch.setenv("POLYSTORE_RUNTIME_DIR", folder)
         with listening() as listener:
             yield listener
             listener.close()
-            assert listener.closed()
+            assert listener.has_ended()
         for name in os.listdir(folder):
             os.unlink(f"{folder}/{name}")
         os.rmdir(folder)
 
 
 @pytest.fixture
-def served(strong: Listener, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
-    """That receiver, which serves a well-behaved producer afterwards."""
-    monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(strong.file.parent))
-    yield strong
+def receiver(strong_receiver: Listener, monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
+    """Give the strong receiver, and check that it still serves a correct producer afterwards."""
+    monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(strong_receiver.file.parent))
+    yield strong_receiver
     data = pattern(1, (1200, 1000))
     with sending() as files:
         files.save(data, "fine", backend="out")
-    assert strong.until("fine")[-1] == describe("fine", data)
-    assert becomes(lambda: strong.state()["producers"] == 0)
-    state = strong.state()
+    assert strong_receiver.until("fine")[-1] == describe("fine", data)
+    assert becomes(lambda: strong_receiver.state()["producers"] == 0)
+    state = strong_receiver.state()
     assert (state["nbytes"], state["rings"]) == (0, 0)
 
 
-# ── what is no message ───────────────────────────────────────────────────────────────────
+# ── unreadable messages ───────────────────────────────────────────────────────────────────
 
 UNREADABLE: dict[str, list[bytes]] = {
     "empty": [b""],
@@ -136,28 +136,28 @@ UNREADABLE: dict[str, list[bytes]] = {
 
 
 @pytest.mark.parametrize("frames", UNREADABLE.values(), ids=UNREADABLE)
-def test_unreadable_ends_session(served: Listener, frames: list[bytes]) -> None:
-    """Whoever sends what cannot be read is told so once, and has to say hello again."""
-    with greeted(served) as ask:
+def test_unreadable_ends_session(receiver: Listener, frames: list[bytes]) -> None:
+    """A producer with an unreadable message is told once, and has to say hello again."""
+    with greet(receiver) as ask:
         reply = ask(*frames)
         assert (reply.stage, reply.number) == ("rejected", 0)
         assert "(message) is damaged" in reply.reason
         assert ask(IMAGE, PIXELS).reason == "the first message must be hello"
-        ask(hello_to(served.endpoint))
+        ask(hello_to(receiver.endpoint))
         assert ask(IMAGE, PIXELS) == Ack(number=7, stage="received")
 
 
-def test_no_frames_are_survived(served: Listener) -> None:
-    """Messages of nothing, of a thousand frames, and of a huge header."""
-    with greeted(served) as ask:
+def test_odd_frames_are_survived(receiver: Listener) -> None:
+    """Send an empty message, a thousand frames, and a huge header."""
+    with greet(receiver) as ask:
         ask(b"", hear=False)
         ask(*[b"x"] * 1000, hear=False)
         ask(b'{"type":"query","name":"' + b"x" * 8_000_000 + b'"}', hear=False)
 
 
-def test_hello_comes_first(served: Listener) -> None:
-    """Without hello nothing is taken."""
-    with raw(served.endpoint) as socket:
+def test_hello_comes_first(receiver: Listener) -> None:
+    """Messages before hello are rejected."""
+    with raw(receiver.endpoint) as socket:
         for header in (IMAGE, Piece(of=1, start=0, nbytes=3), Query(name="layers"), Bye()):
             socket.send_multipart([encode(header), PIXELS])
             assert read_reply(socket.recv()) == Ack(
@@ -200,21 +200,21 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
 
 
 @pytest.mark.parametrize(("frames", "reason"), REFUSED.values(), ids=REFUSED)
-def test_unusable_is_refused(served: Listener, frames: list[Any], reason: str) -> None:
-    """What is readable but cannot be is rejected with its number; the session goes on."""
-    with greeted(served) as ask:
+def test_wrong_message_is_refused(receiver: Listener, frames: list[Any], reason: str) -> None:
+    """A readable but wrong message is rejected with its number, and the session continues."""
+    with greet(receiver) as ask:
         reply = ask(*frames)
         assert (reply.stage, reply.number) == ("rejected", 7)
         assert reason in reply.reason
         assert ask(msgspec.structs.replace(IMAGE, number=8), PIXELS).stage == "received"
 
 
-def test_ring_is_checked(served: Listener) -> None:
-    """Slots that are not there, another nonce or size, and memory that is no ring."""
+def test_ring_is_checked(receiver: Listener) -> None:
+    """Missing slots, another nonce or size, and other memory are rejected."""
     pipe = os.pipe()
     ring = RingWriter(2)
     honest = ring.message
-    with greeted(served) as ask:
+    with greet(receiver) as ask:
         for changes in (
             {"nonce": "00" * 16},
             {"nonce": "no hexadecimal"},
@@ -235,8 +235,8 @@ def test_ring_is_checked(served: Listener) -> None:
     ring.close()
 
 
-def test_pieces_come_in_order(served: Listener) -> None:
-    """A piece at the wrong place ends the value, and the room for it is free again."""
+def test_pieces_come_in_order(receiver: Listener) -> None:
+    """A piece at the wrong place ends the value, and its room is free again."""
     whole = bytes(PIECE)
     for wrong in (
         Piece(number=8, of=7, start=0, nbytes=PIECE),
@@ -246,50 +246,50 @@ def test_pieces_come_in_order(served: Listener) -> None:
         Piece(number=8, of=7, start=PIECE, nbytes=-5),
         Piece(number=8, of=7, start=PIECE, nbytes=PIECE // 2),
     ):
-        with greeted(served) as ask:
+        with greet(receiver) as ask:
             assert ask(large(), whole).stage == "received"
-            assert served.state()["nbytes"] == large().nbytes
+            assert receiver.state()["nbytes"] == large().nbytes
             assert ask(wrong, whole).stage == "rejected"
-            assert served.state()["nbytes"] == 0
+            assert receiver.state()["nbytes"] == 0
             assert (
                 ask(Piece(number=9, of=7, start=PIECE, nbytes=PIECE), whole).stage == "rejected"
             )
 
 
-def test_number_is_used_once(served: Listener) -> None:
+def test_number_is_used_once(receiver: Listener) -> None:
     """A second message with the number of an unfinished one, or a second hello, leaks no room."""
-    with greeted(served) as ask:
+    with greet(receiver) as ask:
         ask(large(), bytes(PIECE))
         assert "message number 7 is already in use" in ask(large(), bytes(PIECE)).reason
-        assert served.state()["nbytes"] == large().nbytes
-        assert ask(hello_to(served.endpoint)).pid == served.pid
-        assert served.state()["nbytes"] == 0
+        assert receiver.state()["nbytes"] == large().nbytes
+        assert ask(hello_to(receiver.endpoint)).pid == receiver.pid
+        assert receiver.state()["nbytes"] == 0
 
 
-def test_goodbye_frees_room(served: Listener) -> None:
-    """Bye, or a connection that is lost, ends an unfinished value at once."""
-    with greeted(served) as ask:
+def test_bye_frees_room(receiver: Listener) -> None:
+    """An unfinished value ends at once after bye, or when its connection is lost."""
+    with greet(receiver) as ask:
         ask(large(), bytes(PIECE))
         ask(Bye(), hear=False)
-        assert becomes(lambda: served.state()["nbytes"] == 0, 1)
+        assert becomes(lambda: receiver.state()["nbytes"] == 0, 1)
         assert ask(IMAGE, PIXELS).reason == "the first message must be hello"
-    with greeted(served) as ask:
+    with greet(receiver) as ask:
         ask(large(), bytes(PIECE))
-        assert served.state()["nbytes"] == large().nbytes
-    assert becomes(lambda: served.state()["nbytes"] == 0, 1)  # this process lives
+        assert receiver.state()["nbytes"] == large().nbytes
+    assert becomes(lambda: receiver.state()["nbytes"] == 0, 1)  # although this process lives
 
 
-def test_huge_frame_ends_connection(served: Listener) -> None:
-    """A frame of 100 MB is not even read."""
-    before = served.state()["peak"]
-    with greeted(served) as ask:
+def test_huge_frame_ends_connection(receiver: Listener) -> None:
+    """A frame of 100 MB is not read."""
+    before = receiver.state()["peak"]
+    with greet(receiver) as ask:
         ask(msgspec.structs.replace(IMAGE, nbytes=100 << 20), bytes(100 << 20), hear=False)
         time.sleep(0.2)
-    assert served.state()["peak"] - before < 50 << 20
+    assert receiver.state()["peak"] - before < 50 << 20
 
 
-def test_random_messages_are_survived(served: Listener) -> None:
-    """Two thousand messages, each an honest one with some of its bytes changed."""
+def test_random_messages_are_survived(receiver: Listener) -> None:
+    """Two thousand honest messages, each with some changed bytes."""
     chance = random.Random(5)
     honest = [
         [encode(IMAGE), PIXELS],
@@ -298,10 +298,10 @@ def test_random_messages_are_survived(served: Listener) -> None:
         [encode(Rois(number=7, path="a", nbytes=2, count=0)), b"[]"],
         [encode(Ring(number=1, path=f"/proc/{os.getpid()}/fd/1", size=4096, nonce="00"))],
         [encode(Query(number=3, name="layers", arguments={"a": [1, {}]}))],
-        [encode(hello_to(served.endpoint))],
+        [encode(hello_to(receiver.endpoint))],
         [encode(Bye())],
     ]
-    with raw(served.endpoint) as socket:
+    with raw(receiver.endpoint) as socket:
         for _ in range(2000):
             frames = [bytearray(frame) for frame in chance.choice(honest)]
             for _ in range(chance.choice((0, 0, 1, 1, 2, 5))):
@@ -316,7 +316,7 @@ def test_random_messages_are_survived(served: Listener) -> None:
                 read_reply(socket.recv_multipart()[0])
 
 
-# ── producers that die ───────────────────────────────────────────────────────────────────
+# ── producers that die ────────────────────────────────────────────────────────────────────
 
 PRODUCER = """
 files = FileManager()
@@ -333,7 +333,7 @@ while True:
 @pytest.mark.faults
 @pytest.mark.parametrize("trial", range(3))
 def test_killed_producer_frees_all(trial: int) -> None:
-    """Its ring is let go of, its unfinished image released; another producer goes on."""
+    """The receiver releases its ring and its unfinished image, and serves another producer."""
     with listening() as listener, sending() as files:
         with running(PRODUCER) as producer:
             assert producer.says() == {"saved": True}
@@ -353,8 +353,8 @@ def test_killed_producer_frees_all(trial: int) -> None:
 
 
 @pytest.mark.faults
-def test_killed_while_parked() -> None:
-    """A producer that dies while it waits for room leaves no room taken."""
+def test_killed_while_waiting_for_room() -> None:
+    """A producer that dies while it waits for room leaves no room reserved."""
     with listening(max_queued=1 << 20, hold=True) as listener:
         with running(PRODUCER) as producer:
             assert producer.says() == {"saved": True}
@@ -372,8 +372,8 @@ def test_killed_while_parked() -> None:
 
 
 @pytest.mark.faults
-def test_killed_while_child_lives() -> None:
-    """A child that inherited its descriptors keeps nothing at the receiver."""
+def test_killed_while_its_child_lives() -> None:
+    """A child that inherited the descriptors of a dead producer keeps nothing open."""
     code = PRODUCER.replace("hear()", "os.fork() or time.sleep(8) or os._exit(0)")
     with listening() as listener, running(code) as producer:
         assert producer.says() == {"saved": True}
@@ -389,11 +389,11 @@ def test_killed_while_child_lives() -> None:
             os.kill(child, signal.SIGKILL)
 
 
-# ── the life of a receiver ───────────────────────────────────────────────────────────────
+# ── life of a receiver ────────────────────────────────────────────────────────────────────
 
 
 def test_name_is_taken_once() -> None:
-    """Of viewers with one name only one can run; its name is free when it has ended."""
+    """Only one viewer of a name can run. Its name is free when it has ended."""
     with Toy("one").receiver as first:
         with pytest.raises(InvalidOptionError, match=r"'one'.*a free name"):
             Toy("one")
@@ -405,7 +405,7 @@ def test_name_is_taken_once() -> None:
 
 
 def test_killed_name_is_free() -> None:
-    """The name of a viewer that was killed can be used at once, and its files are removed."""
+    """The name of a killed viewer can be used at once, and its files are removed."""
     with running("viewer = Toy('one'); say(ready=True); viewer.show()") as viewer:
         assert viewer.says() == {"ready": True}
         viewer.kill()
@@ -421,11 +421,11 @@ def test_bad_address_is_error() -> None:
 
 
 def test_close_ends_iteration() -> None:
-    """Closed by another thread or twice, a receiver ends its loop and leaves nothing."""
+    """A receiver that is closed by another thread, or twice, ends its loop and leaves nothing."""
     with listening() as listener:
         listener.close()
         listener.close()
-        assert listener.closed()
+        assert listener.has_ended()
         assert not listener.file.exists()
 
 
@@ -438,8 +438,8 @@ def test_forgotten_receiver_is_closed() -> None:
         assert not [name for name in os.listdir(os.path.dirname(file)) if "~" not in name]
 
 
-def test_receiver_shows_itself() -> None:
-    """Its text says who it is and how many producers it has."""
+def test_receiver_has_text() -> None:
+    """The text of a receiver has its address and the number of producers."""
     with Toy("one").receiver as receiver:
         assert isinstance(receiver, Receiver)
         assert repr(receiver).endswith(".sock: 0 producers>")
@@ -447,7 +447,7 @@ def test_receiver_shows_itself() -> None:
 
 
 def test_values_are_its_own() -> None:
-    """What a script received stays as it is when the producer sends the next."""
+    """A received array does not change when the producer sends the next one."""
     code = """
 held = []
 with receive() as items:

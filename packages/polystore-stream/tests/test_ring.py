@@ -43,7 +43,7 @@ def folder() -> Path:
 
 @pytest.fixture
 def place(folder: Path) -> Iterator[Path]:
-    """Give a name of a ring, and remove what stands there afterwards."""
+    """Give the path of a ring, and remove its file or folder afterwards."""
     path = folder / f"polystore-ring-test-{os.getpid()}"
     yield path
     if path.is_dir():
@@ -51,14 +51,14 @@ def place(folder: Path) -> Iterator[Path]:
     path.unlink(missing_ok=True)
 
 
-def refused(message: Ring) -> str:
+def catch_refusal(message: Ring) -> str:
     with pytest.raises(DamagedDataError) as caught:
         RingReader(message)
     assert caught.value.format == "ring"
     return caught.value.reason
 
 
-def mappings() -> str:
+def read_mappings() -> str:
     return Path("/proc/self/maps").read_text()
 
 
@@ -126,7 +126,7 @@ def test_wrong_slot_is_damage(make: Make, index: int, nbytes: int) -> None:
 
 @linux
 @pytest.mark.parametrize("named", [False, True])
-def test_memory_goes_with_last_view(make: Make, named: bool) -> None:
+def test_memory_is_released_with_last_view(make: Make, named: bool) -> None:
     writer = make(named=named)
     reader = RingReader(writer.message)
     writer.slot(0, 4)[:] = 7
@@ -134,9 +134,9 @@ def test_memory_goes_with_last_view(make: Make, named: bool) -> None:
     writer.close()
     reader.close()
     assert view.tolist() == [7] * 4
-    assert mappings().count("polystore-ring") == 1
+    assert read_mappings().count("polystore-ring") == 1
     del view
-    assert "polystore-ring" not in mappings()
+    assert "polystore-ring" not in read_mappings()
 
 
 @linux
@@ -150,7 +150,7 @@ def test_slots_take_memory_when_used(make: Make) -> None:
 
 
 @linux
-def test_no_memory_is_os_error(make: Make, descriptors: Callable[[], int]) -> None:
+def test_no_memory_raises_os_error(make: Make, descriptors: Callable[[], int]) -> None:
     before = descriptors()
     with pytest.raises(OSError, match="Errno"):
         make(1 << 41)
@@ -182,7 +182,7 @@ def test_name_is_forgotten(make: Make, folder: Path) -> None:
 def test_close_removes_name(make: Make, folder: Path) -> None:
     before = {*folder.iterdir()}
     writer = make(named=True)
-    Path(writer.message.path).unlink()  # somebody was faster
+    Path(writer.message.path).unlink()  # another process was faster
     writer.close()
     other = make(named=True)
     other.close()
@@ -190,7 +190,7 @@ def test_close_removes_name(make: Make, folder: Path) -> None:
     assert {*folder.iterdir()} == before
 
 
-# ── what is no ring ──────────────────────────────────────────────────────────────────────
+# ── other files ───────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_close_removes_name(make: Make, folder: Path) -> None:
     ],
 )
 def test_other_paths_are_refused(path: str) -> None:
-    assert "is not the path of a ring" in refused(
+    assert "is not the path of a ring" in catch_refusal(
         Ring(path=path, size=HEAD + PIECE, nonce="00" * 16)
     )
 
@@ -224,14 +224,14 @@ def test_other_paths_are_refused(path: str) -> None:
 @pytest.mark.parametrize("name", ["/proc/999999999/fd/1", "polystore-ring-gone"])
 def test_missing_ring_is_damage(folder: Path, name: str) -> None:
     message = Ring(path=str(folder / name), size=HEAD + PIECE, nonce="00" * 16)
-    assert "No such file" in refused(message)
+    assert "No such file" in catch_refusal(message)
 
 
 @pytest.mark.parametrize("named", [pytest.param(False, marks=linux), True])
 @pytest.mark.parametrize("nonce", ["00" * 16, "", "00", "zz" * 16, "é", "00" * 1000])
 def test_wrong_nonce_is_refused(make: Make, named: bool, nonce: str) -> None:
     message = make(named=named).message
-    assert "belongs to another process" in refused(replace(message, nonce=nonce))
+    assert "belongs to another process" in catch_refusal(replace(message, nonce=nonce))
     RingReader(message)
 
 
@@ -240,38 +240,38 @@ def test_wrong_nonce_is_refused(make: Make, named: bool, nonce: str) -> None:
 )
 def test_wrong_size_is_refused(make: Make, size: int) -> None:
     message = make(2, named=True).message
-    assert f"do not fit the size {size}" in refused(replace(message, size=size))
+    assert f"do not fit the size {size}" in catch_refusal(replace(message, size=size))
 
 
 @pytest.mark.parametrize("size", [0, 100, HEAD, HEAD + PIECE - 1])
 def test_odd_size_is_refused(place: Path, size: int) -> None:
     place.write_bytes(bytes(size))
-    assert f"{size} bytes" in refused(Ring(path=str(place), size=size, nonce="00" * 16))
+    assert f"{size} bytes" in catch_refusal(Ring(path=str(place), size=size, nonce="00" * 16))
 
 
 def test_other_magic_is_refused(place: Path) -> None:
     place.write_bytes(b"polystore ring 2".ljust(HEAD + PIECE, b"\0"))
     message = Ring(path=str(place), size=HEAD + PIECE, nonce="00" * 16)
-    assert "belongs to another process" in refused(message)
+    assert "belongs to another process" in catch_refusal(message)
 
 
 def test_link_is_not_followed(make: Make, place: Path) -> None:
     message = make(named=True).message
     place.symlink_to(message.path)
-    refused(replace(message, path=str(place)))
+    catch_refusal(replace(message, path=str(place)))
 
 
 def test_folder_is_refused(place: Path) -> None:
     place.mkdir()
-    refused(Ring(path=str(place), size=place.stat().st_size, nonce="00" * 16))
+    catch_refusal(Ring(path=str(place), size=place.stat().st_size, nonce="00" * 16))
 
 
-def test_pipe_keeps_nobody_waiting(place: Path) -> None:
+def test_pipe_does_not_block(place: Path) -> None:
     os.mkfifo(place)
-    assert "0 bytes" in refused(Ring(path=str(place), size=HEAD + PIECE, nonce="00" * 16))
+    assert "0 bytes" in catch_refusal(Ring(path=str(place), size=HEAD + PIECE, nonce="00" * 16))
 
 
-def memory(*seals: int, size: int = HEAD + PIECE) -> tuple[int, Ring]:
+def make_memory(*seals: int, size: int = HEAD + PIECE) -> tuple[int, Ring]:
     fd = os.memfd_create("test", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.write(fd, b"polystore ring 1" + bytes(16))
     os.truncate(fd, size)
@@ -283,14 +283,14 @@ def memory(*seals: int, size: int = HEAD + PIECE) -> tuple[int, Ring]:
 @linux
 def test_unsealed_memory_is_refused() -> None:
     for seals in ((), (fcntl.F_SEAL_GROW,), (fcntl.F_SEAL_WRITE,)):
-        fd, message = memory(*seals)
-        assert "not sealed" in refused(message)
+        fd, message = make_memory(*seals)
+        assert "not sealed" in catch_refusal(message)
         os.close(fd)
 
 
 @linux
-def test_sealed_memory_is_taken() -> None:
-    fd, message = memory(fcntl.F_SEAL_SHRINK)
+def test_sealed_memory_is_accepted() -> None:
+    fd, message = make_memory(fcntl.F_SEAL_SHRINK)
     os.lseek(fd, HEAD, os.SEEK_SET)
     os.write(fd, b"abc")
     assert RingReader(message).slot(0, 3).tobytes() == b"abc"
@@ -298,16 +298,18 @@ def test_sealed_memory_is_taken() -> None:
 
 
 @linux
-def test_open_file_is_no_ring(tmp_path: Path) -> None:
+def test_open_file_is_refused(tmp_path: Path) -> None:
     content = (b"polystore ring 1" + bytes(16)).ljust(HEAD + PIECE, b"\0")
     (tmp_path / "private").write_bytes(content)
     with open(tmp_path / "private", "rb") as file:
         path = f"/proc/{os.getpid()}/fd/{file.fileno()}"
-        assert "not sealed" in refused(Ring(path=path, size=len(content), nonce="00" * 16))
+        assert "not sealed" in catch_refusal(
+            Ring(path=path, size=len(content), nonce="00" * 16)
+        )
 
 
 @linux
-def test_writer_cannot_shrink_it(make: Make) -> None:
+def test_writer_cannot_shrink_memory(make: Make) -> None:
     message = make().message
     fd = int(message.path.rpartition("/")[2])
     for size in (0, message.size - 1, message.size + 1):
@@ -322,11 +324,11 @@ def test_refusal_leaves_nothing_open(
     message = make().message
     place.write_bytes(bytes(HEAD + PIECE))
     before = descriptors()
-    refused(replace(message, nonce="11" * 16))
-    refused(replace(message, size=message.size + PIECE))
-    refused(replace(message, path=str(place), size=HEAD + PIECE))
+    catch_refusal(replace(message, nonce="11" * 16))
+    catch_refusal(replace(message, size=message.size + PIECE))
+    catch_refusal(replace(message, path=str(place), size=HEAD + PIECE))
     assert descriptors() == before
-    assert mappings().count("polystore-ring") == 1  # the writer's
+    assert read_mappings().count("polystore-ring") == 1  # the writer's
 
 
 # ── Ctrl-C ───────────────────────────────────────────────────────────────────────────────
@@ -335,17 +337,17 @@ def test_refusal_leaves_nothing_open(
 @linux
 @pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # it closes itself
 def test_interrupted_ring_leaves_nothing() -> None:
-    """Wherever Ctrl-C strikes, between any two steps of our code, all is closed again."""
+    """Ctrl-C between any two steps of our code leaves nothing open."""
     step = 1
-    while interrupted(step):
-        assert "polystore-ring" not in mappings()
+    while interrupt(step):
+        assert "polystore-ring" not in read_mappings()
         for descriptor in Path("/proc/self/fd").iterdir():
             assert "polystore-ring" not in os.path.realpath(descriptor)
         step += 1
     assert step > 100
 
 
-def interrupted(step: int) -> bool:
+def interrupt(step: int) -> bool:
     left = step
 
     def trace(frame: FrameType, event: str, _: object) -> Any:

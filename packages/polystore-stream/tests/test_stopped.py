@@ -1,4 +1,4 @@
-"""Processes that are stopped (SIGSTOP): they are alive, nobody else waits for them, they go on."""
+"""Stopped processes (SIGSTOP) live, block no other process, and can continue."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ SMALL, LARGE, HUGE = (40, 50), (1500, 1100), (4000, 5000)
 
 
 @contextmanager
-def stopped(pid: int) -> Iterator[None]:
+def pause(pid: int) -> Iterator[None]:
     os.kill(pid, signal.SIGSTOP)
     try:
-        assert becomes(lambda: {*states(pid)} == {"T"})
+        assert becomes(lambda: {*read_states(pid)} == {"T"})
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
 
 
-def states(pid: int) -> Iterator[str]:
+def read_states(pid: int) -> Iterator[str]:
     """Yield the state of each thread, one letter."""
     for status in Path(f"/proc/{pid}/task").glob("*/stat"):
         yield status.read_text().rpartition(")")[2].split()[0]
@@ -67,16 +67,16 @@ def save(files: FileManager, path: str = "a", shape: Any = SMALL, **options: Any
 
 
 def save_in_time(files: FileManager, path: str, shape: Any = SMALL, **options: Any) -> None:
-    """Save again after a time-out: these are short here, and the machine may be slow."""
+    """Save again after a time-out, because time-outs are short here and the machine may be slow."""
 
-    def saved() -> bool:
+    def try_save() -> bool:
         try:
             save(files, path, shape, **options)
         except ReceiverTimeoutError:
             return False
         return True
 
-    assert becomes(saved)
+    assert becomes(try_save)
 
 
 def save_on(files: FileManager, shape: Any, count: int) -> None:
@@ -98,13 +98,15 @@ CALLS: dict[str, Callable[[FileManager], None]] = {
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize("first", ["none", "large"])
-def test_stopped_receiver_is_timeout(call: Callable[[FileManager], None], first: str) -> None:
-    """A stopped receiver is an error of its own after ``timeout``; then all goes on."""
+def test_stopped_receiver_raises_timeout(
+    call: Callable[[FileManager], None], first: str
+) -> None:
+    """A stopped receiver raises its own error after ``timeout``. Afterwards saves work again."""
     with listening() as listener, sending(timeout=1, max_in_flight=8 << 20) as files:
         if first != "none":
             save_in_time(files, "first", LARGE)
         with (
-            stopped(listener.pid),
+            pause(listener.pid),
             pytest.raises(ReceiverTimeoutError, match="has not answered for 1 s"),
         ):
             call(files)
@@ -116,8 +118,8 @@ def test_stopped_receiver_is_timeout(call: Callable[[FileManager], None], first:
 
 
 @pytest.mark.parametrize("call", ["shown", "room"])
-def test_stopped_while_waiting(call: str) -> None:
-    """A save that waits for the receiver already has its time-out too."""
+def test_receiver_stops_during_a_wait(call: str) -> None:
+    """A save that already waits for the receiver also has a time-out."""
     with (
         listening(hold=True, max_queued=1 << 20) as listener,
         sending(timeout=3) as files,
@@ -131,7 +133,7 @@ def test_stopped_while_waiting(call: str) -> None:
         else:
             waiting = pool.submit(save, files, "while", HUGE)
         assert becomes(lambda: backend.counters.sent >= sent + 1)
-        with stopped(listener.pid), pytest.raises(ReceiverTimeoutError):
+        with pause(listener.pid), pytest.raises(ReceiverTimeoutError):
             waiting.result()
         listener.go_on()
         save_in_time(files, "next", LARGE)
@@ -143,7 +145,7 @@ def test_stopped_while_waiting(call: str) -> None:
 def test_stopped_receiver_fails_batch() -> None:
     with listening() as listener, sending(timeout=1) as files:
         save_in_time(files, "first")
-        with stopped(listener.pid), pytest.raises(BatchError) as caught:
+        with pause(listener.pid), pytest.raises(BatchError) as caught:
             files.save_batch([pattern(1, SMALL)] * 3, ["1", "2", "3"], backend="out")
         assert isinstance(caught.value.failed[0][1], ReceiverTimeoutError)
         save_in_time(files, "next")
@@ -151,13 +153,13 @@ def test_stopped_receiver_fails_batch() -> None:
 
 
 def test_stopped_receiver_delays_close() -> None:
-    """Closing a backend tells of values that a stopped receiver has not taken."""
+    """Closing a backend reports values that a stopped receiver has not taken."""
     with listening() as listener:
         registry = BackendRegistry()
         registry.add("out", "streaming", timeout=1)
         files = FileManager(registry)
         save_in_time(files, "first")
-        with stopped(listener.pid):
+        with pause(listener.pid):
             save(files, "last", wait=None)
             with pytest.raises(ReceiverTimeoutError):
                 files.registry["out"].flush()  # type: ignore[attr-defined]
@@ -167,10 +169,10 @@ def test_stopped_receiver_delays_close() -> None:
 
 
 def test_unawaited_values_outlast_stop() -> None:
-    """A save that finds no room costs nothing of those before it."""
+    """A save that finds no room loses none of the values before it."""
     with listening() as listener, sending(timeout=1, max_in_flight=8 << 20) as files:
         save_in_time(files, "first", LARGE)
-        with stopped(listener.pid), pytest.raises(ReceiverTimeoutError):
+        with pause(listener.pid), pytest.raises(ReceiverTimeoutError):
             save_on(files, (1000, 1000), 20)
         save_in_time(files, "next")
         paths = [*dict.fromkeys(item["path"] for item in listener.until("next"))]
@@ -192,13 +194,13 @@ Shows().show()
 
 
 def test_stopped_viewer_answers_again() -> None:
-    """The handle of ``connect`` has its time-out too, and works as soon as the viewer does."""
+    """The handle of ``connect`` also has a time-out, and works as soon as the viewer does."""
     with running(QUERIES) as child:
         endpoint = wait_for_receiver("toy")
         with RemoteViewer(endpoint, timeout=30) as viewer:
             assert viewer.layers() == []
             viewer.timeout = 1
-            with stopped(child.pid):
+            with pause(child.pid):
                 for ask in (viewer.layers, viewer.clear):
                     with pytest.raises(ReceiverTimeoutError):
                         ask()
@@ -212,7 +214,7 @@ def test_stopped_viewer_answers_again() -> None:
 
 
 def test_killed_while_stopped() -> None:
-    """Death is noticed, also of a receiver that was stopped before."""
+    """The death of a receiver is noticed even if it was stopped before."""
     with listening() as listener, sending(timeout=60) as files:
         save(files, "first")
         os.kill(listener.pid, signal.SIGSTOP)
@@ -222,14 +224,14 @@ def test_killed_while_stopped() -> None:
 
 
 @pytest.mark.parametrize("listen", [None, "tcp://127.0.0.1:0"])
-def test_stopped_elsewhere(listen: str | None) -> None:
-    """Of a receiver that is not known by its process, time tells; then it is found again."""
+def test_stopped_receiver_elsewhere(listen: str | None) -> None:
+    """A receiver whose process is unknown has a time-out. Later it is found again."""
     with listening(listen=listen) as listener:
         file = listener.file.with_name("copied.json")
         file.write_text(listener.file.read_text().replace('"host": "', '"host": "elsewhere-'))
         with sending(connection=str(file), timeout=1) as files:
             save_in_time(files, "first", LARGE)
-            with stopped(listener.pid):
+            with pause(listener.pid):
                 for _ in range(3):
                     with pytest.raises(ReceiverTimeoutError):
                         save(files, "while", LARGE)
@@ -257,18 +259,18 @@ with sending() as files:
     files.save(pattern(1, (40, 50)), f"after{sys.argv[2]}", backend="out")
 """
 MESSAGES = {"hello": 1, "ring": 2, "header": 3, "piece": 4, "amid": 11, "last": 22}
-"""Which message a producer of 40 MB comes to, before it is stopped."""
+"""The message of a 40 MB value before which the producer stops."""
 
 
-def continued(child: Child) -> None:
+def resume(child: Child) -> None:
     child.send_signal(signal.SIGCONT)
     assert child.says() == {"end": "saved"}
     assert child.wait() == 0
 
 
 @pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
-def test_stopped_producer_holds_nobody(message: int) -> None:
-    """Others go on at once, and the one that was stopped does so later, with all its pixels."""
+def test_stopped_producer_blocks_no_other(message: int) -> None:
+    """Others continue at once. The stopped producer continues later, with all its pixels."""
     with (
         listening(max_queued=48 << 20) as listener,
         running(STOPS, message, 7) as child,
@@ -278,14 +280,14 @@ def test_stopped_producer_holds_nobody(message: int) -> None:
         for number in range(3):
             save(files, f"other{number}", HUGE)
             assert listener.item() == describe(f"other{number}", pattern(1, HUGE))
-        continued(child)
+        resume(child)
         assert listener.item() == describe("stopped7", pattern(7, HUGE))
         assert listener.item()["path"] == "after7"
         assert becomes(lambda: listener.state()["nbytes"] == 0)
 
 
 def test_several_stopped_producers() -> None:
-    """However many are stopped, there is room for one that is not; all arrive in the end."""
+    """With any number of stopped producers there is room for one more. All values arrive."""
     with (
         listening(max_queued=48 << 20) as listener,
         running(STOPS, 11, 1) as one,
@@ -300,7 +302,7 @@ def test_several_stopped_producers() -> None:
             for child in (three, one, two):
                 child.send_signal(signal.SIGCONT)
             for child in (three, one, two):
-                continued(child)
+                resume(child)
         taken = {item["path"]: item for item in listener.items(6)}
         for number in (1, 2, 3):
             expected = describe(f"stopped{number}", pattern(number, HUGE))
@@ -322,7 +324,7 @@ def test_killed_after_stop_frees_all() -> None:
 
 
 def test_own_pieces_need_no_room() -> None:
-    """A producer that sends a second value amid the first does not wait for itself."""
+    """A producer that sends a second value in the middle of the first does not block itself."""
     data = np.zeros(3 << 20, np.uint8)
     half = data[: 2 << 20].data
     with listening(max_queued=4 << 20) as listener, raw(listener.endpoint) as socket:
