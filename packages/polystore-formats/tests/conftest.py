@@ -1,4 +1,4 @@
-"""Bytes of a value, and what can happen to bytes."""
+"""Fixtures that encode values and damage bytes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from polystore_core import Format
 from polystore_core.errors import DamagedDataError, UnsupportedDataError, UnsupportedFileError
 
-Written: TypeAlias = Callable[..., bytes]
+Encode: TypeAlias = Callable[..., bytes]
 Read: TypeAlias = Callable[..., Any]
 Require: TypeAlias = Callable[[str], ModuleType]
 Refusal: TypeAlias = Callable[[Format, Any], str]
@@ -33,16 +33,16 @@ HARNESS = Path(__file__).with_name("imagej") / "Harness.java"
 def require() -> Require:
     """Import a module, or skip the test because it is not installed."""
 
-    def imported(name: str) -> ModuleType:
+    def import_module(name: str) -> ModuleType:
         module: ModuleType = pytest.importorskip(name, reason=f"{name} is not installed")
         return module
 
-    return imported
+    return import_module
 
 
 @pytest.fixture
-def written() -> Written:
-    """Return the bytes that a format makes of a value."""
+def encode() -> Encode:
+    """Encode a value in a format."""
 
     def write(format: Format, value: Any, **options: Any) -> bytes:
         file = io.BytesIO()
@@ -54,7 +54,7 @@ def written() -> Written:
 
 @pytest.fixture
 def read() -> Read:
-    """Return the value that a format makes of bytes."""
+    """Load a value of a format from bytes."""
 
     def load(format: Format, data: bytes, **options: Any) -> Any:
         return format.load(io.BytesIO(data), **options)
@@ -64,7 +64,7 @@ def read() -> Read:
 
 @pytest.fixture
 def refusal() -> Refusal:
-    """Return why a format refuses a value, before it has written anything."""
+    """Return the error of a format that refuses a value before it writes anything."""
 
     def refuse(format: Format, value: Any) -> str:
         file = io.BytesIO()
@@ -79,15 +79,15 @@ def refusal() -> Refusal:
 
 @pytest.fixture
 def survivors() -> Survivors:
-    """Return what loads of 44 cuts and 120 changed bits.
+    """Load 44 cuts and 120 changed bits of a file, and return the values that load.
 
-    The rest is ``DamagedDataError``, or ``UnsupportedFileError`` where the changed bit says, for
-    example, that a member is encrypted.
+    The others raise ``DamagedDataError``, or ``UnsupportedFileError`` if the changed bit marks,
+    for example, a member as encrypted.
     """
 
     def load_all(format: Format, data: bytes) -> list[Any]:
         loaded = []
-        for damaged in _damaged(data):
+        for damaged in _damage(data):
             with contextlib.suppress(DamagedDataError, UnsupportedFileError):
                 loaded.append(format.load(io.BytesIO(damaged)))
         return loaded
@@ -95,7 +95,7 @@ def survivors() -> Survivors:
     return load_all
 
 
-def _damaged(data: bytes) -> Iterator[bytes]:
+def _damage(data: bytes) -> Iterator[bytes]:
     for part in range(44):
         yield data[: part * len(data) // 44]
     chance = random.Random(0)
@@ -107,7 +107,7 @@ def _damaged(data: bytes) -> Iterator[bytes]:
 
 @pytest.fixture(scope="session")
 def imagej() -> ImageJ:
-    """Run ``imagej/Harness.java`` in ImageJ: its command, a folder; the lines that it prints."""
+    """Run ``imagej/Harness.java`` with a command and a folder, and return the lines it prints."""
     jar = os.environ.get("POLYSTORE_IJ", "/usr/share/java/ij.jar")
     missing = [name for name in ("java", "javac") if shutil.which(name) is None]
     if missing or not Path(jar).is_file():
@@ -125,15 +125,16 @@ def imagej() -> ImageJ:
             check=False,
         )
         assert result.returncode == 0, result.stderr
-        lines = result.stdout.splitlines()  # ImageJ misses its tables of colours in some
+        # Some versions of ImageJ print that they miss their tables of colours.
+        lines = result.stdout.splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     return run
 
 
 @pytest.fixture(scope="session")
-def made_by_imagej(imagej: ImageJ, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of ROIs, a set of them, and images, all written by ImageJ."""
+def imagej_files(imagej: ImageJ, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with ROIs, a set of ROIs, and images that ImageJ wrote."""
     folder = tmp_path_factory.mktemp("imagej")
     imagej("make", folder)
     return folder

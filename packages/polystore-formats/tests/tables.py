@@ -1,4 +1,4 @@
-"""A table of all kinds of cells, and the format that reads it."""
+"""A table with all kinds of cells, and the format that reads it."""
 
 import importlib
 import os

@@ -54,7 +54,7 @@ class TestConformance(FormatTests):
         np.array([({},)], [("a", "O")]),
     ]
 
-    @overrides("CSV has no checksum: a cut between two rows leaves a table")
+    @overrides("CSV has no checksum, so a cut between two rows leaves a table")
     def test_cut_bytes_are_damage(self) -> None:
         content = self.encode(CELLS)
         for length in (0, 5, content.index(b"nan"), len(content) - 2):
@@ -73,7 +73,7 @@ columns = {
 
 @st.composite
 def tables(draw: st.DrawFn) -> NDArray[Any]:
-    """Tables with rows, of the dtypes that survive without being named."""
+    """Draw tables with rows, of dtypes that come back without ``dtypes=``."""
     names = draw(st.lists(text.filter(bool), min_size=1, max_size=4, unique=True))
     kinds = draw(
         st.lists(st.sampled_from(sorted(columns)), min_size=len(names), max_size=len(names))
@@ -119,12 +119,12 @@ def test_named_dtypes_come_back(
     dtype: str,
     values: list[Any],
     inferred: str,
-    written: Callable[..., bytes],
+    encode: Callable[..., bytes],
     read: Callable[..., Any],
 ) -> None:
-    """Without its name another dtype becomes a wider one, with the same values."""
+    """Without ``dtypes=``, other dtypes become wider ones with the same values."""
     table = np.array([(value,) for value in values], [("x", dtype)])
-    data = written(CSV, table)
+    data = encode(CSV, table)
     named, plain = read(CSV, data, dtypes={"x": dtype}), read(CSV, data)
     assert named.dtype == table.dtype
     assert named.tobytes() == table.tobytes()
@@ -141,40 +141,40 @@ def test_narrow_floats_come_back(values: list[float]) -> None:
     np.testing.assert_array_equal(CSV.load(file, dtypes={"x": "f4"})["x"], table["x"])
 
 
-def test_bytes_are_plain(written: Callable[..., bytes]) -> None:
-    assert written(CSV, CELLS[:2]) == (
+def test_bytes_are_plain(encode: Callable[..., bytes]) -> None:
+    assert encode(CSV, CELLS[:2]) == (
         b'"label","mean intensity","in focus","well, site"\n'
         b'1,20.5,True,"A01"\n'
         b'-2,nan,False,"007, ""quoted"""\n'
     )
 
 
-def test_many_rows_come_back(written: Callable[..., bytes], read: Callable[..., Any]) -> None:
-    """More than are written and read at a time."""
+def test_many_rows_come_back(encode: Callable[..., bytes], read: Callable[..., Any]) -> None:
+    """The table has more rows than are written or read at a time."""
     table = np.zeros(25_001, [("i", "i8"), ("x", "f8")])
     table["i"] = np.arange(25_001)
     table["x"] = np.random.default_rng(0).normal(size=25_001)
-    np.testing.assert_array_equal(read(CSV, written(CSV, table)), table)
+    np.testing.assert_array_equal(read(CSV, encode(CSV, table)), table)
 
 
 def test_empty_tables_keep_names(
-    written: Callable[..., bytes], read: Callable[..., Any]
+    encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
     empty = CELLS[:0]
-    found = read(CSV, written(CSV, empty))
+    found = read(CSV, encode(CSV, empty))
     assert (len(found), found.dtype.names) == (0, CELLS.dtype.names)
     dtypes = {name: CELLS.dtype[name] for name in CELLS.dtype.names or ()}
-    assert read(CSV, written(CSV, empty), dtypes=dtypes).dtype == CELLS.dtype
+    assert read(CSV, encode(CSV, empty), dtypes=dtypes).dtype == CELLS.dtype
 
 
 def test_record_arrays_are_tables(
-    written: Callable[..., bytes], read: Callable[..., Any]
+    encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
     records = CELLS.view(np.recarray)
-    np.testing.assert_array_equal(read(CSV, written(CSV, records))["label"], CELLS["label"])
+    np.testing.assert_array_equal(read(CSV, encode(CSV, records))["label"], CELLS["label"])
 
 
-# ── tables of others ─────────────────────────────────────────────────────────────────────
+# ── inferred types ────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -234,14 +234,14 @@ def test_delimiters_are_read(delimiter: str, read: Callable[..., Any]) -> None:
     assert (found.dtype.names, found.tolist()) == (("a", "b,"), [(1, "x;\t|")])
 
 
-def test_csv_module_reads_it(written: Callable[..., bytes]) -> None:
-    rows = list(csv.reader(io.StringIO(written(CSV, CELLS).decode(), newline="")))
+def test_csv_module_reads_our_files(encode: Callable[..., bytes]) -> None:
+    rows = list(csv.reader(io.StringIO(encode(CSV, CELLS).decode(), newline="")))
     assert rows[0] == list(CELLS.dtype.names or ())
     assert rows[2] == ["-2", "nan", "False", '007, "quoted"']
     assert rows[3][3] == "two\r\nlines"
 
 
-def test_text_becomes_wanted_dtype(read: Callable[..., Any]) -> None:
+def test_text_is_converted_to_dtype(read: Callable[..., Any]) -> None:
     found = read(CSV, b'a,b\n"007",1\n"8",0\n', dtypes={"a": int, "b": "float32"})
     assert found.tolist() == [(7, 1.0), (8, 0.0)]
     assert found.dtype == [("a", "i8"), ("b", "f4")]
@@ -331,7 +331,7 @@ def test_damage_names_line(data: bytes, reason: str, read: Callable[..., Any]) -
         (b"Plate 7\n\nwell,area,n\nA01,1.5,2\n", "line 3 has 3 cells"),
     ],
 )
-def test_whole_tables_are_not_damaged(
+def test_unsupported_tables_are_not_damage(
     data: bytes, reason: str, read: Callable[..., Any]
 ) -> None:
     with pytest.raises(UnsupportedFileError) as caught:
@@ -378,7 +378,7 @@ def test_whole_tables_are_not_damaged(
         "odd name",
     ],
 )
-def test_tables_of_others_load(
+def test_tables_of_other_programs_load(
     data: bytes,
     options: dict[str, Any],
     expected: dict[str, list[Any]],
@@ -401,14 +401,14 @@ def test_names_are_those_of_pandas(header: list[str]) -> None:
 
 
 def test_mutations_never_crash(
-    written: Callable[..., bytes], survivors: Callable[..., list[Any]]
+    encode: Callable[..., bytes], survivors: Callable[..., list[Any]]
 ) -> None:
-    for found in survivors(CSV, written(CSV, np.concatenate([CELLS] * 20))):
+    for found in survivors(CSV, encode(CSV, np.concatenate([CELLS] * 20))):
         assert found.dtype.names
 
 
 def test_wide_text_is_refused(read: Callable[..., Any]) -> None:
-    """An array gives every cell the width of the longest: 20 kB would become 1.6 GB."""
+    """In an array, each cell has the width of the longest, so 20 kB would become 1.6 GB."""
     data = b"x,y\n" + b"a" * 90_000 + b",1\n" + b"b,1\n" * 5_000
     with pytest.raises(UnsupportedDataError, match="5001 cells of up to 90000 characters"):
         read(CSV, data)
@@ -416,7 +416,7 @@ def test_wide_text_is_refused(read: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("data", [b'",' * 50_000, b'"' * 100_001, b',"""' * 50_000])
 @pytest.mark.timeout(20)
-def test_quotes_take_no_time(data: bytes, read: Callable[..., Any]) -> None:
+def test_many_quotes_load_quickly(data: bytes, read: Callable[..., Any]) -> None:
     with contextlib.suppress(DamagedDataError, UnsupportedFileError):
         read(CSV, data)
 

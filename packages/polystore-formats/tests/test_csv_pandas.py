@@ -33,46 +33,46 @@ def frame(pandas: Any) -> Any:
 
 
 def test_frames_come_back(
-    frame: Any, pandas: Any, written: Callable[..., bytes], read: Callable[..., Any]
+    frame: Any, pandas: Any, encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
-    pandas.testing.assert_frame_equal(read(CSV, written(CSV, frame), as_="pandas"), frame)
+    pandas.testing.assert_frame_equal(read(CSV, encode(CSV, frame), as_="pandas"), frame)
 
 
 def test_frames_load_as_arrays(
-    frame: Any, written: Callable[..., bytes], read: Callable[..., Any]
+    frame: Any, encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
-    found = read(CSV, written(CSV, frame))
+    found = read(CSV, encode(CSV, frame))
     assert found["note"].tolist() == ["x", "", ""]
     assert found["label"].tolist() == [1, 2, 3]
 
 
 def test_empty_frames_keep_names(
-    frame: Any, written: Callable[..., bytes], read: Callable[..., Any]
+    frame: Any, encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
-    assert list(read(CSV, written(CSV, frame[:0]), as_="pandas")) == list(frame)
+    assert list(read(CSV, encode(CSV, frame[:0]), as_="pandas")) == list(frame)
 
 
-def test_pandas_reads_it(frame: Any, pandas: Any, written: Callable[..., bytes]) -> None:
+def test_pandas_reads_our_files(frame: Any, pandas: Any, encode: Callable[..., bytes]) -> None:
     numbers = frame[["label", "mean", "ok"]]
-    found = pandas.read_csv(io.BytesIO(written(CSV, numbers)))
+    found = pandas.read_csv(io.BytesIO(encode(CSV, numbers)))
     pandas.testing.assert_frame_equal(found, numbers)
     cells = pandas.read_csv(
-        io.BytesIO(written(CSV, CELLS)), keep_default_na=False, dtype={"well, site": str}
+        io.BytesIO(encode(CSV, CELLS)), keep_default_na=False, dtype={"well, site": str}
     )
     assert cells["well, site"].tolist() == CELLS["well, site"].tolist()
 
 
-def test_it_reads_pandas(frame: Any, pandas: Any, read: Callable[..., Any]) -> None:
+def test_pandas_files_load(frame: Any, pandas: Any, read: Callable[..., Any]) -> None:
     frame = frame.assign(well=["A01", "B02", 'a, "b"\n'], note=["x", None, "y"])
     data = frame.to_csv(index=False).encode()
     pandas.testing.assert_frame_equal(read(CSV, data, as_="pandas"), frame)
 
 
 def test_narrow_dtypes_come_back(
-    pandas: Any, written: Callable[..., bytes], read: Callable[..., Any]
+    pandas: Any, encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
     frame = pandas.DataFrame({"a": np.array([1, 2], "u2"), "b": np.array([0.1, 2], "f4")})
-    found = read(CSV, written(CSV, frame), as_="pandas", dtypes={"a": "u2", "b": "f4"})
+    found = read(CSV, encode(CSV, frame), as_="pandas", dtypes={"a": "u2", "b": "f4"})
     pandas.testing.assert_frame_equal(found, frame)
 
 

@@ -1,4 +1,4 @@
-"""The table of docs/formats.md says which types come back, and is up to date."""
+"""The table of docs/formats.md is up to date."""
 
 from __future__ import annotations
 
@@ -32,5 +32,7 @@ def test_the_table_is_up_to_date(tool: dict[str, Any]) -> None:
         (".csv", "uint16", "other"),
     ],
 )
-def test_types_have_their_fate(tool: dict[str, Any], suffix: str, name: str, fate: str) -> None:
+def test_types_are_stored_as_the_table_says(
+    tool: dict[str, Any], suffix: str, name: str, fate: str
+) -> None:
     assert tool["try_type"](suffix, name) == fate

@@ -1,4 +1,4 @@
-"""Files made to run code, to fill the memory or to take for ever: each is refused, cheaply."""
+"""Files that run code, fill the memory or take for ever are refused quickly."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ print((peak() - before) // 1024)
 
 
 class Attack:
-    """Unpickled, it makes a file called "executed"."""
+    """When it is unpickled, it makes a file called "executed"."""
 
     def __init__(self, folder: Path) -> None:
         self.target = folder / "executed"
@@ -77,7 +77,7 @@ def deflated_zeros(start: bytes, count: int) -> bytes:
     return first + block * count + compress.flush()
 
 
-def packed(name: str, stream: bytes, size: int, method: int) -> tuple[bytes, bytes]:
+def pack_member(name: str, stream: bytes, size: int, method: int) -> tuple[bytes, bytes]:
     """Return the local part of a zip member, and its directory entry for offset 0."""
     fields = struct.pack("<HHHHHIII", 20, 0, method, 0, 0x21, 0, len(stream), size & 0xFFFFFFFF)
     lengths = struct.pack("<HH", len(name), 0)
@@ -92,16 +92,16 @@ def archive(local: bytes, directory: bytes, count: int) -> bytes:
     return local + directory + b"PK\5\6" + end
 
 
-def deflated(content: bytes) -> bytes:
+def deflate(content: bytes) -> bytes:
     compress = zlib.compressobj(9, zlib.DEFLATED, -15)
     return compress.compress(content) + compress.flush()
 
 
-def zipped(members: dict[str, tuple[bytes, int]]) -> bytes:
-    """Return an archive of deflate streams, and the bytes that each is said to unpack to."""
+def build_zip(members: dict[str, tuple[bytes, int]]) -> bytes:
+    """Return an archive of deflate streams with the given unpacked sizes."""
     local, directory = b"", b""
     for name, (stream, size) in members.items():
-        part, entry = packed(name, stream, size, 8)
+        part, entry = pack_member(name, stream, size, 8)
         offset = struct.pack("<I", len(local))
         local, directory = local + part, directory + entry[:42] + offset + entry[46:]
     return archive(local, directory, len(members))
@@ -110,7 +110,7 @@ def zipped(members: dict[str, tuple[bytes, int]]) -> bytes:
 def npz_bomb(_: Path) -> bytes:
     header = npy("(4293918720,)")
     stream = deflated_zeros(header, 4095)
-    parts = [packed(f"{i}.npy", stream, len(header) + (4095 << 20), 8) for i in range(2)]
+    parts = [pack_member(f"{i}.npy", stream, len(header) + (4095 << 20), 8) for i in range(2)]
     return archive(parts[0][0], parts[0][1] + parts[1][1], 2)
 
 
@@ -119,7 +119,7 @@ def npz_overlap(_: Path) -> bytes:
     header = npy("(104857600,)")
     stream = deflated_zeros(header, 100)
     size = len(header) + (100 << 20)
-    parts = [packed(f"{i:04}.npy", stream, size, 8) for i in range(9000)]
+    parts = [pack_member(f"{i:04}.npy", stream, size, 8) for i in range(9000)]
     return archive(parts[0][0], b"".join(entry for _, entry in parts), 9000)
 
 
@@ -127,27 +127,27 @@ def npz_many(_: Path) -> bytes:
     """Twenty members, none of which is large by itself."""
     header = npy("(134217728,)")
     stream = deflated_zeros(header, 128)
-    return zipped({f"{i}.npy": (stream, len(header) + (128 << 20)) for i in range(20)})
+    return build_zip({f"{i}.npy": (stream, len(header) + (128 << 20)) for i in range(20)})
 
 
 def npz_hidden(_: Path) -> bytes:
-    """Members that are packed tightly, next to a megabyte that is not."""
+    """Tightly packed members, next to a megabyte that is not packed."""
     header, noise = npy("(1073741824,)"), npy("(1048576,)", data=os.urandom(1 << 20))
     stream = deflated_zeros(header, 1024)
     tight = {f"{i}.npy": (stream, len(header) + (1 << 30)) for i in range(2)}
-    return zipped(tight | {"noise.npy": (deflated(noise), len(noise))})
+    return build_zip(tight | {"noise.npy": (deflate(noise), len(noise))})
 
 
 def npz_stored_overlap(_: Path) -> bytes:
-    """A thousand names for one member, which is not packed at all."""
+    """A thousand names for one member that is not packed."""
     content = npy("(4194304,)", data=bytes(4 << 20))
-    local, _entry = packed("0000.npy", content, len(content), 0)
-    entries = [packed(f"{i:04}.npy", content, len(content), 0)[1] for i in range(1000)]
+    local, _entry = pack_member("0000.npy", content, len(content), 0)
+    entries = [pack_member(f"{i:04}.npy", content, len(content), 0)[1] for i in range(1000)]
     return archive(local, b"".join(entries), 1000)
 
 
 def npz_crowd(_: Path) -> bytes:
-    entry = packed("a.npy", b"", 0, 0)[1]
+    entry = pack_member("a.npy", b"", 0, 0)[1]
     return archive(b"", entry * 100_000, 100_000)
 
 
@@ -159,7 +159,7 @@ def npz_objects(folder: Path) -> bytes:
 
 def npz_claim(_: Path) -> bytes:
     header = npy("(1000000000,)", "<f8")
-    return archive(*packed("a.npy", header, len(header) + 8_000_000_000, 0), 1)
+    return archive(*pack_member("a.npy", header, len(header) + 8_000_000_000, 0), 1)
 
 
 def npz_traversal(_: Path) -> bytes:
@@ -175,29 +175,29 @@ def npz_directory(_: Path) -> bytes:
 
 
 def roi_claim(_: Path) -> bytes:
-    """A polygon that is said to have two thousand million vertices."""
+    """A polygon that claims two thousand million vertices."""
     header = b"Iout" + struct.pack(">hBx4hH", 228, 0, 0, 0, 9, 9, 0)
     return (header + struct.pack(">i", 0x7FFFFFFF)).ljust(200, b"\0")
 
 
 def roi_composite(_: Path) -> bytes:
-    """Two million numbers, and the last of them is no command."""
+    """Two million numbers, of which the last one is not a command."""
     numbers = np.tile(np.array([0, 1, 2, 1, 3, 4, 1, 5, 7], ">f4"), 220_000).tobytes()
     header = b"Iout" + struct.pack(">hBx4hH18xi", 228, 1, 0, 0, 9, 9, 0, len(numbers) // 4 + 1)
     return header.ljust(64, b"\0") + numbers + struct.pack(">f", 9)
 
 
 def roi_bomb(_: Path) -> bytes:
-    return archive(*packed("a.roi", deflated_zeros(b"Iout", 4000), 4 + (4000 << 20), 8), 1)
+    return archive(*pack_member("a.roi", deflated_zeros(b"Iout", 4000), 4 + (4000 << 20), 8), 1)
 
 
 def roi_many(_: Path) -> bytes:
     stream = deflated_zeros(b"Iout", 50)
-    return zipped({f"{i}.roi": (stream, 4 + (50 << 20)) for i in range(20)})
+    return build_zip({f"{i}.roi": (stream, 4 + (50 << 20)) for i in range(20)})
 
 
 def roi_crowd(_: Path) -> bytes:
-    return archive(b"", packed("a.roi", b"", 0, 0)[1] * 100_000, 100_000)
+    return archive(b"", pack_member("a.roi", b"", 0, 0)[1] * 100_000, 100_000)
 
 
 def chunk(kind: bytes, payload: bytes) -> bytes:
@@ -211,7 +211,7 @@ def png(width: int, height: int, bits: int, colour: int, *chunks: bytes) -> byte
 
 
 def png_bomb(_: Path) -> bytes:
-    """All the rows of a picture of 40 GB, a thousandth of that packed: the size alone tells."""
+    """A picture of 40 GB, packed to a thousandth. Its size alone shows the attack."""
     zeros = b"\x78\x9c" + deflated_zeros(b"", 4000) + bytes(4)
     return png(100_000, 100_000, 8, 6, chunk(b"IDAT", zeros))
 
@@ -240,7 +240,7 @@ def png_picture(_: Path) -> bytes:
 
 
 def jpeg_picture(_: Path) -> bytes:
-    """Two gigabytes of grey: libjpeg fills up what is missing."""
+    """Two gigabytes of grey, because libjpeg fills up missing data."""
     frame = b"\xff\xc0\0\x0b\x08" + struct.pack(">HH", 46_000, 46_000) + b"\1\1\x11\0"
     scan = b"\xff\xda\0\x08\1\1\0\0\x3f\0" + bytes(1_100_000)
     return b"\xff\xd8" + frame + scan + b"\xff\xd9"
@@ -256,7 +256,7 @@ def tiff(width: int, height: int, compression: int, strip: bytes) -> bytes:
 
 
 def tiff_picture(_: Path) -> bytes:
-    """Two gigabytes of zeros, a thousandth of that packed."""
+    """Two gigabytes of zeros, packed to a thousandth."""
     size = 46_000 * 46_000
     stream = deflated_zeros(bytes(size % (1 << 20)), size >> 20)
     return tiff(46_000, 46_000, 8, b"\x78\x9c" + stream + struct.pack(">HH", size % 65521, 1))
@@ -319,7 +319,7 @@ def torch_attack(folder: Path) -> bytes:
 
 def torch_bomb(_: Path) -> bytes:
     stream = deflated_zeros(b"", 4000)
-    return archive(*packed("archive/data.pkl", stream, 4000 << 20, 8), 1)
+    return archive(*pack_member("archive/data.pkl", stream, 4000 << 20, 8), 1)
 
 
 def torch_memory(_: Path) -> bytes:
@@ -378,7 +378,7 @@ NEEDS = {
 
 
 def big_tiff(size: int) -> bytes:
-    """Return the start of a page of ``size`` bytes, a multiple of 2**20, that are not packed."""
+    """Return the start of an unpacked page of ``size`` bytes, a multiple of 2**20."""
     tags = {256: 1 << 20, 257: size >> 20, 258: 8, 259: 1, 262: 1, 273: 256, 277: 1, 279: size}
     entries = [struct.pack("<HHQQ", code, 16, 1, value) for code, value in tags.items()]
     directory = struct.pack("<Q", len(entries)) + b"".join(entries) + bytes(8)
@@ -397,11 +397,11 @@ SPARSE: dict[str, Callable[[int], bytes]] = {
     "a.npz": lambda _: b"PK\3\4",
     "a.roi": lambda _: b"Iout",
 }
-"""Starts of files that go on with zeros, which take no room on the disk."""
+"""Starts of files that continue with zeros, which take no room on the disk."""
 
 
-def marked(names: Iterable[str]) -> list[Any]:
-    """Return names of files as parameters; some need a framework."""
+def mark_frameworks(names: Iterable[str]) -> list[Any]:
+    """Return names of files as parameters. Some need a framework."""
     marks = {True: [pytest.mark.frameworks], False: []}
     return [pytest.param(name, marks=marks[name.endswith(".pt")]) for name in names]
 
@@ -422,7 +422,7 @@ def check_refusal(path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="system: has no module resource")
-@pytest.mark.parametrize("name", marked(CORPUS))
+@pytest.mark.parametrize("name", mark_frameworks(CORPUS))
 def test_hostile_file_is_refused(name: str, tmp_path: Path) -> None:
     check_needs(name)
     path = tmp_path / name
@@ -434,7 +434,7 @@ def test_hostile_file_is_refused(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system: files have no holes")
-@pytest.mark.parametrize("name", marked(SPARSE))
+@pytest.mark.parametrize("name", mark_frameworks(SPARSE))
 def test_sparse_terabyte_is_refused(name: str, tmp_path: Path) -> None:
     """A file that is larger than the memory is refused before it is read."""
     check_needs(name)
@@ -467,8 +467,8 @@ except UnsupportedDataError as error:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system: cannot limit the memory")
 @pytest.mark.parametrize("name", ["a.npy", "a.tif", "a.txt", "a.csv"])
-def test_allocation_that_fails_is_explained(name: str, tmp_path: Path) -> None:
-    """Where the system gives no memory, the error says how much it is, and what to do."""
+def test_failed_allocation_is_explained(name: str, tmp_path: Path) -> None:
+    """If the system gives no memory, the error has the size and a remedy."""
     check_needs(name)
     path = tmp_path / name
     size = 1 << 30
@@ -487,7 +487,7 @@ def test_allocation_that_fails_is_explained(name: str, tmp_path: Path) -> None:
 
 
 def test_sparse_array_opens(tmp_path: Path) -> None:
-    """A handle reads parts of an array that no memory holds."""
+    """A handle reads parts of an array that fits in no memory."""
     path = tmp_path / "a.npy"
     start = npy(f"({TERABYTE},)")
     path.write_bytes(start)

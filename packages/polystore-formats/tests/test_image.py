@@ -41,7 +41,7 @@ def noise(shape: tuple[int, ...], dtype: str = "uint8") -> NDArray[Any]:
 
 
 def smooth(*shape: int) -> NDArray[np.uint8]:
-    """A picture without sharp edges, which JPEG keeps well."""
+    """Make a picture without sharp edges, which JPEG keeps well."""
     rows, columns = np.indices(shape[:2])
     picture = 127 + 60 * np.sin(rows / 9) + 60 * np.cos(columns / 7)
     return (
@@ -115,9 +115,9 @@ def test_pictures_come_back(picture: NDArray[Any], level: int) -> None:
     [noise((9, 8)).T, noise((9, 8, 3))[::-1, ::2], np.asfortranarray(noise((9, 8), "uint16"))],
 )
 def test_layout_does_not_matter(
-    picture: NDArray[Any], written: Callable[..., bytes], read: Callable[..., Any]
+    picture: NDArray[Any], encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
-    np.testing.assert_array_equal(read(PNG, written(PNG, picture)), picture)
+    np.testing.assert_array_equal(read(PNG, encode(PNG, picture)), picture)
 
 
 @pytest.mark.parametrize(
@@ -135,15 +135,15 @@ def test_refusal_gives_advice(
     assert advice in refusal(PNG, value)
 
 
-def test_options_are_checked(written: Callable[..., bytes]) -> None:
+def test_options_are_checked(encode: Callable[..., bytes]) -> None:
     with pytest.raises(InvalidOptionError, match=r"0 \(none\) to 9"):
-        written(PNG, noise((5, 7)), compression_level=10)
+        encode(PNG, noise((5, 7)), compression_level=10)
     for quality in (0, 101, "high"):
         with pytest.raises(InvalidOptionError, match="1 to 100"):
-            written(JPEG, noise((5, 7)), quality=quality)
+            encode(JPEG, noise((5, 7)), quality=quality)
 
 
-# ── PNG as others write it ───────────────────────────────────────────────────────────────
+# ── PNG of other programs ─────────────────────────────────────────────────────────────────
 
 
 def chunk(kind: bytes, payload: bytes = b"") -> bytes:
@@ -233,9 +233,9 @@ def test_interlaced_pictures_load(
     np.testing.assert_array_equal(read(PNG, data), picture)
 
 
-def test_libpng_reads_it(written: Callable[..., bytes]) -> None:
+def test_libpng_reads_our_files(encode: Callable[..., bytes]) -> None:
     picture = noise((20, 30, 4), "uint16")
-    np.testing.assert_array_equal(imagecodecs.png_decode(written(PNG, picture)), picture)
+    np.testing.assert_array_equal(imagecodecs.png_decode(encode(PNG, picture)), picture)
 
 
 # ── damage ───────────────────────────────────────────────────────────────────────────────
@@ -278,14 +278,14 @@ def test_damaged_png_is_found(data: bytes, reason: str, read: Callable[..., Any]
 
 @pytest.mark.parametrize("picture", [noise((64, 64)), noise((30, 20, 3), "uint16")])
 def test_png_damage_is_found(
-    picture: NDArray[Any], written: Callable[..., bytes], survivors: Callable[..., list[Any]]
+    picture: NDArray[Any], encode: Callable[..., bytes], survivors: Callable[..., list[Any]]
 ) -> None:
-    assert survivors(PNG, written(PNG, picture)) == []
+    assert survivors(PNG, encode(PNG, picture)) == []
 
 
 @pytest.mark.parametrize("rows", [b"\5\1\2", b"\0\1", b"\0\1\2\3"])
-def test_libpng_meets_no_error(rows: bytes, read: Callable[..., Any]) -> None:
-    """Each one inside imagecodecs gives away a reference to None, until Python aborts."""
+def test_libpng_is_not_called_for_wrong_rows(rows: bytes, read: Callable[..., Any]) -> None:
+    """Each error inside imagecodecs loses a reference to None, until Python aborts."""
     gc.collect()
     before = sys.getrefcount(None)
     for _ in range(1000):
@@ -300,26 +300,26 @@ def test_libpng_meets_no_error(rows: bytes, read: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("shape", [(64, 48), (64, 48, 3)])
 def test_jpeg_is_close(
-    shape: tuple[int, ...], written: Callable[..., bytes], read: Callable[..., Any]
+    shape: tuple[int, ...], encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
     picture = smooth(*shape)
-    found = read(JPEG, written(JPEG, picture))
+    found = read(JPEG, encode(JPEG, picture))
     assert np.abs(found.astype(int) - picture).max() <= 4
 
 
-def test_quality_costs_bytes(written: Callable[..., bytes]) -> None:
-    sizes = [len(written(JPEG, noise((64, 64, 3)), quality=q)) for q in (1, 50, 95, 100)]
+def test_quality_costs_bytes(encode: Callable[..., bytes]) -> None:
+    sizes = [len(encode(JPEG, noise((64, 64, 3)), quality=q)) for q in (1, 50, 95, 100)]
     assert sizes == sorted(sizes)
     assert sizes[0] < sizes[-1] / 4
 
 
 def test_colour_is_not_subsampled(
-    written: Callable[..., bytes], read: Callable[..., Any]
+    encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
     picture = np.zeros((32, 32, 3), np.uint8)
     picture[:, ::2] = 255, 0, 0
     picture[:, 1::2] = 0, 255, 0
-    found = read(JPEG, written(JPEG, picture, quality=100))
+    found = read(JPEG, encode(JPEG, picture, quality=100))
     assert np.abs(found.astype(int) - picture).max() <= 8
 
 
@@ -338,19 +338,19 @@ def test_foreign_jpegs_load(subsampling: str, optimize: bool, read: Callable[...
 
 @pytest.mark.parametrize("shape", [(4000, 4000), (2000, 2000, 3)])
 def test_flat_pictures_load(
-    shape: tuple[int, ...], written: Callable[..., bytes], read: Callable[..., Any]
+    shape: tuple[int, ...], encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
-    """As small as encoders make a JPEG of that size, and no attack."""
+    """Encoders make no smaller JPEG of that size, and it is not an attack."""
     picture = np.zeros(shape, np.uint8)
     for data in (
-        written(JPEG, picture, quality=1),
+        encode(JPEG, picture, quality=1),
         imagecodecs.jpeg8_encode(picture, level=1, subsampling="420", optimize=True),
     ):
         assert read(JPEG, data).max() <= 1
 
 
 def test_progressive_jpegs_load(read: Callable[..., Any]) -> None:
-    """One bit for each block of 64 pixels: smaller than that no JPEG can be."""
+    """One bit for each block of 64 pixels is the smallest possible JPEG."""
 
     def segment(marker: int, *fields: int) -> bytes:
         return bytes((0xFF, marker, 0, len(fields) + 2, *fields))
@@ -369,17 +369,17 @@ def test_progressive_jpegs_load(read: Callable[..., Any]) -> None:
     assert (picture == 128).all()
 
 
-def test_every_cut_is_found(written: Callable[..., bytes], read: Callable[..., Any]) -> None:
-    data = written(JPEG, noise((40, 40, 3)))
+def test_every_cut_is_found(encode: Callable[..., bytes], read: Callable[..., Any]) -> None:
+    data = encode(JPEG, noise((40, 40, 3)))
     for length in range(len(data)):
         with pytest.raises(DamagedDataError):
             read(JPEG, data[:length])
 
 
 def test_jpeg_mutations_never_crash(
-    written: Callable[..., bytes], survivors: Callable[..., list[Any]]
+    encode: Callable[..., bytes], survivors: Callable[..., list[Any]]
 ) -> None:
-    for picture in survivors(JPEG, written(JPEG, noise((64, 64, 3)))):
+    for picture in survivors(JPEG, encode(JPEG, noise((64, 64, 3)))):
         assert picture.dtype == np.uint8
 
 
@@ -412,7 +412,7 @@ def test_damaged_jpeg_is_found(data: bytes, reason: str, read: Callable[..., Any
 
 
 def test_thumbnails_are_skipped(read: Callable[..., Any]) -> None:
-    """A JPEG within a segment has frames, scans and an end of its own."""
+    """A JPEG within a segment has its own frames, scans and end."""
     segment = b"\xff\xe1" + (len(SMALL) + 2).to_bytes(2, "big") + SMALL
     data = SMALL[:2] + segment + SMALL[2:]
     np.testing.assert_array_equal(read(JPEG, data), read(JPEG, SMALL))
@@ -438,7 +438,7 @@ FRAME_OF_SMALL = b"\xff\xc0\0\x0b\x08"
         (b"RIFF\x10\0\0\0WEBP", "not a JPEG file, but a RIFF file, such as WebP"),
     ],
 )
-def test_whole_jpegs_are_not_damaged(
+def test_unsupported_jpegs_are_not_damage(
     data: bytes, reason: str, read: Callable[..., Any]
 ) -> None:
     for load in (lambda: read(JPEG, data), lambda: JPEG.info(io.BytesIO(data))):
@@ -447,12 +447,12 @@ def test_whole_jpegs_are_not_damaged(
 
 
 @pytest.mark.parametrize("size", [(65_535, 65_535), (2_000_000, 1)])
-def test_huge_pngs_are_not_damaged(size: tuple[int, int], read: Callable[..., Any]) -> None:
+def test_huge_pngs_are_not_damage(size: tuple[int, int], read: Callable[..., Any]) -> None:
     with pytest.raises(UnsupportedFileError, match=f"{size[0]} by {size[1]} pixels"):
         read(PNG, png(*size, 8, 0, b"\0\1\2"))
 
 
-def test_a_jpeg_named_png_is_whole(read: Callable[..., Any]) -> None:
+def test_jpeg_named_png_is_not_damage(read: Callable[..., Any]) -> None:
     with pytest.raises(UnsupportedFileError, match="not a PNG file, but a JPEG image"):
         read(PNG, SMALL)
 

@@ -1,4 +1,4 @@
-"""ROIs between polystore and ImageJ itself: its RoiEncoder and RoiDecoder are the judges."""
+"""Exchange ROIs with ImageJ itself. Its RoiEncoder and RoiDecoder are the reference."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def area(made: Any, yx: list[list[float]]) -> Any:
     return made(np.array(yx) - 0.5)
 
 
-# ── what ImageJ wrote ────────────────────────────────────────────────────────────────────
+# ── files of ImageJ ───────────────────────────────────────────────────────────────────────
 
 SHAPES: dict[str, Shape] = {
     "rectangle": Rectangle((5, 6.5), (5, 10)),
@@ -131,9 +131,9 @@ def settings_of(roi: ROI) -> dict[str, Any]:
 
 
 @pytest.fixture
-def from_imagej(made_by_imagej: Path) -> Callable[[str], ROI]:
+def from_imagej(imagej_files: Path) -> Callable[[str], ROI]:
     fm = FileManager()
-    return lambda name: fm.load(made_by_imagej / f"{name}.roi", backend="disk")
+    return lambda name: fm.load(imagej_files / f"{name}.roi", backend="disk")
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -146,7 +146,7 @@ def test_settings_are_those_of_imagej(from_imagej: Callable[[str], ROI], name: s
     assert settings_of(from_imagej(name)) == SETTINGS[name]
 
 
-def test_turned_shapes_are_where_imagej_has_them(from_imagej: Callable[[str], ROI]) -> None:
+def test_rotated_shapes_are_where_imagej_has_them(from_imagej: Callable[[str], ROI]) -> None:
     for name, made, width in (("rectangle-rotated", Rectangle, 7), ("ellipse", Ellipse, 10)):
         shape = from_imagej(name).shape
         assert isinstance(shape, made)
@@ -189,21 +189,21 @@ def test_images_are_kept(from_imagej: Callable[[str], ROI]) -> None:
     }
 
 
-def test_unchanged_files_are_byte_identical(made_by_imagej: Path, tmp_path: Path) -> None:
+def test_unchanged_files_are_byte_identical(imagej_files: Path, tmp_path: Path) -> None:
     fm = FileManager()
-    paths = sorted(made_by_imagej.glob("*.roi"))
+    paths = sorted(imagej_files.glob("*.roi"))
     assert len(paths) > 30
     for path in paths:
         fm.save(fm.load(path, backend="disk"), tmp_path / path.name, backend="disk")
         assert (tmp_path / path.name).read_bytes() == path.read_bytes(), path.name
 
 
-def test_unchanged_sets_are_byte_identical(made_by_imagej: Path, tmp_path: Path) -> None:
+def test_unchanged_sets_are_byte_identical(imagej_files: Path, tmp_path: Path) -> None:
     fm = FileManager()
-    found = fm.load(made_by_imagej / "RoiSet.zip", backend="disk")
+    found = fm.load(imagej_files / "RoiSet.zip", backend="disk")
     fm.save(found, tmp_path / "again.roi.zip", backend="disk")
     with (
-        zipfile.ZipFile(made_by_imagej / "RoiSet.zip") as before,
+        zipfile.ZipFile(imagej_files / "RoiSet.zip") as before,
         zipfile.ZipFile(tmp_path / "again.roi.zip") as after,
     ):
         assert after.namelist() == before.namelist()
@@ -212,7 +212,7 @@ def test_unchanged_sets_are_byte_identical(made_by_imagej: Path, tmp_path: Path)
             assert after.read(name) == before.read(name), name
 
 
-def test_the_raw_bytes_count_for_that_roi_alone(from_imagej: Callable[[str], ROI]) -> None:
+def test_raw_bytes_are_used_only_for_the_same_roi(from_imagej: Callable[[str], ROI]) -> None:
     roi = from_imagej("arrow")
     assert "raw" in roi.properties["imagej"]
     moved = dataclasses.replace(roi, shape=roi.shape.translate(1, 2))
@@ -223,7 +223,7 @@ def test_the_raw_bytes_count_for_that_roi_alone(from_imagej: Callable[[str], ROI
     assert (renamed.name, renamed.shape) == ("new", roi.shape)
 
 
-# ── what ImageJ reads ────────────────────────────────────────────────────────────────────
+# ── files of ours ─────────────────────────────────────────────────────────────────────────
 
 
 def random_shapes() -> dict[str, Shape]:
@@ -257,11 +257,11 @@ def random_shapes() -> dict[str, Shape]:
 
 
 @pytest.fixture(scope="module")
-def shown(
+def describe_in_imagej(
     imagej: Callable[[str, Path], list[dict[str, Any]]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[dict[str, ROI]], dict[str, dict[str, Any]]]:
-    """Return what ImageJ makes of ROIs, by name; one start of Java for all of them."""
+    """Return ImageJ's description of ROIs, by name. Java starts once for all of them."""
 
     def describe(rois: dict[str, ROI]) -> dict[str, dict[str, Any]]:
         folder = tmp_path_factory.mktemp("rois")
@@ -275,7 +275,7 @@ def shown(
 
 
 def distance(shape: Shape, y: int, x: int) -> float:
-    """How far a pixel's centre is from the outline; ellipses by their polygon of 720 corners."""
+    """Return the distance of a pixel's centre from the outline, with 720 corners for ellipses."""
     if isinstance(shape, Ellipse):
         t = np.radians(np.arange(720) / 2)
         cos, sin = np.cos(np.radians(shape.angle)), np.sin(np.radians(shape.angle))
@@ -294,26 +294,26 @@ def distance(shape: Shape, y: int, x: int) -> float:
 
 
 def test_imagej_has_the_same_pixels(
-    shown: Callable[[dict[str, ROI]], dict[str, dict[str, Any]]],
+    describe_in_imagej: Callable[[dict[str, ROI]], dict[str, dict[str, Any]]],
 ) -> None:
     shapes = random_shapes()
-    found = shown({name: ROI(shape, name) for name, shape in shapes.items()})
+    found = describe_in_imagej({name: ROI(shape, name) for name, shape in shapes.items()})
     assert found.keys() == shapes.keys()
     for name, shape in shapes.items():
         mask = np.array(list(found[name]["mask"])) == "1"
         differ = np.argwhere(mask.reshape(SIZE, SIZE) != shape.to_mask((SIZE, SIZE)))  # type: ignore[attr-defined]
         if "integers" in name and not isinstance(shape, Rectangle | Ellipse):
-            # ImageJ's own rule for a centre that lies on the outline is another one.
+            # ImageJ has another rule for a centre that lies on the outline.
             assert all(distance(shape, y, x) < 1e-9 for y, x in differ), name
         elif isinstance(shape, Ellipse) and shape.angle:
-            # It has 72 corners.
+            # The polygon of ImageJ has 72 corners.
             assert all(distance(shape, y, x) < 0.05 for y, x in differ), name
         else:
             assert not len(differ), name
 
 
-def test_what_imagej_saves_again_is_the_same_roi(
-    shown: Callable[[dict[str, ROI]], dict[str, dict[str, Any]]],
+def test_imagej_saves_the_same_roi(
+    describe_in_imagej: Callable[[dict[str, ROI]], dict[str, dict[str, Any]]],
 ) -> None:
     ours = {
         "class": "debris",
@@ -327,17 +327,18 @@ def test_what_imagej_saves_again_is_the_same_roi(
         name: ROI(shape, name, Position(c=0, t=6), ours)
         for name, shape in random_shapes().items()
     }
-    for name, line in shown(rois).items():
+    for name, line in describe_in_imagej(rois).items():
         again = decode_roi(base64.b64decode(line["saved"]))
-        assert set(again.properties.get("imagej", {})) <= {"raw"}  # other roundings of float32
+        # Only the rounding to float32 may differ.
+        assert set(again.properties.get("imagej", {})) <= {"raw"}
         properties = {key: again.properties[key] for key in ours}
         assert dataclasses.replace(again, properties=properties) == rois[name], name
 
 
-def test_imagej_moves_what_it_shows(
-    shown: Callable[[dict[str, ROI]], dict[str, dict[str, Any]]],
+def test_moved_shapes_are_read(
+    describe_in_imagej: Callable[[dict[str, ROI]], dict[str, dict[str, Any]]],
 ) -> None:
-    """A shape that ImageJ has moved is where it was moved to, not where it was saved."""
+    """A shape that ImageJ has moved has its new position, not the saved one."""
     roi = ROI(Polygon(np.array(FINE) / 3))
     content = bytearray(encode_roi(roi))
     moved = np.frombuffer(content, ">f4", 6, offset=64 + 3 * 4).copy() + 10
@@ -347,8 +348,8 @@ def test_imagej_moves_what_it_shows(
     np.testing.assert_allclose(shape.coordinates, np.array(FINE) / 3 + 10, atol=1e-5)
 
 
-def test_imagej_reads_everything_else(
-    shown: Callable[[dict[str, ROI]], dict[str, dict[str, Any]]],
+def test_imagej_reads_settings(
+    describe_in_imagej: Callable[[dict[str, ROI]], dict[str, dict[str, Any]]],
 ) -> None:
     coloured = {"stroke_color": "#ff8000", "fill_color": "#40010203", "stroke_width": 2.5}
     rois = {
@@ -363,7 +364,7 @@ def test_imagej_reads_everything_else(
         "arrow": ROI(Line([[1, 2], [3, 4]]), properties={"imagej": {"kind": "arrow"}}),
         "far": ROI(Polygon([[-7e4, 1e5], [3, 4.5], [2e6, -3]])),
     }
-    found = shown(rois)
+    found = describe_in_imagej(rois)
     assert found["named"]["name"] == "細胞 😀"
     assert found["named"]["position"][1:] == [2, 3, 4]
     assert found["named"]["properties"] == "class: debris\n"
@@ -381,7 +382,7 @@ def test_imagej_reads_everything_else(
 
 
 def test_lines_and_points_count_from_pixel_centres(
-    shown: Callable[[dict[str, ROI]], dict[str, dict[str, Any]]],
+    describe_in_imagej: Callable[[dict[str, ROI]], dict[str, dict[str, Any]]],
 ) -> None:
     rois = {
         "line": ROI(Line(VERTICES[:2])),
@@ -392,7 +393,7 @@ def test_lines_and_points_count_from_pixel_centres(
         "polygon": ROI(Polygon(VERTICES)),
         "angle": ROI(Polyline(VERTICES), properties={"imagej": {"kind": "angle"}}),
     }
-    found = shown(rois | others)
+    found = describe_in_imagej(rois | others)
     for name in rois:
         assert found[name]["centred"] is True
         assert found[name]["xy"][:4] == [1, 2, 9, 3]

@@ -1,4 +1,4 @@
-"""TIFF files between polystore and ImageJ itself."""
+"""Exchange TIFF files with ImageJ itself."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ CASES: dict[str, tuple[Any, dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def shown(
+def seen_by_imagej(
     imagej: Callable[[str, Path], list[dict[str, Any]]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, dict[str, Any]]:
-    """What ImageJ says of each of ``CASES``; and of an image with a ROI on it."""
+    """Return ImageJ's description of each of ``CASES``, and of an image with a ROI."""
     folder, fm = tmp_path_factory.mktemp("ours"), FileManager()
     for name, (array, options) in CASES.items():
         fm.save(array, folder / f"{name}.tif", backend="disk", imagej=True, **options)
@@ -82,66 +82,80 @@ def shown(
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_imagej_has_the_same_pixels(shown: dict[str, dict[str, Any]], name: str) -> None:
+def test_imagej_has_the_same_pixels(
+    seen_by_imagej: dict[str, dict[str, Any]], name: str
+) -> None:
     array = CASES[name][0]
-    found = np.array(shown[name]["pixels"])
+    found = np.array(seen_by_imagej[name]["pixels"])
     if "rgb" in name:
         array = array.astype(int) @ (1 << 16, 1 << 8, 1)
     np.testing.assert_array_equal(found, array.ravel())
-    assert shown[name]["bits"] == (24 if "rgb" in name else 8 * array.itemsize)
-    assert shown[name]["signed"] is (array.dtype == np.int16)
+    assert seen_by_imagej[name]["bits"] == (24 if "rgb" in name else 8 * array.itemsize)
+    assert seen_by_imagej[name]["signed"] is (array.dtype == np.int16)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_imagej_has_the_same_axes(shown: dict[str, dict[str, Any]], name: str) -> None:
+def test_imagej_has_the_same_axes(seen_by_imagej: dict[str, dict[str, Any]], name: str) -> None:
     array, options = CASES[name]
     default = {"cyx-8": "CYX", "no-options": "TZCYX"}.get(name, "ZYX"[-array.ndim :])
     axes = options.get("axes", default).upper()
     lengths = dict(zip(axes, array.shape, strict=True))
-    assert shown[name]["dimensions"] == [lengths.get(axis, 1) for axis in "TZCYX"]
+    assert seen_by_imagej[name]["dimensions"] == [lengths.get(axis, 1) for axis in "TZCYX"]
 
 
-def test_imagej_has_the_calibration(shown: dict[str, dict[str, Any]]) -> None:
-    found = shown["tzcyx"]
+def test_imagej_has_the_calibration(seen_by_imagej: dict[str, dict[str, Any]]) -> None:
+    found = seen_by_imagej["tzcyx"]
     assert found["pixel"] == [1.5, 0.5, 0.25]
     assert found["unit"] == "µm"
     assert found["interval"] == 120  # seconds
-    assert (shown["zyx"]["pixel"], shown["zyx"]["unit"]) == ([3, 0.5, 0.5], "nm")
-    assert (shown["big"]["pixel"], shown["big"]["unit"]) == ([1, 0.1, 0.1], "mm")
-    assert (shown["rgb"]["pixel"][1:], shown["rgb"]["unit"]) == ([0.5, 0.5], "µm")
-    assert shown["resolution"]["pixel"] == [2, 0.5, 0.25]
-    assert (shown["yx"]["pixel"], shown["yx"]["unit"]) == ([1, 1, 1], "pixel")
-    assert shown["no-options"]["pixel"] == [1, 1, 1]
-    assert (shown["units"]["pixel"], shown["units"]["unit"]) == ([2000, 500, 250], "nm")
+    assert (seen_by_imagej["zyx"]["pixel"], seen_by_imagej["zyx"]["unit"]) == (
+        [3, 0.5, 0.5],
+        "nm",
+    )
+    assert (seen_by_imagej["big"]["pixel"], seen_by_imagej["big"]["unit"]) == (
+        [1, 0.1, 0.1],
+        "mm",
+    )
+    assert (seen_by_imagej["rgb"]["pixel"][1:], seen_by_imagej["rgb"]["unit"]) == (
+        [0.5, 0.5],
+        "µm",
+    )
+    assert seen_by_imagej["resolution"]["pixel"] == [2, 0.5, 0.25]
+    assert (seen_by_imagej["yx"]["pixel"], seen_by_imagej["yx"]["unit"]) == ([1, 1, 1], "pixel")
+    assert seen_by_imagej["no-options"]["pixel"] == [1, 1, 1]
+    assert (seen_by_imagej["units"]["pixel"], seen_by_imagej["units"]["unit"]) == (
+        [2000, 500, 250],
+        "nm",
+    )
 
 
-def test_imagej_has_the_colours(shown: dict[str, dict[str, Any]]) -> None:
+def test_imagej_has_the_colours(seen_by_imagej: dict[str, dict[str, Any]]) -> None:
     for name in ("tzcyx", "cyx-8"):
-        assert shown[name]["composite"] is True
-        assert shown[name]["mode"] == 1  # all channels at once
-        assert shown[name]["colors"] == [0, 0, 255, 0, 255, 0]
-        assert shown[name]["ranges"] == [10, 900, 20, 1800]
-    assert shown["cyx-32"]["colors"] == [255, 0, 255, 0, 255, 0]
-    assert shown["yx"]["colors"] == shown["yx-8"]["colors"] == [0, 255, 0]
-    assert shown["zyx"]["colors"] == [255, 255, 255]
+        assert seen_by_imagej[name]["composite"] is True
+        assert seen_by_imagej[name]["mode"] == 1  # all channels at once
+        assert seen_by_imagej[name]["colors"] == [0, 0, 255, 0, 255, 0]
+        assert seen_by_imagej[name]["ranges"] == [10, 900, 20, 1800]
+    assert seen_by_imagej["cyx-32"]["colors"] == [255, 0, 255, 0, 255, 0]
+    assert seen_by_imagej["yx"]["colors"] == seen_by_imagej["yx-8"]["colors"] == [0, 255, 0]
+    assert seen_by_imagej["zyx"]["colors"] == [255, 255, 255]
 
 
-def test_imagej_has_the_ranges(shown: dict[str, dict[str, Any]]) -> None:
-    assert shown["tyx"]["ranges"] == [3, 99]
-    assert shown["yx-32"]["ranges"] == [-0.5, 0.5]
-    assert shown["yx"]["ranges"] == [20, 1800]
+def test_imagej_has_the_ranges(seen_by_imagej: dict[str, dict[str, Any]]) -> None:
+    assert seen_by_imagej["tyx"]["ranges"] == [3, 99]
+    assert seen_by_imagej["yx-32"]["ranges"] == [-0.5, 0.5]
+    assert seen_by_imagej["yx"]["ranges"] == [20, 1800]
 
 
-def test_imagej_has_the_labels(shown: dict[str, dict[str, Any]]) -> None:
-    assert shown["tzcyx"]["labels"] == "DAPI|GFP|" * 6
-    assert shown["cyx-32"]["labels"] == "one|two|"
+def test_imagej_has_the_labels(seen_by_imagej: dict[str, dict[str, Any]]) -> None:
+    assert seen_by_imagej["tzcyx"]["labels"] == "DAPI|GFP|" * 6
+    assert seen_by_imagej["cyx-32"]["labels"] == "one|two|"
 
 
-def test_imagej_has_the_overlay(shown: dict[str, dict[str, Any]]) -> None:
-    assert shown["overlay"]["overlay"] == 1
+def test_imagej_has_the_overlay(seen_by_imagej: dict[str, dict[str, Any]]) -> None:
+    assert seen_by_imagej["overlay"]["overlay"] == 1
 
 
-def test_what_it_says_comes_back(tmp_path: Path) -> None:
+def test_described_metadata_saves_the_same_file(tmp_path: Path) -> None:
     fm = FileManager()
     array, options = CASES["tzcyx"]
     fm.save(array, tmp_path / "a.tif", backend="disk", imagej=True, **options)
@@ -167,7 +181,7 @@ def test_what_it_says_comes_back(tmp_path: Path) -> None:
     assert (tmp_path / "b.tif").read_bytes() == (tmp_path / "a.tif").read_bytes()
 
 
-# ── what ImageJ wrote ────────────────────────────────────────────────────────────────────
+# ── files of ImageJ ───────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -183,9 +197,9 @@ def test_what_it_says_comes_back(tmp_path: Path) -> None:
     ],
 )
 def test_hyperstacks_of_imagej_load(
-    made_by_imagej: Path, name: str, axes: str, shape: tuple[int, ...], dtype: str
+    imagej_files: Path, name: str, axes: str, shape: tuple[int, ...], dtype: str
 ) -> None:
-    fm, path = FileManager(), made_by_imagej / f"{name}.tif"
+    fm, path = FileManager(), imagej_files / f"{name}.tif"
     info, array = fm.info(path, backend="disk"), fm.load(path, backend="disk")
     assert (array.shape, array.dtype) == (shape, np.dtype(dtype))
     assert info.shape == shape
@@ -208,32 +222,32 @@ def test_hyperstacks_of_imagej_load(
 
 
 @pytest.mark.parametrize("name", ["green-8", "green-16", "green-32"])
-def test_the_colour_of_one_channel_is_described(made_by_imagej: Path, name: str) -> None:
-    found = FileManager().info(made_by_imagej / f"{name}.tif", backend="disk").metadata
+def test_colour_of_one_channel_is_described(imagej_files: Path, name: str) -> None:
+    found = FileManager().info(imagej_files / f"{name}.tif", backend="disk").metadata
     assert [channel["color"] for channel in found["channels"]] == ["00FF00"]
 
 
-def test_channels_of_imagej_are_described(made_by_imagej: Path) -> None:
+def test_channels_of_imagej_are_described(imagej_files: Path) -> None:
     fm = FileManager()
-    found = fm.info(made_by_imagej / "composite-16.tif", backend="disk").metadata
+    found = fm.info(imagej_files / "composite-16.tif", backend="disk").metadata
     assert found["mode"] == "composite"
     assert found["channels"] == [
         {"color": "00FF00", "window": {"start": 10, "end": 100}},
         {"color": "FF00FF", "window": {"start": 20, "end": 200}},
     ]
     assert found["plane_labels"] == [f"slice {i + 1}" for i in range(12)]
-    found = fm.info(made_by_imagej / "gray-32.tif", backend="disk").metadata
+    found = fm.info(imagej_files / "gray-32.tif", backend="disk").metadata
     assert found["channels"] == [{"window": {"start": 5, "end": 50}}]
 
 
-def test_overlays_of_imagej_are_described(made_by_imagej: Path) -> None:
-    found = FileManager().info(made_by_imagej / "time-16.tif", backend="disk").metadata
+def test_overlays_of_imagej_are_described(imagej_files: Path) -> None:
+    found = FileManager().info(imagej_files / "time-16.tif", backend="disk").metadata
     (content,) = found["overlays"]
     roi = decode_roi(base64.b64decode(content))
     assert (roi.name, roi.shape) == ("overlaid", Rectangle((2.5, 2), (2, 3)))
 
 
-# ── what cannot be ───────────────────────────────────────────────────────────────────────
+# ── refused values ────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -248,7 +262,7 @@ def test_overlays_of_imagej_are_described(made_by_imagej: Path) -> None:
         ("c8", "value.real.astype"),
     ],
 )
-def test_types_that_imagej_lacks(tmp_path: Path, dtype: str, remedy: str) -> None:
+def test_types_that_imagej_lacks_are_refused(tmp_path: Path, dtype: str, remedy: str) -> None:
     with pytest.raises(UnsupportedDataError, match=remedy):
         FileManager().save(
             np.ones((5, 7), dtype), tmp_path / "a.tif", backend="disk", imagej=True
@@ -275,7 +289,7 @@ def test_types_that_imagej_lacks(tmp_path: Path, dtype: str, remedy: str) -> Non
     ],
     ids=str,
 )
-def test_impossible_options(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_impossible_options_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidOptionError):
         FileManager().save(
             image((3, 5, 7), "u2"),

@@ -52,7 +52,7 @@ class TestConformance(FormatTests):
         {1, 2},
     ]
 
-    @overrides("the line break at the end is no part of the document")
+    @overrides("the document ends before its last line break")
     def test_cut_bytes_are_damage(self) -> None:
         content = self.encode(self.values[0])
         for length in range(len(content) - 1):
@@ -66,22 +66,23 @@ def test_documents_come_back(document: Any, indent: int | None) -> None:
     file.seek(0)
     found = JSON.load(file)
     assert found == document
-    assert repr(found) == repr(document)  # 1, 1.0 and True are equal; this tells them apart
+    # 1, 1.0 and True are equal, so this compares their text.
+    assert repr(found) == repr(document)
 
 
-def test_json_reads_it(written: Callable[..., bytes]) -> None:
-    assert json.loads(written(JSON, {"a": [1, "ü"]})) == {"a": [1, "ü"]}
+def test_json_module_reads_our_files(encode: Callable[..., bytes]) -> None:
+    assert json.loads(encode(JSON, {"a": [1, "ü"]})) == {"a": [1, "ü"]}
 
 
-def test_it_reads_json(read: Callable[..., Any]) -> None:
+def test_files_of_json_module_load(read: Callable[..., Any]) -> None:
     assert read(JSON, json.dumps({"a": [1, "ü\U0001f600"]}).encode()) == {
         "a": [1, "ü\U0001f600"]
     }
 
 
-def test_indent_is_for_people(written: Callable[..., bytes]) -> None:
-    assert written(JSON, {"a": 1}) == b'{\n  "a": 1\n}\n'
-    assert written(JSON, {"a": 1}, indent=None) == b'{"a": 1}\n'
+def test_indent_can_be_left_out(encode: Callable[..., bytes]) -> None:
+    assert encode(JSON, {"a": 1}) == b'{\n  "a": 1\n}\n'
+    assert encode(JSON, {"a": 1}, indent=None) == b'{"a": 1}\n'
 
 
 def test_byte_order_mark_is_skipped(read: Callable[..., Any]) -> None:
@@ -98,8 +99,8 @@ def test_damage_is_found(damaged: bytes, read: Callable[..., Any]) -> None:
         read(JSON, damaged)
 
 
-def test_what_python_writes_loads(
-    written: Callable[..., bytes], read: Callable[..., Any], refusal: Callable[..., str]
+def test_nan_of_python_loads(
+    encode: Callable[..., bytes], read: Callable[..., Any], refusal: Callable[..., str]
 ) -> None:
     document = {"nan": math.nan, "high": math.inf, "low": [-math.inf]}
     found = read(JSON, json.dumps(document).encode())
@@ -121,14 +122,14 @@ def test_what_python_writes_loads(
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_whole_documents_are_not_damaged(
+def test_unsupported_documents_are_not_damage(
     data: bytes, reason: str, read: Callable[..., Any]
 ) -> None:
     with pytest.raises(UnsupportedFileError, match=reason):
         read(JSON, data)
 
 
-def test_array_gets_advice(refusal: Callable[..., str]) -> None:
+def test_refused_array_gets_advice(refusal: Callable[..., str]) -> None:
     assert "save it as .npy, or save value.tolist()" in refusal(JSON, np.zeros(3))
     nested = refusal(JSON, {"a": np.zeros((4, 3))})
     assert nested.endswith(
@@ -147,7 +148,9 @@ def test_array_gets_advice(refusal: Callable[..., str]) -> None:
     ],
     ids=repr,
 )
-def test_values_get_advice(value: Any, advice: str, refusal: Callable[..., str]) -> None:
+def test_refused_values_get_advice(
+    value: Any, advice: str, refusal: Callable[..., str]
+) -> None:
     assert advice in refusal(JSON, value)
 
 
@@ -159,6 +162,6 @@ def test_deep_nesting_is_refused(refusal: Callable[..., str]) -> None:
 
 
 def test_mutations_never_crash(
-    written: Callable[..., bytes], survivors: Callable[..., list[Any]]
+    encode: Callable[..., bytes], survivors: Callable[..., list[Any]]
 ) -> None:
-    survivors(JSON, written(JSON, {"a": list(range(200)), "ü": "text" * 50}))
+    survivors(JSON, encode(JSON, {"a": list(range(200)), "ü": "text" * 50}))

@@ -29,7 +29,7 @@ class TestNpy(FormatTests):
     ]
 
 
-def saved_by_numpy(array, version=None):
+def save_with_numpy(array, version=None):
     file = io.BytesIO()
     np.lib.format.write_array(file, array, version=version, allow_pickle=True)
     return file.getvalue()
@@ -53,16 +53,16 @@ def test_numpy_reads_and_writes_alike(array):
     file = io.BytesIO()
     Npy().save(array, file)
     assert_same(np.load(io.BytesIO(file.getvalue())), array)
-    assert_same(load(saved_by_numpy(array)), array)
+    assert_same(load(save_with_numpy(array)), array)
 
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0), (3, 0)])
 def test_every_version_loads(version):
     array = np.arange(6.0).reshape(2, 3)
-    assert_same(load(saved_by_numpy(array, version)), array)
+    assert_same(load(save_with_numpy(array, version)), array)
 
 
-def test_too_many_fields_refused():
+def test_too_many_fields_are_refused():
     array = np.zeros(2, [(f"a_long_name_for_a_field_{i}", "<f8") for i in range(3000)])
     with pytest.raises(UnsupportedDataError, match="too many fields"):
         Npy().save(array, io.BytesIO())
@@ -102,21 +102,21 @@ def test_impossible_headers_are_damage(content):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (lambda: saved_by_numpy(np.array([{}], object)), "holds a pickle"),
-        (lambda: pickle.dumps({"masks": 1}), "a pickle"),  # under the name of an array
-        (lambda: saved_by_numpy(np.arange(3)) * 2, "several arrays"),  # np.save, twice
+        (lambda: save_with_numpy(np.array([{}], object)), "holds a pickle"),
+        (lambda: pickle.dumps({"masks": 1}), "a pickle"),  # saved with the suffix .npy
+        (lambda: save_with_numpy(np.arange(3)) * 2, "several arrays"),  # two calls of np.save
         (lambda: header("{'descr': '<f1', 'fortran_order': False, 'shape': (8,), }\n"), "<f1"),
         (
             lambda: header("{'descr': '|V0', 'fortran_order': False, 'shape': (8,), }\n"),
             "have 0 bytes",
         ),
-        (lambda: b"\x93NUMPY\4\0" + saved_by_numpy(np.arange(3))[8:], "version is 4.0"),
+        (lambda: b"\x93NUMPY\4\0" + save_with_numpy(np.arange(3))[8:], "version is 4.0"),
         (lambda: b"PK\3\4" + bytes(100), "a zip archive"),
         (lambda: b"\x89HDF\r\n\x1a\n" + bytes(100), "an HDF5 file"),
         (lambda: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "git lfs pull"),
     ],
 )
-def test_whole_files_are_not_damaged(content, reason):
+def test_unsupported_files_are_not_damage(content, reason):
     with pytest.raises(UnsupportedFileError, match=reason):
         load(content())
 
@@ -130,11 +130,11 @@ def test_shapes_of_python_2_load():
 
 def test_trailing_bytes_are_damage():
     with pytest.raises(DamagedDataError):
-        load(saved_by_numpy(np.arange(3)) + b"\0")
+        load(save_with_numpy(np.arange(3)) + b"\0")
 
 
 class Remote(io.BufferedReader):
-    """A file without a descriptor, which counts the bytes that are read of it."""
+    """A file without a descriptor that counts the bytes that are read."""
 
     def __init__(self, content):
         super().__init__(Counted(io.BytesIO(content)), 64)
@@ -184,7 +184,7 @@ def test_parts_without_descriptor(array, region):
     assert_same(np.asarray(handle[region]), expected)
 
 
-def test_part_reads_its_rows_alone():
+def test_part_reads_only_its_rows():
     content = io.BytesIO()
     Npy().save(np.arange(100_000).reshape(100, 1000), content)
     file = Remote(content.getvalue())

@@ -86,8 +86,8 @@ def test_arrays_come_back(arrays: dict[str, Any], compressed: bool) -> None:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_numpy_reads_it(compressed: bool, written: Callable[..., bytes]) -> None:
-    with np.load(io.BytesIO(written(NPZ, CHANNELS, compressed=compressed))) as found:
+def test_numpy_reads_our_files(compressed: bool, encode: Callable[..., bytes]) -> None:
+    with np.load(io.BytesIO(encode(NPZ, CHANNELS, compressed=compressed))) as found:
         assert list(found) == list(CHANNELS)
         for name, array in CHANNELS.items():
             np.testing.assert_array_equal(found[name], array)
@@ -95,7 +95,7 @@ def test_numpy_reads_it(compressed: bool, written: Callable[..., bytes]) -> None
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_it_reads_numpy(save: Callable[..., None], read: Callable[..., Any]) -> None:
+def test_files_of_numpy_load(save: Callable[..., None], read: Callable[..., Any]) -> None:
     file = io.BytesIO()
     save(file, np.arange(5), **CHANNELS)
     found = read(NPZ, file.getvalue())
@@ -104,36 +104,36 @@ def test_it_reads_numpy(save: Callable[..., None], read: Callable[..., Any]) -> 
 
 
 def test_zeros_compress_and_load(read: Callable[..., Any]) -> None:
-    """Far tighter than 200 to 1, and no attack."""
+    """Zeros compress far more than 200 to 1, and are not an attack."""
     file = io.BytesIO()
     np.savez_compressed(file, mask=np.zeros(1 << 26, np.uint8))
     assert len(file.getvalue()) * 200 < 1 << 26
     assert not read(NPZ, file.getvalue())["mask"].any()
 
 
-def test_large_members_load(read: Callable[..., Any], written: Callable[..., bytes]) -> None:
-    """More than one piece, and the last one is not full."""
+def test_large_members_load(read: Callable[..., Any], encode: Callable[..., bytes]) -> None:
+    """A member has several pieces, and the last one is not full."""
     array = np.random.default_rng(0).integers(0, 1 << 16, (3_000_001,)).astype(np.uint16)
     for compressed in (False, True):
-        found = read(NPZ, written(NPZ, {"a": array}, compressed=compressed))["a"]
+        found = read(NPZ, encode(NPZ, {"a": array}, compressed=compressed))["a"]
         np.testing.assert_array_equal(found, array)
         assert found.flags.writeable
 
 
-def test_compression_makes_it_smaller(written: Callable[..., bytes]) -> None:
-    plain, packed = (len(written(NPZ, CHANNELS, compressed=c)) for c in (False, True))
+def test_compression_makes_it_smaller(encode: Callable[..., bytes]) -> None:
+    plain, packed = (len(encode(NPZ, CHANNELS, compressed=c)) for c in (False, True))
     assert packed < plain
 
 
-def test_names_select_arrays(written: Callable[..., bytes], read: Callable[..., Any]) -> None:
-    data = written(NPZ, CHANNELS)
+def test_names_select_arrays(encode: Callable[..., bytes], read: Callable[..., Any]) -> None:
+    data = encode(NPZ, CHANNELS)
     assert list(read(NPZ, data, arrays=["scale", "dapi"])) == ["dapi", "scale"]
     with pytest.raises(InvalidOptionError, match=r"names of arrays \(dapi, labels/ü"):
         read(NPZ, data, arrays=["dapi", "gfp"])
 
 
-def test_info_reads_headers_only(written: Callable[..., bytes]) -> None:
-    data = bytearray(written(NPZ, {"large": np.zeros(100_000)} | CHANNELS))
+def test_info_reads_headers_only(encode: Callable[..., bytes]) -> None:
+    data = bytearray(encode(NPZ, {"large": np.zeros(100_000)} | CHANNELS))
     data[400_000] = 1  # breaks the checksum of the first array
     described = NPZ.info(io.BytesIO(data))["metadata"]["arrays"]
     assert described["dapi"] == {"shape": (20, 30), "dtype": "<u2"}
@@ -149,7 +149,7 @@ def test_odd_names_are_refused(name: str, refusal: Callable[..., str]) -> None:
 
 
 def test_ambiguous_names_are_refused(refusal: Callable[..., str]) -> None:
-    """NumPy would take the second for the file of the first."""
+    """NumPy would confuse the second name with the file of the first."""
     assert "is not a valid name of an array" in refusal(
         NPZ, {"a": np.zeros(3), "a.npy": np.ones(3)}
     )
@@ -166,10 +166,10 @@ def test_too_many_arrays_are_refused(refusal: Callable[..., str]) -> None:
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_damaged_data_is_found(
-    compressed: bool, written: Callable[..., bytes], survivors: Callable[..., list[Any]]
+    compressed: bool, encode: Callable[..., bytes], survivors: Callable[..., list[Any]]
 ) -> None:
-    """What loads is what was saved: CRC-32 covers the arrays, not the dates of the members."""
-    data = written(NPZ, CHANNELS, compressed=compressed)
+    """A file that loads is equal. CRC-32 covers the arrays, but not the dates of the members."""
+    data = encode(NPZ, CHANNELS, compressed=compressed)
     loaded = survivors(NPZ, data)
     for found in loaded:
         for name in set(found) & set(CHANNELS):
@@ -178,10 +178,10 @@ def test_damaged_data_is_found(
 
 
 def test_every_payload_bit_counts(
-    written: Callable[..., bytes], read: Callable[..., Any]
+    encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
     array = np.arange(200, dtype=np.uint8)
-    data = written(NPZ, {"a": array})
+    data = encode(NPZ, {"a": array})
     start = data.index(array.tobytes())
     for position in range(start, start + 200):
         changed = bytearray(data)
@@ -245,14 +245,14 @@ PICKLED = _npy(np.array([{}]), allow_pickle=True)
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
-def test_whole_archives_are_not_damaged(
+def test_unsupported_archives_are_not_damage(
     data: bytes, reason: str, read: Callable[..., Any]
 ) -> None:
     with pytest.raises(UnsupportedFileError, match=reason):
         read(NPZ, data)
 
 
-def test_members_that_are_no_arrays_are_ignored(read: Callable[..., Any]) -> None:
+def test_other_members_are_ignored(read: Callable[..., Any]) -> None:
     names = ("a.npy", ".DS_Store", "__MACOSX/._a.npy", "readme.txt", "a/", "a/b.npy")
     data = _archive(*((name, ONE if name in ("a.npy", "a/b.npy") else b"x") for name in names))
     assert list(read(NPZ, data)) == ["a", "a/b"]
@@ -266,14 +266,14 @@ def test_names_of_numpy_load(read: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("name", ["../a", "/etc/a", "a/../../b", "..\\a", "\\a"])
 def test_names_that_lead_elsewhere_are_refused(name: str, read: Callable[..., Any]) -> None:
-    """Whoever unpacks by these names would write outside of the folder."""
+    """A program that unpacks by these names would write outside of the folder."""
     data = _archive((f"{name}.npy", ONE), ("b.npy", ONE))
     with pytest.raises(UnsupportedFileError, match="its name is an absolute path, or has"):
         read(NPZ, data)
     assert list(read(NPZ, data, arrays=["b"])) == ["b"]
 
 
-def test_pickled_members_leave_the_others(read: Callable[..., Any]) -> None:
+def test_other_members_load_without_the_pickled(read: Callable[..., Any]) -> None:
     data = _archive(("a.npy", PICKLED), ("b.npy", ONE))
     assert read(NPZ, data, arrays=["b"])["b"].tolist() == [1, 1, 1]
     described = NPZ.info(io.BytesIO(data))["metadata"]["arrays"]
@@ -297,7 +297,7 @@ def test_encrypted_members_are_refused(read: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_sizes_must_be_possible(method: int, read: Callable[..., Any]) -> None:
-    """No memory is taken for what the member cannot hold."""
+    """No memory is allocated for data that the member cannot hold."""
     header = ONE[:128].replace(b"(3,), }", b"(268435440,), }").replace(b" " * 9 + b"\n", b"\n")
     data = bytearray(_archive(("a.npy", header.ljust(152)), method=method))
     entry = data.rindex(b"PK\1\2")
@@ -307,7 +307,7 @@ def test_sizes_must_be_possible(method: int, read: Callable[..., Any]) -> None:
 
 
 def test_tight_archives_are_refused() -> None:
-    """All members together count, tight ones alone: a gigabyte of them needs to be asked for."""
+    """Tightly packed members count together. A gigabyte of them needs ``max_bytes``."""
     tight, loose = (1 << 29, 1 << 20), (1 << 40, 1 << 35)
     check_packing([tight, tight, loose], "npz", None)
     with pytest.raises(UnsupportedDataError, match=r"pass max_bytes=\d+ to load it"):
@@ -319,11 +319,11 @@ def test_tight_archives_are_refused() -> None:
         check_packing([tight, tight, tight], "npz", (3 << 29) - 1)
 
 
-def test_max_bytes_is_a_limit(written: Callable[..., bytes], read: Callable[..., Any]) -> None:
-    """``max_bytes`` is the most that an archive may unpack to, packed or not."""
+def test_max_bytes_is_a_limit(encode: Callable[..., bytes], read: Callable[..., Any]) -> None:
+    """``max_bytes`` limits the unpacked size of an archive, compressed or not."""
     array = np.zeros(1 << 22, np.uint8)
     for compressed in (True, False):
-        data = written(NPZ, {"a": array}, compressed=compressed)
+        data = encode(NPZ, {"a": array}, compressed=compressed)
         for options in ({}, {"max_bytes": 1 << 23}):
             np.testing.assert_array_equal(read(NPZ, data, **options)["a"], array)
         with pytest.raises(UnsupportedDataError, match="unpacks to 4194432 bytes, more than"):

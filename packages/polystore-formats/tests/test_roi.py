@@ -1,4 +1,4 @@
-"""ROI files: what goes in comes back, and what strangers wrote breaks nothing."""
+"""ROI files give back equal ROIs, and wrong files raise an error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from polystore_testing.examples import examples
 if TYPE_CHECKING:
     from pathlib import Path
 
-Written = Callable[..., bytes]
+Encode = Callable[..., bytes]
 
 ONE: Any = formats().of("x.roi")
 SET: Any = formats().of("x.roi.zip")
@@ -134,34 +134,35 @@ index = st.none() | st.integers(0, (1 << 31) - 2)
 rois = st.builds(ROI, shapes, text, st.builds(Position, index, index, index), properties)
 
 
-def _encoded(roi: ROI) -> bytes:
+def _encode(roi: ROI) -> bytes:
     try:
         return encode_roi(roi)
     except UnsupportedDataError as error:
-        assume("float32" not in error.reason)  # the only excuse: ImageJ has no such thing
+        # ImageJ cannot store these numbers. No other error is allowed.
+        assume("float32" not in error.reason)
         raise
 
 
 @given(roi=rois)
 @settings(max_examples=examples(400))
 def test_any_roi_comes_back(roi: ROI) -> None:
-    assert decode_roi(_encoded(roi)) == roi
+    assert decode_roi(_encode(roi)) == roi
 
 
 @given(found=st.lists(rois, max_size=4))
 @settings(max_examples=examples(50))
 def test_any_set_comes_back(found: list[ROI]) -> None:
     for roi in found:
-        _encoded(roi)
+        _encode(roi)
     file = io.BytesIO()
     SET.save(found, file)
     assert SET.load(io.BytesIO(file.getvalue())) == found
 
 
-# ── bytes of strangers ───────────────────────────────────────────────────────────────────
+# ── hostile bytes ─────────────────────────────────────────────────────────────────────────
 
 
-def _hostile(content: bytes, chance: random.Random) -> bytes:
+def _damage(content: bytes, chance: random.Random) -> bytes:
     changed = bytearray(content)
     for _ in range(chance.randrange(1, 5)):
         at = chance.randrange(len(changed))
@@ -176,16 +177,16 @@ def _hostile(content: bytes, chance: random.Random) -> bytes:
 def test_hostile_bytes_are_refused(number: int) -> None:
     content, chance = encode_roi(EXAMPLES[number]), random.Random(number)
     for _ in range(400):
-        changed = _hostile(content, chance)
+        changed = _damage(content, chance)
         try:
             roi = decode_roi(changed)
         except (DamagedDataError, UnsupportedDataError):
             continue
-        assert encode_roi(roi) == changed  # it is kept as it is
+        assert encode_roi(roi) == changed  # the bytes are kept as they are
 
 
-def test_a_small_file_makes_no_large_mask() -> None:
-    """An outline is filled up to a limit: more than that is refused when it is saved."""
+def test_small_file_makes_no_large_mask() -> None:
+    """Outlines are filled up to a limit. A larger mask is refused when it is saved."""
     pixels = np.zeros((5000, 5000), bool)
     pixels[0], pixels[:, 0] = True, True
     with pytest.raises(UnsupportedDataError, match="or save it as an image"):
@@ -202,11 +203,11 @@ def test_a_small_file_makes_no_large_mask() -> None:
     assert decode_roi(flagged).shape == outline.shape
 
 
-# ── what is in a file ────────────────────────────────────────────────────────────────────
+# ── content of a file ─────────────────────────────────────────────────────────────────────
 
 
-def test_properties_are_text_where_they_can_be() -> None:
-    """What ImageJ's own list of properties shows."""
+def test_simple_properties_are_text() -> None:
+    """Simple properties are text, which ImageJ's own list of properties shows."""
     values = {"class": "debris", "n": 3, "area": 0.1, "ok": True, "zero": "", "ids": [1]}
     record = ImagejRoi.frombytes(encode_roi(ROI(TRIANGLE, properties=values)))
     assert record.props == (
@@ -234,16 +235,16 @@ def test_masks_are_outlines_along_pixels() -> None:
     assert ImagejRoi.frombytes(encode_roi(ROI(Mask(RING)))).composite
 
 
-def test_masks_that_imagej_moves_are_masks() -> None:
+def test_masks_stay_masks_if_imagej_moves_them() -> None:
     content = bytearray(encode_roi(ROI(Mask(np.ones((2, 3), bool), (5, 7)))))
     content[8:16] = struct.pack(">4h", 6, 17, 8, 20)
     assert decode_roi(bytes(content)).shape == Mask(np.ones((2, 3), bool), (6, 17))
 
 
-def test_a_large_number_of_points(written: Written) -> None:
+def test_many_points_come_back(encode: Encode) -> None:
     points = np.arange(140_000, dtype=float).reshape(-1, 2)
     roi = ROI(Points(points))
-    assert ONE.load(io.BytesIO(written(ONE, roi))) == roi
+    assert ONE.load(io.BytesIO(encode(ONE, roi))) == roi
 
 
 @pytest.mark.parametrize(
@@ -266,12 +267,12 @@ def test_a_large_number_of_points(written: Written) -> None:
         (TRIANGLE, "yes", "ImageJ's settings"),
     ],
 )
-def test_impossible_settings(shape: Any, settings: Any, problem: str) -> None:
+def test_impossible_settings_are_refused(shape: Any, settings: Any, problem: str) -> None:
     with pytest.raises(UnsupportedDataError, match=problem):
         encode_roi(ROI(shape, properties={"imagej": settings}))
 
 
-def test_shapes_too_small_for_imagej() -> None:
+def test_shapes_too_small_for_imagej_are_refused() -> None:
     with pytest.raises(UnsupportedDataError, match="float32"):
         encode_roi(ROI(Rectangle((1e11, 1e11), (1, 1), 45)))
 
@@ -288,7 +289,7 @@ def test_shapes_too_small_for_imagej() -> None:
     ],
     ids=["empty", "short", "none", "unknown", "flat", "no vertices"],
 )
-def test_no_roi(content: bytes, error: type[Exception]) -> None:
+def test_other_files_are_refused(content: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         decode_roi(content)
 
@@ -301,10 +302,10 @@ def members(data: bytes) -> list[str]:
         return archive.namelist()
 
 
-def test_no_two_members_have_one_name(written: Written) -> None:
+def test_names_of_members_differ(encode: Encode) -> None:
     names = ["a", "a", "A", "a-1", "", "", "b/c", "b\\c", "x.roi", "ü" * 200]
     rois = [ROI(TRIANGLE, name) for name in names]
-    data = written(SET, rois)
+    data = encode(SET, rois)
     found = members(data)
     assert found[:9] == [
         "a.roi",
@@ -335,7 +336,7 @@ def test_sets_are_zip_files_of_rois(tmp_path: Path) -> None:
     }
 
 
-def packed_set(*names: str) -> bytes:
+def pack_set(*names: str) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         for name in names:
@@ -343,44 +344,44 @@ def packed_set(*names: str) -> bytes:
     return file.getvalue()
 
 
-def test_members_name_what_has_no_name() -> None:
-    found = SET.load(io.BytesIO(packed_set("set/", "set/one.roi", "two.ROI", "__MACOSX/._x")))
+def test_members_name_rois_without_a_name() -> None:
+    found = SET.load(io.BytesIO(pack_set("set/", "set/one.roi", "two.ROI", "__MACOSX/._x")))
     assert [roi.name for roi in found] == ["one", "two"]
-    assert encode_roi(found[0]) == encode_roi(ROI(TRIANGLE))  # the bytes are as they were
+    assert encode_roi(found[0]) == encode_roi(ROI(TRIANGLE))  # the bytes have not changed
     renamed = dataclasses.replace(found[0], name="new")
     assert decode_roi(encode_roi(renamed)).name == "new"
 
 
 def test_other_archives_are_refused() -> None:
     with pytest.raises(UnsupportedFileError, match=r"not hold \.roi files.*'read\.me'"):
-        SET.load(io.BytesIO(packed_set("read.me")))
+        SET.load(io.BytesIO(pack_set("read.me")))
     for names in (["zarr.json", "c/0"], ["x/", "x/c/0", "x/.zarray"], [".zgroup"]):
         with pytest.raises(UnsupportedFileError, match=r"zipped Zarr store.*backend='zarr'"):
-            SET.load(io.BytesIO(packed_set(*names)))
+            SET.load(io.BytesIO(pack_set(*names)))
 
 
-def test_members_of_one_name_all_load() -> None:
-    """``roifile.roiwrite`` names members as the ROIs are, which a class of cells shares."""
+def test_members_with_equal_names_load() -> None:
+    """``roifile.roiwrite`` names members like their ROIs, and ROIs of one class share a name."""
     with pytest.warns(UserWarning, match="Duplicate name"):
-        data = packed_set("nucleus.roi", "x.roi", "nucleus.roi")
+        data = pack_set("nucleus.roi", "x.roi", "nucleus.roi")
     assert [roi.name for roi in SET.load(io.BytesIO(data))] == ["nucleus", "x", "nucleus"]
     assert SET.info(io.BytesIO(data))["metadata"] == {"rois": 3}
 
 
 def test_other_members_are_ignored() -> None:
     names = ("RoiSet/", "RoiSet/.DS_Store", "RoiSet/a.roi", "__MACOSX/RoiSet/._a.roi")
-    data = packed_set(*names, "RoiSet/._a.roi", "Results.csv", "b.roi")
+    data = pack_set(*names, "RoiSet/._a.roi", "Results.csv", "b.roi")
     assert [roi.name for roi in SET.load(io.BytesIO(data))] == ["a", "b"]
 
 
 def test_properties_of_the_published_package_are_read() -> None:
-    """The layout of polystore 0.6.3: members 0001.roi, ROIs ROI_1, one member of JSON."""
+    """polystore 0.6.3 wrote members 0001.roi, ROIs with the name ROI_1, and one member of JSON."""
     metadata = {
         "0001.roi": {"label": 1, "centroid": [2.5, 3.0], "area": math.nan},
         "0002.roi": {"label": 2},
         "0003.roi": None,
     }
-    file = io.BytesIO(packed_set("0001.roi", "0002.roi", "0003.roi"))
+    file = io.BytesIO(pack_set("0001.roi", "0002.roi", "0003.roi"))
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr("__polystore_roi_metadata__.json", json.dumps(metadata))
     found = SET.load(file)
@@ -396,7 +397,7 @@ def test_properties_of_the_published_package_are_read() -> None:
     assert found[2].properties == {}
 
 
-def test_the_bad_member_is_named() -> None:
+def test_bad_member_is_named() -> None:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("good.roi", encode_roi(ROI(TRIANGLE)))

@@ -1,4 +1,4 @@
-"""Files of named arrays. The library of the format's authors is the oracle, in both directions."""
+"""Files of named arrays. The library of the format is the reference in both directions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     Require = Callable[..., Any]
-    Written = Callable[..., bytes]
+    Encode = Callable[..., bytes]
     Read = Callable[..., Any]
 
 SAFE: Any = formats().of("x.safetensors")
@@ -122,27 +122,27 @@ def test_arrays_come_back(arrays: dict[str, Any]) -> None:
     ],
     ids=["big-endian", "fortran", "strided", "broadcast"],
 )
-def test_every_layout_is_saved(array: Any, written: Written, read: Read) -> None:
-    found = read(SAFE, written(SAFE, {"a": array}))["a"]
+def test_every_layout_is_saved(array: Any, encode: Encode, read: Read) -> None:
+    found = read(SAFE, encode(SAFE, {"a": array}))["a"]
     np.testing.assert_array_equal(found, array)
     assert found.dtype == array.dtype.newbyteorder("<")
 
 
-# ── the library ──────────────────────────────────────────────────────────────────────────
+# ── the safetensors library ───────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_the_library_reads_it(name: str, written: Written, require: Require) -> None:
+def test_library_reads_our_files(name: str, encode: Encode, require: Require) -> None:
     library = require("safetensors.numpy")
     array = np.array([[0, 1], [1, 0]], name)
-    found = library.load(written(SAFE, {"a": array, **WEIGHTS}, metadata={"format": "np"}))
+    found = library.load(encode(SAFE, {"a": array, **WEIGHTS}, metadata={"format": "np"}))
     assert set(found) == {"a", *WEIGHTS}
     np.testing.assert_array_equal(found["a"], array)
     assert found["a"].dtype == array.dtype
 
 
 @pytest.mark.parametrize("name", PLAIN)
-def test_it_reads_the_library(name: str, read: Read, require: Require) -> None:
+def test_files_of_the_library_load(name: str, read: Read, require: Require) -> None:
     library = require("safetensors.numpy")
     arrays = {"a": np.array([[0, 1], [1, 0]], name), **WEIGHTS}
     found = read(SAFE, library.save(arrays, {"format": "np"}))
@@ -152,18 +152,18 @@ def test_it_reads_the_library(name: str, read: Read, require: Require) -> None:
         assert found[key].dtype == array.dtype
 
 
-def test_bytes_are_those_of_the_library(written: Written, require: Require) -> None:
-    """In the order that the library sorts names into."""
+def test_bytes_are_those_of_the_library(encode: Encode, require: Require) -> None:
+    """The order of names is the one of the library."""
     library = require("safetensors.numpy")
     arrays = {"wide": np.arange(3.0), "a": np.arange(3, dtype="u2"), "b": np.zeros(2, "u2")}
-    assert written(SAFE, arrays) == library.save(arrays)
+    assert encode(SAFE, arrays) == library.save(arrays)
 
 
-def test_what_the_library_refuses_is_refused(written: Written, require: Require) -> None:
-    """Each byte of a header, changed: both refuse it, or both load the same."""
+def test_library_refuses_the_same_files(encode: Encode, require: Require) -> None:
+    """If a byte of the header is changed, both refuse the file or both load the same."""
     safetensors = require("safetensors")
     library = require("safetensors.numpy")
-    data = written(SAFE, {"a": np.arange(4, dtype="u2"), "b": np.arange(3, dtype="u1")})
+    data = encode(SAFE, {"a": np.arange(4, dtype="u2"), "b": np.arange(3, dtype="u1")})
     loaded = refused = 0
     for position in range(len(data) - 11):
         for bit in range(8):
@@ -190,12 +190,12 @@ def test_what_the_library_refuses_is_refused(written: Written, require: Require)
 
 @pytest.mark.parametrize("name", EXTENDED)
 def test_extended_types_come_back(
-    name: str, written: Written, read: Read, require: Require
+    name: str, encode: Encode, read: Read, require: Require
 ) -> None:
     ml_dtypes = require("ml_dtypes")
     bits = np.arange(256, dtype=np.uint16 if name == "bfloat16" else np.uint8)
     array = (bits * 250 if name == "bfloat16" else bits).view(getattr(ml_dtypes, name))
-    data = written(SAFE, {"a": array.reshape(16, 16)[:, ::2]})
+    data = encode(SAFE, {"a": array.reshape(16, 16)[:, ::2]})
     assert SAFE.info(io.BytesIO(data))["metadata"]["arrays"]["a"] == {
         "shape": (16, 8),
         "dtype": name,
@@ -218,7 +218,7 @@ def test_torch_reads_extended_types(name: str, tmp_path: Path, require: Require)
 
 @pytest.mark.frameworks
 @pytest.mark.parametrize("name", EXTENDED)
-def test_it_reads_extended_types_of_torch(name: str, tmp_path: Path, require: Require) -> None:
+def test_extended_types_of_torch_load(name: str, tmp_path: Path, require: Require) -> None:
     torch, library = require("torch"), require("safetensors.torch")
     require("ml_dtypes")
     tensor = torch.arange(1, 7).to(torch.float32).to(getattr(torch, name)).reshape(2, 3)
@@ -235,7 +235,7 @@ def test_it_reads_extended_types_of_torch(name: str, tmp_path: Path, require: Re
 
 @pytest.mark.frameworks
 def test_arrays_of_every_framework_are_saved(
-    written: Written, read: Read, require: Require
+    encode: Encode, read: Read, require: Require
 ) -> None:
     ml_dtypes, torch = require("ml_dtypes"), require("torch")
     jax, tensorflow = require("jax.numpy"), require("tensorflow")
@@ -245,7 +245,7 @@ def test_arrays_of_every_framework_are_saved(
         "jax": jax.array([1.5, -2], jax.bfloat16),
         "tensorflow": tensorflow.constant([1.5, -2], tensorflow.bfloat16),
     }
-    found = read(SAFE, written(SAFE, values))
+    found = read(SAFE, encode(SAFE, values))
     assert {array.dtype.name for array in found.values()} == {"bfloat16"}
     assert [array.tolist() for array in found.values()] == [[1.5, -2]] * 4
 
@@ -266,10 +266,10 @@ except MissingDependencyError as error:
 """
 
 
-def test_without_ml_dtypes_the_rest_loads(written: Written, require: Require) -> None:
+def test_without_ml_dtypes_the_rest_loads(encode: Encode, require: Require) -> None:
     ml_dtypes = require("ml_dtypes")
     half = np.array([1.5], ml_dtypes.bfloat16)
-    data = written(SAFE, {"half": half, "plain": np.arange(2)})
+    data = encode(SAFE, {"half": half, "plain": np.arange(2)})
     child = subprocess.run(
         [sys.executable, "-c", WITHOUT], input=data, capture_output=True, timeout=120
     )
@@ -282,15 +282,15 @@ def test_without_ml_dtypes_the_rest_loads(written: Written, require: Require) ->
 # ── parts, metadata, memory ──────────────────────────────────────────────────────────────
 
 
-def test_names_select_arrays(written: Written, read: Read) -> None:
-    data = written(SAFE, WEIGHTS)
+def test_names_select_arrays(encode: Encode, read: Read) -> None:
+    data = encode(SAFE, WEIGHTS)
     assert list(read(SAFE, data, arrays=["mask", "image"])) == ["image", "mask"]
     with pytest.raises(InvalidOptionError, match=r"names of arrays \(conv.weight, image"):
         read(SAFE, data, arrays=["image", "gfp"])
 
 
-def test_info_reads_the_header_only(written: Written) -> None:
-    data = written(SAFE, WEIGHTS, metadata={"format": "np", "größe": "ü"})
+def test_info_reads_the_header_only(encode: Encode) -> None:
+    data = encode(SAFE, WEIGHTS, metadata={"format": "np", "größe": "ü"})
     about = SAFE.info(io.BytesIO(data))["metadata"]
     assert about["metadata"] == {"format": "np", "größe": "ü"}
     assert about["arrays"]["image"] == {"shape": (2, 3), "dtype": "<u2"}
@@ -306,14 +306,14 @@ def test_metadata_is_text(metadata: Any) -> None:
 
 
 @pytest.mark.parametrize("metadata", [None, 3, ["a"], {"a": {"b": 1}}, {"x": float("nan")}])
-def test_metadata_of_others_is_no_obstacle(metadata: Any, read: Read) -> None:
+def test_wrong_metadata_is_ignored(metadata: Any, read: Read) -> None:
     data = file_of({"__metadata__": metadata, "a": entry("U8", [2], 0, 2)}, b"ab")
     assert read(SAFE, data)["a"].tolist() == [97, 98]
     SAFE.info(io.BytesIO(data))
 
 
 def test_large_files_are_mapped(tmp_path: Path) -> None:
-    """Writing to what was loaded leaves the file alone, and a later save leaves the arrays."""
+    """Writing to loaded arrays does not change the file, and a later save does not change them."""
     fm = FileManager()
     path = tmp_path / "a.safetensors"
     large = np.arange(1 << 22, dtype=np.float64)
@@ -330,7 +330,7 @@ def test_large_files_are_mapped(tmp_path: Path) -> None:
     assert found["large"][4:7].tolist() == [-1, 5, 6]
 
 
-# ── files of strangers ───────────────────────────────────────────────────────────────────
+# ── wrong files ───────────────────────────────────────────────────────────────────────────
 
 DAMAGED = {
     "empty": b"",
@@ -381,7 +381,7 @@ def test_too_many_axes_are_explained(read: Read) -> None:
         read(SAFE, data)
 
 
-def test_another_kind_of_file_is_named(read: Read) -> None:
+def test_other_kind_of_file_is_named(read: Read) -> None:
     with pytest.raises(UnsupportedFileError, match="but a zip archive"):
         read(SAFE, b"PK\3\4" + bytes(100))
 

@@ -1,4 +1,4 @@
-"""Dask arrays and lazy handles are written part by part: the same files, in little memory."""
+"""Dask arrays and handles are written in parts, with equal files and little memory."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def image(shape: tuple[int, ...], dtype: str) -> Any:
     return np.random.default_rng(0).integers(0, 2 if dtype == "?" else 200, shape).astype(dtype)
 
 
-def lazy(array: Any) -> Any:
-    """As a Dask array, with some chunks in each direction."""
+def make_dask(array: Any) -> Any:
+    """Return a Dask array with some chunks in each direction."""
     return dask.from_array(array, chunks=tuple(max(1, n // 2) for n in array.shape))
 
 
-def stored(chosen: Any, value: Any, **options: Any) -> bytes:
+def encode(chosen: Any, value: Any, **options: Any) -> bytes:
     file = io.BytesIO()
     chosen.save(value, file, **options)
     return file.getvalue()
@@ -70,15 +70,15 @@ def stored(chosen: Any, value: Any, **options: Any) -> bytes:
 )
 def test_tiff_is_the_same(shape: Any, dtype: str, kind: Any, options: Any) -> None:
     array = image(shape, dtype)
-    data = stored(TIFF, lazy(array), **kind, **options)
+    data = encode(TIFF, make_dask(array), **kind, **options)
     assert_same(TIFF.load(io.BytesIO(data)), array)
-    assert len(data) == len(stored(TIFF, array, **kind, **options)) or "tile" in options
+    assert len(data) == len(encode(TIFF, array, **kind, **options)) or "tile" in options
 
 
 @pytest.mark.parametrize("shape", [(), (7,), (0, 3), (5, 4, 3)])
 def test_npy_is_the_same(shape: tuple[int, ...]) -> None:
     array = image(shape, "f4")
-    assert stored(NPY, lazy(array)) == stored(NPY, array)
+    assert encode(NPY, make_dask(array)) == encode(NPY, array)
 
 
 @given(st.data(), st.lists(st.integers(1, 6), min_size=1, max_size=4))
@@ -96,7 +96,7 @@ def test_parts_make_up_the_array(data: st.DataObject, shape: list[int]) -> None:
 
 @pytest.mark.parametrize("source", ["npy", "tif"])
 @pytest.mark.parametrize("target", ["npy", "tif", "ome.tif"])
-def test_handles(tmp_path: Path, source: str, target: str) -> None:
+def test_handles_are_saved(tmp_path: Path, source: str, target: str) -> None:
     fm, array = FileManager(), image((3, 4, 5), "u2")
     fm.save(array, tmp_path / f"a.{source}", "disk")
     with fm.open(tmp_path / f"a.{source}", "disk") as handle:
@@ -104,7 +104,7 @@ def test_handles(tmp_path: Path, source: str, target: str) -> None:
     assert_same(fm.load(tmp_path / f"b.{target}", "disk"), array)
 
 
-def test_dask_arrays_that_lie(tmp_path: Path) -> None:
+def test_wrong_dask_arrays_are_refused(tmp_path: Path) -> None:
     array = dask.from_array(image((6, 5), "u2"), chunks=2)
     unknown = array[array[:, 0] > 3]
     wrong = array.map_blocks(lambda block: block[:1], dtype="u2", chunks=array.chunks)
@@ -132,7 +132,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize(("name", "codec"), [("a.npy", ""), ("a.tif", ""), ("a.tif", "zlib")])
 def test_memory_is_bounded(tmp_path: Path, name: str, codec: str) -> None:
-    """A GiB goes through far less memory."""
+    """A GiB is written with far less memory."""
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / name), codec]
     found = subprocess.run(
         command, capture_output=True, encoding="utf-8", check=True, timeout=110

@@ -77,11 +77,11 @@ def assert_same(found: Any, value: Any) -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_tensors_come_back(
-    dtype: str, shape: tuple[int, ...], written: Callable[..., bytes], read: Callable[..., Any]
+    dtype: str, shape: tuple[int, ...], encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
     values = torch.arange(24)[: int(np.prod(shape))].reshape(shape)
     value = values.to(getattr(torch, dtype))
-    assert_same(read(PT, written(PT, value)), value)
+    assert_same(read(PT, encode(PT, value)), value)
 
 
 @pytest.mark.parametrize(
@@ -103,68 +103,69 @@ def test_tensors_come_back(
     ],
 )
 def test_values_come_back(
-    value: Any, written: Callable[..., bytes], read: Callable[..., Any]
+    value: Any, encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
-    assert_same(read(PT, written(PT, value)), value)
+    assert_same(read(PT, encode(PT, value)), value)
 
 
-def test_state_dicts_come_back(written: Callable[..., bytes], read: Callable[..., Any]) -> None:
+def test_state_dicts_come_back(encode: Callable[..., bytes], read: Callable[..., Any]) -> None:
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
-    found = read(PT, written(PT, model.state_dict()))
+    found = read(PT, encode(PT, model.state_dict()))
     assert_same(found, model.state_dict())
     assert found._metadata == model.state_dict()._metadata
     torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4)).load_state_dict(found)
 
 
-def test_optimizers_come_back(written: Callable[..., bytes], read: Callable[..., Any]) -> None:
+def test_optimizers_come_back(encode: Callable[..., bytes], read: Callable[..., Any]) -> None:
     weights = torch.nn.Parameter(torch.ones(3))
     optimizer = torch.optim.Adam([weights])
     weights.sum().backward()
     optimizer.step()
-    assert_same(read(PT, written(PT, optimizer.state_dict())), optimizer.state_dict())
+    assert_same(read(PT, encode(PT, optimizer.state_dict())), optimizer.state_dict())
 
 
-def test_torch_reads_it(written: Callable[..., bytes]) -> None:
+def test_torch_reads_our_files(encode: Callable[..., bytes]) -> None:
     value = {"a": torch.arange(5), "b": [1, "x"]}
-    assert_same(torch.load(io.BytesIO(written(PT, value)), weights_only=True), value)
+    assert_same(torch.load(io.BytesIO(encode(PT, value)), weights_only=True), value)
 
 
-def test_it_reads_torch(read: Callable[..., Any], tmp_path: Path) -> None:
+def test_files_of_torch_load(read: Callable[..., Any], tmp_path: Path) -> None:
     value = {"a": torch.arange(5), "b": {1, 2}}
     torch.save(value, tmp_path / "named by its path.pt")
     assert_same(read(PT, (tmp_path / "named by its path.pt").read_bytes()), value)
 
 
-def test_views_are_saved_alone(written: Callable[..., bytes], read: Callable[..., Any]) -> None:
+def test_views_are_saved_alone(encode: Callable[..., bytes], read: Callable[..., Any]) -> None:
     batch = torch.arange(1_000_000.0).reshape(1000, 1000)
     views = [batch[7], batch[:, 7], batch[5:7].T, torch.nn.Parameter(batch[3])]
-    data = written(PT, views)
+    data = encode(PT, views)
     assert len(data) < 40_000
     assert_same(read(PT, data), views)
-    assert views[0].untyped_storage().nbytes() == 4_000_000  # what was passed is left alone
+    # The tensor that was passed is not changed.
+    assert views[0].untyped_storage().nbytes() == 4_000_000
 
 
 def test_expanded_tensors_stay_small(
-    written: Callable[..., bytes], read: Callable[..., Any]
+    encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
     value = torch.ones(1).expand(1000, 1000)
-    data = written(PT, value)
+    data = encode(PT, value)
     assert len(data) < 3_000
     assert_same(read(PT, data), value)
 
 
 def test_shared_tensors_stay_shared(
-    written: Callable[..., bytes], read: Callable[..., Any]
+    encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
     tied = torch.ones(3)
-    found = read(PT, written(PT, {"encoder": tied, "decoder": tied}))
+    found = read(PT, encode(PT, {"encoder": tied, "decoder": tied}))
     assert found["encoder"].data_ptr() == found["decoder"].data_ptr()
 
 
-def test_bytes_are_repeatable(written: Callable[..., bytes]) -> None:
+def test_bytes_are_repeatable(encode: Callable[..., bytes]) -> None:
     value = {"a": torch.arange(5), "b": [1, "x"]}
-    assert written(PT, value) == written(PT, value)
+    assert encode(PT, value) == encode(PT, value)
 
 
 class Tensor(torch.Tensor):  # type: ignore[misc, name-defined]
@@ -179,17 +180,17 @@ def _nested(depth: int) -> list[Any]:
 
 
 def test_computed_values_are_saved(
-    written: Callable[..., bytes], read: Callable[..., Any]
+    encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
     leaf = torch.tensor([1 + 2j, 3 - 4j], requires_grad=True)
     for computed in (leaf * 2, leaf.conj(), leaf.conj().imag, (leaf * 2)[1:]):
-        found = read(PT, written(PT, {"loss": computed}))["loss"]
+        found = read(PT, encode(PT, {"loss": computed}))["loss"]
         assert found.tolist() == computed.tolist()
         assert not found.requires_grad
         assert not found.is_conj()
         assert not found.is_neg()
     conjugated = leaf.conj().detach().requires_grad_()
-    found = read(PT, written(PT, conjugated))
+    found = read(PT, encode(PT, conjugated))
     assert (found.tolist(), found.requires_grad) == (conjugated.tolist(), True)
 
 
@@ -231,17 +232,17 @@ def test_circles_are_refused(refusal: Callable[..., str]) -> None:
 
 
 def test_deepest_nesting_comes_back(
-    written: Callable[..., bytes], read: Callable[..., Any]
+    encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
-    assert read(PT, written(PT, _nested(100))) == _nested(100)
+    assert read(PT, encode(PT, _nested(100))) == _nested(100)
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99", 3])
-def test_device_must_be_there(
-    device: Any, written: Callable[..., bytes], read: Callable[..., Any]
+def test_unknown_device_is_refused(
+    device: Any, encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
     with pytest.raises(InvalidOptionError, match="a device of this machine"):
-        read(PT, written(PT, torch.ones(3)), map_location=device)
+        read(PT, encode(PT, torch.ones(3)), map_location=device)
 
 
 class _FullDisk(io.BytesIO):
@@ -261,11 +262,11 @@ def test_full_disk_keeps_errno() -> None:
 
 
 def test_damaged_data_is_found(
-    written: Callable[..., bytes], survivors: Callable[..., list[Any]]
+    encode: Callable[..., bytes], survivors: Callable[..., list[Any]]
 ) -> None:
-    """PyTorch itself checks no CRC-32: it would load changed numbers."""
+    """PyTorch does not check CRC-32, so it would load changed numbers."""
     value = {"a": torch.arange(1000), "b": [1, "x"]}
-    loaded = survivors(PT, written(PT, value))
+    loaded = survivors(PT, encode(PT, value))
     for found in loaded:
         assert_same(found, value)
     assert len(loaded) < 60
@@ -287,7 +288,8 @@ def test_nothing_is_executed(old: bool, read: Callable[..., Any], tmp_path: Path
     with pytest.raises(UnsupportedFileError) as caught:
         read(PT, file.getvalue())
     assert not (tmp_path / "executed").exists()
-    assert "weights_only" not in str(caught.value)  # no advice to switch the protection off
+    # The error does not advise to switch the protection off.
+    assert "weights_only" not in str(caught.value)
     assert "safe_globals" not in str(caught.value)
     with pytest.raises(UnsupportedFileError):
         read(PT, pickle.dumps(_Attack(tmp_path / "executed")))
@@ -310,7 +312,7 @@ def test_programs_are_not_run(read: Callable[..., Any]) -> None:
         read(PT, file.getvalue())
 
 
-def _edited(data: bytes, edit: Callable[[str, bytes], bytes], method: int = 0) -> bytes:
+def _edit_archive(data: bytes, edit: Callable[[str, bytes], bytes], method: int = 0) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w", method) as new:
         for member in old.infolist():
@@ -331,31 +333,32 @@ def _pickle_edit(old: bytes, new: bytes) -> Callable[[str, bytes], bytes]:
     [
         _pickle_edit(b"M\xe8\x03", b"J\xff\xff\xff\x7f"),  # storage and tensor of 8 GiB
         _pickle_edit(b"K\x00M\xe8\x03", b"K\x00M\xe9\x03"),  # a tensor beyond its storage
-        _pickle_edit(b"K\x00M\xe8\x03", b"K\x01M\xe8\x03"),  # starts at the second element
+        _pickle_edit(b"K\x00M\xe8\x03", b"K\x01M\xe8\x03"),  # one that starts too late
         _pickle_edit(b"s.", b"s"),
         _pickle_edit(b"\x80\x02", b"\x80\xff"),
         lambda name, content: b"" if "/data/" in name else content,
         lambda name, content: b"huge" if name.endswith("byteorder") else content,
     ],
 )
-def test_lies_are_damage(
-    edit: Callable[[str, bytes], bytes], written: Callable[..., bytes], read: Callable[..., Any]
+def test_contradictions_are_damage(
+    edit: Callable[[str, bytes], bytes], encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
-    data = written(PT, {"a": torch.arange(1000.0)})
+    data = encode(PT, {"a": torch.arange(1000.0)})
     assert_same(
-        read(PT, _edited(data, lambda name, content: content)), {"a": torch.arange(1000.0)}
+        read(PT, _edit_archive(data, lambda name, content: content)),
+        {"a": torch.arange(1000.0)},
     )
     with pytest.raises(DamagedDataError):
-        read(PT, _edited(data, edit))
+        read(PT, _edit_archive(data, edit))
 
 
-def test_checkpoints_of_other_classes_are_whole(
-    written: Callable[..., bytes], read: Callable[..., Any]
+def test_checkpoints_of_other_classes_are_not_damage(
+    encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
     file = io.BytesIO()
     torch.save({"loss": np.float64(1.5), "w": torch.ones(2)}, file)
-    unknown = _edited(
-        written(PT, torch.ones(2)), _pickle_edit(b"FloatStorage", b"NoSuchStorage")
+    unknown = _edit_archive(
+        encode(PT, torch.ones(2)), _pickle_edit(b"FloatStorage", b"NoSuchStorage")
     )
     for data in (file.getvalue(), unknown):
         with pytest.raises(UnsupportedFileError, match="save its tensors and plain values"):
@@ -363,11 +366,11 @@ def test_checkpoints_of_other_classes_are_whole(
 
 
 def test_packed_members_are_refused(
-    written: Callable[..., bytes], read: Callable[..., Any]
+    encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
-    data = written(PT, torch.zeros(100_000))
+    data = encode(PT, torch.zeros(100_000))
     with pytest.raises(UnsupportedFileError, match="is compressed"):
-        read(PT, _edited(data, lambda name, content: content, zipfile.ZIP_DEFLATED))
+        read(PT, _edit_archive(data, lambda name, content: content, zipfile.ZIP_DEFLATED))
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\3\4", b"junk"])

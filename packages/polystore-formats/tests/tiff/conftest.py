@@ -1,4 +1,4 @@
-"""tifffile logs what it does not like in a file. The tests do not show it."""
+"""tifffile logs its complaints about a file. The tests hide them."""
 
 from __future__ import annotations
 

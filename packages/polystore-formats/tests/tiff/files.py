@@ -1,4 +1,4 @@
-"""TIFF files of ours and of tifffile, and how two arrays are compared."""
+"""TIFF files of ours and of tifffile, and comparisons of arrays."""
 
 from __future__ import annotations
 
@@ -47,38 +47,38 @@ SHAPES = [
 
 
 def image(shape: tuple[int, ...], dtype: str = "<u2", seed: int = 0) -> NDArray[Any]:
-    """Smooth enough to be compressed, and no two planes are alike."""
+    """Make an image that compresses well, with planes that all differ."""
     values = np.arange(np.prod(shape)).reshape(shape) // 3 % 251
     noise = np.random.default_rng(seed).integers(0, 3, shape)
     return ((values + noise) % 2 if dtype == "?" else values + noise).astype(dtype)
 
 
-def encoded(array: NDArray[Any], **options: Any) -> bytes:
+def encode_tiff(array: NDArray[Any], **options: Any) -> bytes:
     file = io.BytesIO()
     TIFF.save(array, file, **options)
     return file.getvalue()
 
 
 def foreign(array: NDArray[Any] | None, **options: Any) -> bytes:
-    """As tifffile writes it when asked in its own words."""
+    """Write an array with tifffile and its options."""
     file = io.BytesIO()
     tifffile.imwrite(file, array, **{"photometric": "minisblack", **options})
     return file.getvalue()
 
 
-def decoded(data: bytes, **options: Any) -> NDArray[Any]:
+def decode_tiff(data: bytes, **options: Any) -> NDArray[Any]:
     array: NDArray[Any] = TIFF.load(io.BytesIO(data), **options)
     return array
 
 
 def assert_same(found: NDArray[Any], expected: NDArray[Any]) -> None:
-    """Bit for bit, byte order included."""
+    """Compare bit for bit, byte order included."""
     assert (found.shape, found.dtype.str) == (expected.shape, expected.dtype.str)
     assert found.tobytes() == expected.tobytes()
 
 
 def assert_equals_imread(found: NDArray[Any], data: bytes) -> None:
-    """tifffile gives arrays in the machine's byte order, polystore in that of the file."""
+    """Compare with tifffile, which returns arrays in the byte order of the machine."""
     expected = tifffile.imread(io.BytesIO(data))
     order = {b"I": "<", b"M": ">"}[data[:1]]
     assert_same(found, expected.astype(expected.dtype.newbyteorder(order)))
@@ -161,17 +161,17 @@ KINDS: dict[str, tuple[NDArray[Any], dict[str, Any]]] = {
     "ome_lzw": (STACK, {"ome": True, "axes": "TCYX", "compression": "lzw"}),
     **{codec: (image((97, 131)), {"compression": codec}) for codec in CODECS},
 }
-"""Every way to save, in files small enough to be cut and changed everywhere."""
+"""Every way to save, in files so small that every cut and change can be tested."""
 
-PLAIN = encoded(image((97, 131)))
+PLAIN = encode_tiff(image((97, 131)))
 BARE = foreign(image((97, 131)), metadata=None)
-ZLIB = encoded(image((97, 131)), compression="zlib")
-OME = encoded(STACK, ome=True, axes="TCYX")
-IMAGEJ = encoded(STACK, imagej=True)
+ZLIB = encode_tiff(image((97, 131)), compression="zlib")
+OME = encode_tiff(STACK, ome=True, axes="TCYX")
+IMAGEJ = encode_tiff(STACK, imagej=True)
 
 
 class Counting(io.BytesIO):
-    """Counts the bytes that are read."""
+    """A file that counts the bytes that are read."""
 
     count = 0
 

@@ -1,4 +1,4 @@
-"""Names of axes in plain TIFF: tifffile has a letter for each."""
+"""Plain TIFF keeps names of axes for which tifffile has only a letter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .files import TIFF, assert_same, foreign, image
     "names", [("plane", "row", "col"), ("band", "y", "x"), ("q", "r", "n")]
 )
 @pytest.mark.parametrize("scale", [None, 0.5])
-def test_names_of_axes_that_are_no_letters(names: tuple[str, ...], scale: float | None) -> None:
+def test_long_names_of_axes_come_back(names: tuple[str, ...], scale: float | None) -> None:
     axes = tuple(Axis(name, AXIS_TYPES.get(name)) for name in names)
     words = ImageMetadata(axes=(*axes[:2], replace(axes[2], scale=scale)))
     value = Image(image((4, 8, 9)), words)
@@ -30,6 +30,6 @@ def test_names_of_axes_that_are_no_letters(names: tuple[str, ...], scale: float 
 
 
 @pytest.mark.parametrize("axes", [3, [3, None], [{"name": "a"}] * 3, [{"name": ""}] * 3, {}])
-def test_wrong_names_of_axes_are_left_out(axes: Any) -> None:
+def test_wrong_names_of_axes_are_ignored(axes: Any) -> None:
     data = foreign(image((4, 8, 9)), metadata={"axes": None, "polystore": {"axes": axes}})
     assert TIFF.load_image(io.BytesIO(data)).axes[1:] == ("y", "x")

@@ -1,4 +1,4 @@
-"""TIFF files that are cut, changed or contradict themselves: an error, and no crash."""
+"""TIFF files that are cut, changed or contradictory raise an error and do not crash."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from .files import (
     TIFF,
     ZLIB,
     assert_same,
-    decoded,
-    encoded,
+    decode_tiff,
+    encode_tiff,
     foreign,
     image,
     special,
@@ -36,12 +36,12 @@ from .files import (
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_cut_is_damage(kind: str) -> None:
     array, options = KINDS[kind]
-    data = encoded(array, **options)
-    assert_same(decoded(data), array)
+    data = encode_tiff(array, **options)
+    assert_same(decode_tiff(data), array)
     lengths = {*np.linspace(0, len(data) - 1, 60, dtype=int), *range(len(data) - 40, len(data))}
     for length in lengths:
         with pytest.raises(DamagedDataError):
-            decoded(data[:length])
+            decode_tiff(data[:length])
         with pytest.raises(DamagedDataError):
             TIFF.info(io.BytesIO(data[:length]))
 
@@ -54,7 +54,7 @@ def test_foreign_cuts_are_damage(name: str) -> None:
     data = SPECIAL[name]
     for length in np.linspace(0, len(data) - 64, 60, dtype=int):
         with pytest.raises(DamagedDataError):
-            decoded(data[:length])
+            decode_tiff(data[:length])
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -65,15 +65,16 @@ def test_real_cuts_are_damage(folder: str) -> None:
     data = path.read_bytes()
     for length in np.linspace(0, len(data) - 1, 60, dtype=int):
         with pytest.raises(DamagedDataError):
-            decoded(data[:length])
+            decode_tiff(data[:length])
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_changed_bytes_never_crash(kind: str) -> None:
     array, options = KINDS[kind]
-    data = encoded(array, **options)
+    data = encode_tiff(array, **options)
     random = np.random.default_rng(0)
-    ends = [*range(300), *range(len(data) - 300, len(data))]  # where the directories are
+    # The directories are at the ends.
+    ends = [*range(300), *range(len(data) - 300, len(data))]
     for number in range(200):
         changed = bytearray(data)
         position = random.choice(ends) if number % 2 else random.integers(len(data))
@@ -82,7 +83,7 @@ def test_changed_bytes_never_crash(kind: str) -> None:
             try:
                 read(io.BytesIO(bytes(changed)))
             except DataError as error:
-                assert str(error)  # noqa: PT017 - a value is as good
+                assert str(error)  # noqa: PT017 - a value is also right
 
 
 def with_field(data: bytes, code: int, value: bytes) -> bytes:
@@ -132,20 +133,20 @@ def with_next_page(data: bytes, target: int) -> bytes:
 )
 def test_contradictions_are_damage(data: bytes, reason: str) -> None:
     with pytest.raises(DamagedDataError, match=reason):
-        decoded(data)
+        decode_tiff(data)
 
 
 @pytest.mark.parametrize("code", [*sorted(set(map(int, tifffile.COMPRESSION))), 60000])
 def test_every_codec_loads_or_is_refused(code: int) -> None:
-    """Pixels that are not what the codec writes: a value, or an error of ours."""
+    """Pixels of another codec give a value, or an error of ours."""
     with contextlib.suppress(DamagedDataError, UnsupportedFileError):
-        decoded(with_field(BARE, 259, struct.pack("<H", code)))
+        decode_tiff(with_field(BARE, 259, struct.pack("<H", code)))
 
 
 @pytest.mark.parametrize("code", [9, 10, 99, 32809, 34661, 34715, 34676, 48124, 65000, 60000])
 def test_codecs_that_tifffile_lacks_are_not_damage(code: int) -> None:
     with pytest.raises(UnsupportedFileError, match=r"tifffile (does not|cannot) decode"):
-        decoded(with_field(BARE, 259, struct.pack("<H", code)))
+        decode_tiff(with_field(BARE, 259, struct.pack("<H", code)))
 
 
 @pytest.mark.parametrize(
@@ -156,7 +157,7 @@ def test_bits_of_libtiff_load(compression: str) -> None:
     bits = np.random.default_rng(0).random((40, 50)) > 0.5
     file = io.BytesIO()
     pillow.fromarray(bits).save(file, "TIFF", compression=compression)
-    assert_same(decoded(file.getvalue()), tifffile.imread(io.BytesIO(file.getvalue())))
+    assert_same(decode_tiff(file.getvalue()), tifffile.imread(io.BytesIO(file.getvalue())))
 
 
 @pytest.mark.parametrize("mode", ["CMYK", "LAB", "YCbCr"])
@@ -167,7 +168,7 @@ def test_colours_that_look_like_rgb_are_refused(mode: str, compression: str | No
     file = io.BytesIO()
     pillow.merge(mode, bands).save(file, "TIFF", compression=compression)
     with pytest.raises(UnsupportedFileError, match="convert it to RGB"):
-        decoded(file.getvalue())
+        decode_tiff(file.getvalue())
 
 
 def test_missing_tile_is_damage() -> None:
@@ -176,17 +177,17 @@ def test_missing_tile_is_damage() -> None:
         writer.write(tiles, shape=(16, 48), dtype="u1", tile=(16, 16))
 
     with pytest.raises(DamagedDataError, match=r"cannot be stored|never written"):
-        decoded(special(write))
+        decode_tiff(special(write))
 
 
 def test_bomb_is_refused() -> None:
-    """4 GiB are not allocated for a kilobyte of zlib."""
+    """A kilobyte of zlib does not allocate 4 GiB."""
     bomb = foreign(image((97, 131)), metadata=None, compression="zlib")
     bomb = with_field(bomb, 256, struct.pack("<I", 1 << 20))
     bomb = with_field(bomb, 257, struct.pack("<I", 1 << 11))
     bomb = with_field(bomb, 278, struct.pack("<I", 1 << 11))
     with pytest.raises(DamagedDataError, match="cannot be stored"):
-        decoded(bomb)
+        decode_tiff(bomb)
 
 
 def test_overlapping_pages_end() -> None:
@@ -197,11 +198,11 @@ def test_overlapping_pages_end() -> None:
     for page in range(pages):
         struct.pack_into("<H", body, 8 + page * 4, entries)
     with pytest.raises(DamagedDataError):
-        decoded(bytes(body))
+        decode_tiff(bytes(body))
 
 
 def test_pixel_change_in_zlib() -> None:
     changed = bytearray(ZLIB)
     changed[len(ZLIB) // 2] ^= 1
     with pytest.raises(DamagedDataError):
-        decoded(bytes(changed))
+        decode_tiff(bytes(changed))

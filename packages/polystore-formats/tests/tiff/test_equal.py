@@ -1,4 +1,4 @@
-"""TIFF files are read as tifffile reads them, and written values come back equal."""
+"""We read TIFF files as tifffile does, and saved values come back equal."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from .files import (
     TIFF,
     assert_equals_imread,
     assert_same,
-    decoded,
-    encoded,
+    decode_tiff,
+    encode_tiff,
     foreign,
     image,
     tifffile,
@@ -79,7 +79,7 @@ class WithOptions(FormatTests):
     refused: ClassVar[list[Any]] = REFUSED
 
     def encode(self, value: Any) -> bytes:
-        return encoded(value, **self.options)
+        return encode_tiff(value, **self.options)
 
 
 class TestZlibConformance(WithOptions):
@@ -95,12 +95,12 @@ class TestBigTiffConformance(WithOptions):
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_real_images_equal(folder: str) -> None:
+def test_real_images_load_as_in_tifffile(folder: str) -> None:
     paths = sorted((REAL / folder).glob("*.[tT][iI][fF]"))
     if not paths:
         pytest.skip(f"data: the real images of {folder} are not in {REAL}")
     for path in paths:
-        assert_equals_imread(decoded(path.read_bytes()), path.read_bytes())
+        assert_equals_imread(decode_tiff(path.read_bytes()), path.read_bytes())
 
 
 @st.composite
@@ -130,8 +130,8 @@ def foreign_files(draw: st.DrawFn) -> tuple[NDArray[Any], bytes]:
 
 @settings(max_examples=examples(300))
 @given(foreign_files())
-def test_foreign_files_equal(case: tuple[NDArray[Any], bytes]) -> None:
-    assert_equals_imread(decoded(case[1]), case[1])
+def test_foreign_files_load_as_in_tifffile(case: tuple[NDArray[Any], bytes]) -> None:
+    assert_equals_imread(decode_tiff(case[1]), case[1])
 
 
 @settings(max_examples=examples(200))
@@ -143,20 +143,20 @@ def test_foreign_files_equal(case: tuple[NDArray[Any], bytes]) -> None:
     st.sampled_from([None, (16, 16), (32, 16)]),
     st.booleans(),
 )
-def test_any_array_returns(
+def test_any_array_comes_back(
     shape: tuple[int, ...], dtype: str, compression: Any, tile: Any, bigtiff: bool
 ) -> None:
     array = image(shape, dtype)
-    data = encoded(array, compression=compression, tile=tile, bigtiff=bigtiff)
-    assert_same(decoded(data), array)
-    assert_equals_imread(decoded(data), data)
+    data = encode_tiff(array, compression=compression, tile=tile, bigtiff=bigtiff)
+    assert_same(decode_tiff(data), array)
+    assert_equals_imread(decode_tiff(data), data)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "f2", "f4", "f8", ">u2", ">f4"])
 @pytest.mark.parametrize("compression", CODECS)
-def test_predictor_returns_equal(dtype: str, compression: Any) -> None:
+def test_predictor_comes_back_equal(dtype: str, compression: Any) -> None:
     array = image((300, 40), dtype)
-    assert_same(decoded(encoded(array, compression=compression, predictor=True)), array)
+    assert_same(decode_tiff(encode_tiff(array, compression=compression, predictor=True)), array)
 
 
 @pytest.mark.parametrize(
@@ -170,17 +170,17 @@ def test_predictor_returns_equal(dtype: str, compression: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}])
-def test_strided_arrays_return(array: NDArray[Any], options: dict[str, Any]) -> None:
-    assert_same(decoded(encoded(array, **options)), array)
+def test_strided_arrays_come_back(array: NDArray[Any], options: dict[str, Any]) -> None:
+    assert_same(decode_tiff(encode_tiff(array, **options)), array)
 
 
 @pytest.mark.parametrize("name", SPECIAL)
-def test_special_files_equal(name: str) -> None:
+def test_special_files_load_as_in_tifffile(name: str) -> None:
     data = SPECIAL[name]
-    assert_equals_imread(decoded(data), data)
+    assert_equals_imread(decode_tiff(data), data)
     with tifffile.TiffFile(io.BytesIO(data)) as tif:
         for number, series in enumerate(tif.series):
-            np.testing.assert_array_equal(decoded(data, series=number), series.asarray())
+            np.testing.assert_array_equal(decode_tiff(data, series=number), series.asarray())
 
 
 NAMED_OME = """<?xml version="1.0"?>
@@ -193,55 +193,55 @@ PLANE = """<TiffData IFD="{0}" FirstC="{0}" PlaneCount="1">
 
 
 def named_ome(*files: str) -> bytes:
-    """OME-XML that knows its planes by file names, as some versions of Bio-Formats write it."""
+    """Return OME-XML that finds planes by file name, as some versions of Bio-Formats write it."""
     planes = [PLANE.format(number, name, name) for number, name in enumerate(files)]
     xml = NAMED_OME.format(planes="".join(planes))
     return foreign(image((3, 9, 8)), description=xml, metadata=None)
 
 
 def test_renamed_ome_loads() -> None:
-    assert_same(decoded(named_ome("a.ome.tif", "a.ome.tif", "a.ome.tif")), image((3, 9, 8)))
+    assert_same(decode_tiff(named_ome("a.ome.tif", "a.ome.tif", "a.ome.tif")), image((3, 9, 8)))
 
 
 @pytest.mark.parametrize("planes", [1, 2])
-def test_ome_file_gives_its_own_planes(planes: int) -> None:
-    """Its XML speaks of three: the others are in other files, or were never written."""
+def test_ome_file_loads_its_own_planes(planes: int) -> None:
+    """The XML has three planes. The others are in other files, or were never written."""
     for names in (("a.ome.tif", "b.ome.tif", "c.ome.tif"), ("a.ome.tif",) * 3):
         xml = NAMED_OME.format(
             planes="".join(PLANE.format(n, f, f) for n, f in enumerate(names))
         )
         stack = image((planes, 9, 8))
         data = foreign(stack, description=xml, metadata=None)
-        assert_same(decoded(data), stack[0] if planes == 1 else stack)
+        assert_same(decode_tiff(data), stack[0] if planes == 1 else stack)
         info = TIFF.info(io.BytesIO(data))["metadata"]
         assert (info["pages"], info["missing_planes"]) == (planes, 3 - planes)
         with pytest.raises(InvalidOptionError, match="in other files"):
-            decoded(data, series=1)
+            decode_tiff(data, series=1)
 
 
-def test_interrupted_ome_gives_its_planes() -> None:
+def test_incomplete_ome_loads_its_planes() -> None:
     data = OME.replace(b'SizeT="5"', b'SizeT="6"')
-    assert_same(decoded(data), STACK.reshape(-1, *STACK.shape[-2:]))
+    assert_same(decode_tiff(data), STACK.reshape(-1, *STACK.shape[-2:]))
     assert TIFF.info(io.BytesIO(data))["metadata"]["missing_planes"] == 3
 
 
-def test_unknown_series_refused() -> None:
+def test_unknown_series_is_refused() -> None:
     with pytest.raises(InvalidOptionError, match="0 to 2"):
-        decoded(SPECIAL["three_series"], series=3)
+        decode_tiff(SPECIAL["three_series"], series=3)
 
 
-def test_same_header_other_pixels() -> None:
+def test_equal_headers_with_other_pixels() -> None:
     for seed in range(3):
         array = image((64, 64), seed=seed)
-        assert_same(decoded(encoded(array)), array)
+        assert_same(decode_tiff(encode_tiff(array)), array)
 
 
-def test_same_start_other_size() -> None:
-    small, large = encoded(image((64, 64))), encoded(image((64, 65)))
-    assert_same(decoded(small), image((64, 64)))
-    assert_same(decoded(large), image((64, 65)))
+def test_equal_starts_with_other_sizes() -> None:
+    small, large = encode_tiff(image((64, 64))), encode_tiff(image((64, 65)))
+    assert_same(decode_tiff(small), image((64, 64)))
+    assert_same(decode_tiff(large), image((64, 65)))
     with pytest.raises(DamagedDataError):
-        decoded(small[:-1])
+        decode_tiff(small[:-1])
 
 
 CHILD = """
@@ -256,7 +256,7 @@ assert "tifffile" not in sys.modules
 
 def test_plain_files_need_no_tifffile(tmp_path: Path) -> None:
     plain = [
-        encoded(image((50, 60))),
+        encode_tiff(image((50, 60))),
         foreign(image((50, 60), ">f4"), byteorder=">"),
         foreign(image((5, 50, 60))),
         foreign(image((1, 1, 50, 60))),

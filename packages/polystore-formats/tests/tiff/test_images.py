@@ -1,4 +1,4 @@
-"""Images keep their words in each kind of TIFF, and other programs read the standard ones."""
+"""Images keep their metadata in each kind of TIFF, and other programs read standard fields."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .files import (
     SHAPES,
     TIFF,
     assert_same,
-    encoded,
+    encode_tiff,
     foreign,
     image,
     require,
@@ -69,34 +69,34 @@ RICH = ImageMetadata(
 )
 
 
-def stored(value: Any, kind: str = "plain", **options: Any) -> bytes:
+def encode_image(value: Any, kind: str = "plain", **options: Any) -> bytes:
     file = io.BytesIO()
     chosen, of_kind = KINDS[kind]
     chosen.save(value, file, **of_kind, **options)
     return file.getvalue()
 
 
-def loaded(data: bytes, **options: Any) -> Image:
+def load_image(data: bytes, **options: Any) -> Image:
     found: Image = TIFF.load_image(io.BytesIO(data), **options)
     return found
 
 
-# ── there and back ───────────────────────────────────────────────────────────────────────
+# ── saved and loaded ──────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_word_comes_back(kind: str) -> None:
-    data = stored(Image(STACK, RICH), kind)
-    found = loaded(data)
+def test_all_metadata_comes_back(kind: str) -> None:
+    data = encode_image(Image(STACK, RICH), kind)
+    found = load_image(data)
     assert_same(found.data, STACK)
     assert found.metadata == RICH
     assert TIFF.info(io.BytesIO(data))["image"] == RICH
     with TIFF.open(Opener(lambda _: io.BytesIO(data), "a.tif")) as handle:
         assert handle.image == RICH
-    part = loaded(data, region=np.s_[1, 1:, 0])
+    part = load_image(data, region=np.s_[1, 1:, 0])
     assert_same(part.data, STACK[1, 1:, 0])
     assert part.metadata == RICH.select(np.s_[1, 1:, 0], STACK.shape)
-    assert loaded(stored(found, kind)).metadata == RICH
+    assert load_image(encode_image(found, kind)).metadata == RICH
 
 
 TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=9)
@@ -164,31 +164,31 @@ WORDS = st.builds(
 
 @pytest.mark.parametrize("kind", KINDS)
 @given(words=WORDS)
-def test_any_word_comes_back(kind: str, words: ImageMetadata) -> None:
-    assert loaded(stored(Image(STACK, words), kind)).metadata == words
+def test_any_metadata_comes_back(kind: str, words: ImageMetadata) -> None:
+    assert load_image(encode_image(Image(STACK, words), kind)).metadata == words
 
 
 @pytest.mark.parametrize(("shape", "names"), [((8, 9), "yx"), ((8, 9, 3), "yxs")])
 @pytest.mark.parametrize("kind", KINDS)
-def test_one_channel(kind: str, shape: tuple[int, ...], names: str) -> None:
+def test_one_channel_comes_back(kind: str, shape: tuple[int, ...], names: str) -> None:
     channels = [{"name": "H&E", "color": "red", "limits": (3, 9)}]
     scale = {"y": 0.5, "x": 0.25}
     value = Image.of(image(shape, "u1"), axes=names, scale=scale, units="um", channels=channels)
-    found = loaded(stored(value, kind))
+    found = load_image(encode_image(value, kind))
     assert_same(found.data, value.data)
     assert found.metadata == value.metadata
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_the_caller_says_wins(kind: str) -> None:
+def test_options_replace_metadata(kind: str) -> None:
     options = {"scale": {"z": 7}, "units": {"z": "um"}, "channels": ["a", "b"]}
-    found = loaded(stored(Image(STACK, RICH), kind, **options)).metadata
+    found = load_image(encode_image(Image(STACK, RICH), kind, **options)).metadata
     assert found.channels == (Channel(name="a"), Channel(name="b"))
     assert found.axes[1] == Axis("z", "space", "micrometer", 7.0, -5.5)
     assert (found.axes[3], found.name, found.bits) == (RICH.axes[3], RICH.name, RICH.bits)
 
 
-def test_a_dataarray(tmp_path: Any) -> None:
+def test_dataarray_comes_back(tmp_path: Any) -> None:
     xarray = require("xarray")
     coords = {"z": 0.5 * np.arange(3), "c": ["DAPI", "GFP"]}
     value = xarray.DataArray(STACK[0], coords, ("z", "c", "y", "x"), name="n")
@@ -204,55 +204,55 @@ def test_a_dataarray(tmp_path: Any) -> None:
         xarray.testing.assert_identical(again.z, value.z)
 
 
-# ── orders of axes ───────────────────────────────────────────────────────────────────────
+# ── orders of axes ────────────────────────────────────────────────────────────────────────
 
 
-def test_an_order_that_a_kind_lacks() -> None:
+def test_order_that_a_kind_lacks_is_refused() -> None:
     value = Image(STACK[0], RICH.select(0, STACK.shape))
     with pytest.raises(DataError, match=r"image.transpose\('czyx'\)"):
-        stored(value.transpose("cyzx"), "ome")
+        encode_image(value.transpose("cyzx"), "ome")
     turned = value.transpose("cyzx")
-    assert loaded(stored(turned)).metadata == turned.metadata
-    assert_same(loaded(stored(turned)).data, turned.data)
+    assert load_image(encode_image(turned)).metadata == turned.metadata
+    assert_same(load_image(encode_image(turned)).data, turned.data)
 
 
 def test_imagej_has_its_own_order() -> None:
     """The axes of an image have names, so it is transposed. An array without them is refused."""
     value = Image(STACK[0], RICH.select(0, STACK.shape)).transpose("czyx")
-    found = loaded(stored(value, "imagej"))
+    found = load_image(encode_image(value, "imagej"))
     assert found.axes == ("z", "c", "y", "x")
     assert found.transpose("czyx").metadata == value.metadata
     assert_same(np.ascontiguousarray(found.transpose("czyx").data), value.data.copy())
     with pytest.raises(InvalidOptionError, match=r"image.transpose\('zcyx'\)"):
-        stored(value.data, "imagej", axes="czyx")
+        encode_image(value.data, "imagej", axes="czyx")
 
 
-def test_axes_that_no_image_has() -> None:
+def test_arrays_get_default_axes() -> None:
     for shape in SHAPES:
-        found = loaded(encoded(image(shape, "f4")))
-        again = loaded(stored(found))
+        found = load_image(encode_tiff(image(shape, "f4")))
+        again = load_image(encode_image(found))
         assert_same(again.data, found.data)
         assert again.metadata == found.metadata
-        assert TIFF.info(io.BytesIO(encoded(image(shape, "f4"))))["image"] == found.metadata
+        assert TIFF.info(io.BytesIO(encode_tiff(image(shape, "f4"))))["image"] == found.metadata
 
 
 @pytest.mark.parametrize(
     ("data", "names"),
     [
-        (encoded(image((5, 9, 8))), "qyx"),
-        (encoded(image((9, 8))), "yx"),
-        (encoded(image((9, 8, 3), "u1")), "yxs"),
-        (encoded(image((9, 8, 3), "f4")), "yxc"),
-        (encoded(image((3, 9, 8), "u1"), photometric="rgb"), "syx"),
-        (encoded(image((5, 9, 8)), axes="TYX"), "tyx"),
+        (encode_tiff(image((5, 9, 8))), "qyx"),
+        (encode_tiff(image((9, 8))), "yx"),
+        (encode_tiff(image((9, 8, 3), "u1")), "yxs"),
+        (encode_tiff(image((9, 8, 3), "f4")), "yxc"),
+        (encode_tiff(image((3, 9, 8), "u1"), photometric="rgb"), "syx"),
+        (encode_tiff(image((5, 9, 8)), axes="TYX"), "tyx"),
         (foreign(image((5, 9, 8)), metadata=None), "iyx"),
         (foreign(image((9, 8, 3), "u1"), metadata=None, photometric="rgb"), "yxs"),
         (foreign(image((9, 8, 2), "u1"), metadata=None, planarconfig="contig"), "yxc"),
         (foreign(image((5, 9, 8)), imagej=True, metadata={"axes": "TYX"}), "tyx"),
     ],
 )
-def test_axes_are_what_the_file_says(data: bytes, names: str) -> None:
-    found = loaded(data)
+def test_axes_are_those_of_the_file(data: bytes, names: str) -> None:
+    found = load_image(data)
     assert "".join(found.axes) == names
     assert not found.metadata.words()
     assert TIFF.info(io.BytesIO(data))["image"] == found.metadata
@@ -262,11 +262,11 @@ def test_axes_are_what_the_file_says(data: bytes, names: str) -> None:
     )
 
 
-# ── others read it ───────────────────────────────────────────────────────────────────────
+# ── other readers ─────────────────────────────────────────────────────────────────────────
 
 
-def test_ome_has_the_standard_fields() -> None:
-    with tifffile.TiffFile(io.BytesIO(stored(Image(STACK, RICH), "ome"))) as tif:
+def test_ome_has_standard_fields() -> None:
+    with tifffile.TiffFile(io.BytesIO(encode_image(Image(STACK, RICH), "ome"))) as tif:
         found = ome_types.from_xml(tif.ome_metadata, validate=True).images[0]
     pixels, (dapi, gfp) = found.pixels, found.pixels.channels
     assert (found.name, found.acquisition_date) == (RICH.name, RICH.acquired)
@@ -284,8 +284,8 @@ def test_ome_has_the_standard_fields() -> None:
     assert {plane.position_z for plane in pixels.planes if plane.the_z} == {None}
 
 
-def test_tifffile_has_the_fields_of_imagej() -> None:
-    with tifffile.TiffFile(io.BytesIO(stored(Image(STACK, RICH), "imagej"))) as tif:
+def test_tifffile_reads_fields_of_imagej() -> None:
+    with tifffile.TiffFile(io.BytesIO(encode_image(Image(STACK, RICH), "imagej"))) as tif:
         found = tif.imagej_metadata
         x, y = tif.pages[0].resolution
     assert (1 / x, 1 / y) == pytest.approx((0.3251, 0.325), rel=1e-9)
@@ -300,25 +300,25 @@ def test_tifffile_has_the_fields_of_imagej() -> None:
 def test_uneven_times_are_those_of_planes() -> None:
     axes = (replace(RICH.axes[0], coords=(0.5, 3.0), scale=None), *RICH.axes[1:])
     three = (Axis("t", "time", "second", coords=(0.5, 3.0, 4.0)), *RICH.axes[3:])
-    data = stored(Image(STACK[0, :, 0], ImageMetadata(axes=three)), "ome")
+    data = encode_image(Image(STACK[0, :, 0], ImageMetadata(axes=three)), "ome")
     with tifffile.TiffFile(io.BytesIO(data)) as tif:
         planes = ome_types.from_xml(tif.ome_metadata, validate=True).images[0].pixels.planes
     assert [plane.delta_t for plane in planes] == [0.5, 3.0, 4.0]
-    assert loaded(data).metadata.axes == three
+    assert load_image(data).metadata.axes == three
     words = ImageMetadata(axes=axes)
-    assert loaded(stored(Image(STACK, words), "ome")).metadata == words
+    assert load_image(encode_image(Image(STACK, words), "ome")).metadata == words
 
 
-# ── changed by others, and made by others ────────────────────────────────────────────────
+# ── files of other programs ───────────────────────────────────────────────────────────────
 
 
-def test_what_another_program_changes_wins() -> None:
-    with tifffile.TiffFile(io.BytesIO(stored(Image(STACK, RICH), "ome"))) as tif:
+def test_changes_of_other_programs_win() -> None:
+    with tifffile.TiffFile(io.BytesIO(encode_image(Image(STACK, RICH), "ome"))) as tif:
         xml = tif.ome_metadata
     for old, new in (('Name="DAPI"', 'Name="Hoechst"'), ('SizeY="0.325"', 'SizeY="7"')):
         assert old in xml
         xml = xml.replace(old, new)
-    found = loaded(foreign(STACK, description=xml.encode(), metadata=None)).metadata
+    found = load_image(foreign(STACK, description=xml.encode(), metadata=None)).metadata
     assert found.channels[0].name == "Hoechst"
     assert found.channels[0].limits == RICH.channels[0].limits
     assert found.axes[3] == Axis("y", "space", "micrometer", 7.0)
@@ -333,7 +333,7 @@ def xml_image(pixels: str = "", channel: str = "", planes: str = "") -> ImageMet
         f'<TiffData IFD="0" PlaneCount="3"/>{planes}</Pixels></Image></OME>'
     )
     data = foreign(STACK[0, :, 0], description=xml.encode(), metadata=None)
-    found = loaded(data).metadata
+    found = load_image(data).metadata
     assert found.source == {"ome-xml": xml}
     return found
 
@@ -359,11 +359,11 @@ def times(*values: float, unit: str = "s") -> str:
         ),
     ],
 )
-def test_times_of_others(parts: dict[str, str], t: Axis) -> None:
+def test_times_of_other_programs_load(parts: dict[str, str], t: Axis) -> None:
     assert xml_image(**parts).axes[0] == t
 
 
-def test_other_words_of_others() -> None:
+def test_other_metadata_of_other_programs_loads() -> None:
     found = xml_image(
         'SignificantBits="12"',
         'Color="16711680" EmissionWavelength="0.52" EmissionWavelengthUnit="\u03bcm" Fluor="F"',
@@ -378,7 +378,7 @@ def test_other_words_of_others() -> None:
     )
 
 
-def test_an_image_of_imagej() -> None:
+def test_image_of_imagej_loads() -> None:
     fields = {
         "unit": "\\u00B5m",
         "xorigin": 4.0,
@@ -387,7 +387,7 @@ def test_an_image_of_imagej() -> None:
         "finterval": 3,
     }
     data = foreign(STACK, imagej=True, resolution=(2, 4), metadata={"axes": "TZCYX", **fields})
-    found = loaded(data).metadata
+    found = load_image(data).metadata
     assert found.axes == (
         Axis("t", "time", "second", 3.0),
         Axis("z", "space", "nanometer", 2.0),
@@ -411,26 +411,26 @@ def test_an_image_of_imagej() -> None:
 def test_limits_of_the_whole_type_are_none(dtype: str, limits: Any, expected: Any) -> None:
     value = Image.of(image((8, 9), dtype), channels=[{"name": "a", "limits": limits}])
     for kind in KINDS:
-        assert loaded(stored(value, kind)).channels[0].limits == expected
+        assert load_image(encode_image(value, kind)).channels[0].limits == expected
 
 
 @pytest.mark.parametrize(
     "noted", ["[]", '{"axes": 3, "channels": [1], "chosen": [2]}', "{", "9" * 5000]
 )
-def test_a_document_of_others_is_ignored(noted: str) -> None:
+def test_wrong_document_is_ignored(noted: str) -> None:
     data = foreign(STACK[0, :, 0], imagej=True, metadata={"axes": "ZYX", "polystore": noted})
-    assert not loaded(data).metadata.words()
+    assert not load_image(data).metadata.words()
     data = foreign(STACK[0, :, 0], metadata={"axes": "ZYX", "polystore": noted})
-    assert not loaded(data).metadata.words()
+    assert not load_image(data).metadata.words()
     note = {"Namespace": "polystore", "Value": {"image": noted}}
     data = foreign(STACK[0, :, 0], ome=True, metadata={"axes": "ZYX", "MapAnnotation": note})
-    assert loaded(data).metadata.words() == {"name"}
+    assert load_image(data).metadata.words() == {"name"}
 
 
 # ── levels and series ────────────────────────────────────────────────────────────────────
 
 
-def test_levels_and_series() -> None:
+def test_levels_and_series_load() -> None:
     def write(writer: Any) -> None:
         words = {"axes": "CYX", "PhysicalSizeX": 0.5, "PhysicalSizeXUnit": "nm", "Name": "one"}
         plain = {"photometric": "minisblack"}
@@ -439,17 +439,17 @@ def test_levels_and_series() -> None:
         writer.write(image((9, 8)), metadata={"axes": "YX", "Name": "two"}, **plain)
 
     data = special(write, ome=True)
-    whole, half = loaded(data), loaded(data, level=-1)
+    whole, half = load_image(data), load_image(data, level=-1)
     assert (whole.name, half.name) == ("one", "one")
     assert (whole.scale, half.scale) == ((None, None, 0.5), (None, None, 1.0))
     assert half.shape == (3, 32, 16)
-    other = loaded(data, series=1)
+    other = load_image(data, series=1)
     assert (other.axes, other.name, other.shape) == (("y", "x"), "two", (9, 8))
     with TIFF.open(Opener(lambda _: io.BytesIO(data), "a.tif"), level=1) as handle:
         assert handle.image == half.metadata
 
 
-def test_real_images_say_no_more_than_their_axes() -> None:
+def test_real_images_have_only_axes() -> None:
     path = REAL / "fly-3channel" / "01_POS002_D.TIF"
     if not path.is_file():
         pytest.skip(f"data: the real images of fly-3channel are not in {REAL}")
@@ -458,11 +458,11 @@ def test_real_images_say_no_more_than_their_axes() -> None:
     assert not {"scale", "unit"} & found.metadata.words()
 
 
-# ── where no word fits ───────────────────────────────────────────────────────────────────
+# ── formats without metadata ──────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("shape", [(8, 9), (8, 9, 2), (8, 9, 3), (8, 9, 4)])
-def test_pictures_say_what_their_axes_are(tmp_path: Any, shape: tuple[int, ...]) -> None:
+def test_axes_of_pictures_are_known(tmp_path: Any, shape: tuple[int, ...]) -> None:
     fm = FileManager()
     fm.save(image(shape, "u1"), tmp_path / "a.png", "disk")
     found = fm.load(tmp_path / "a.png", "disk", as_="image")
@@ -475,7 +475,7 @@ def test_pictures_say_what_their_axes_are(tmp_path: Any, shape: tuple[int, ...])
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.npy"])
-def test_a_place_without_words(tmp_path: Any, name: str) -> None:
+def test_metadata_is_refused_without_a_place(tmp_path: Any, name: str) -> None:
     scaled = Image.of(image((8, 9), "u1"), scale=(2, 2), units="um")
     for value in (scaled, Image.of(image((3, 8, 9), "u1"), axes="zyx")):
         with pytest.raises(UnsupportedMetadataError, match="axes"):

@@ -12,7 +12,7 @@ import pytest
 from polystore_core import FileManager
 from polystore_core.errors import InvalidOptionError, UnknownOptionError
 
-from .files import TIFF, assert_same, decoded, encoded, image, special, tifffile
+from .files import TIFF, assert_same, decode_tiff, encode_tiff, image, special, tifffile
 
 LEVELS = [image((3, 128, 96)), image((3, 64, 48), seed=1), image((3, 32, 24), seed=2)]
 
@@ -35,7 +35,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_each_level(tmp_path: Any, name: str) -> None:
+def test_each_level_loads(tmp_path: Any, name: str) -> None:
     fm, path = FileManager(), tmp_path / "a.tif"
     path.write_bytes(FILES[name])
     assert fm.info(path, "disk").metadata["levels"] == [level.shape for level in LEVELS]
@@ -51,7 +51,7 @@ def test_each_level(tmp_path: Any, name: str) -> None:
         assert_same(part, expected[2, 3:9])
 
 
-def test_a_handle_on_a_level_is_pickled(tmp_path: Any) -> None:
+def test_handle_on_a_level_is_pickled(tmp_path: Any) -> None:
     fm, path = FileManager(), tmp_path / "a.tif"
     path.write_bytes(FILES["tiles"])
     with fm.open(path, "disk", level=2) as handle, pickle.loads(pickle.dumps(handle)) as other:
@@ -59,7 +59,7 @@ def test_a_handle_on_a_level_is_pickled(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("level", [3, -4, 1.0, "0", None])
-def test_a_level_that_is_not_there(tmp_path: Any, level: Any) -> None:
+def test_missing_level_is_refused(tmp_path: Any, level: Any) -> None:
     fm, path = FileManager(), tmp_path / "a.tif"
     path.write_bytes(FILES["ome"])
     for read in (fm.load, fm.open):
@@ -67,13 +67,13 @@ def test_a_level_that_is_not_there(tmp_path: Any, level: Any) -> None:
             read(path, "disk", level=level)
 
 
-def test_an_image_without_levels() -> None:
-    data = encoded(LEVELS[0])
+def test_image_without_levels_has_one() -> None:
+    data = encode_tiff(LEVELS[0])
     assert TIFF.info(io.BytesIO(data))["metadata"]["levels"] == [LEVELS[0].shape]
-    for found in (decoded(data, level=0), decoded(data, level=-1)):
+    for found in (decode_tiff(data, level=0), decode_tiff(data, level=-1)):
         assert_same(found, LEVELS[0])
     with pytest.raises(InvalidOptionError, match="the image has 1 level"):
-        decoded(data, level=1)
+        decode_tiff(data, level=1)
 
 
 def test_open_has_the_options_of_its_format(tmp_path: Any) -> None:

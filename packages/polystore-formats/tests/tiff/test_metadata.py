@@ -1,4 +1,4 @@
-"""Metadata of TIFF files: of ours, of ImageJ and OME."""
+"""Metadata of our TIFF files, and those of ImageJ and OME."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ import pytest
 
 from polystore_core.errors import UnsupportedDataError
 
-from .files import PIXELS, TIFF, Counting, assert_same, decoded, encoded, image, tifffile
+from .files import (
+    PIXELS,
+    TIFF,
+    Counting,
+    assert_same,
+    decode_tiff,
+    encode_tiff,
+    image,
+    tifffile,
+)
 
 
 @pytest.mark.parametrize(
@@ -54,21 +63,21 @@ from .files import PIXELS, TIFF, Counting, assert_same, decoded, encoded, image,
         ),
     ],
 )
-def test_info_tells_more(options: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_info_has_metadata(options: dict[str, Any], expected: dict[str, Any]) -> None:
     array = image((5, 40, 50))
-    info = TIFF.info(io.BytesIO(encoded(array, **options)))
+    info = TIFF.info(io.BytesIO(encode_tiff(array, **options)))
     assert (info["shape"], info["dtype"]) == (array.shape, "<u2")
     assert info["metadata"].items() >= expected.items()
 
 
 def test_info_reads_no_pixels() -> None:
-    file = Counting(encoded(image((1000, 1000)), compression="zlib"))
+    file = Counting(encode_tiff(image((1000, 1000)), compression="zlib"))
     TIFF.info(file)
     assert file.count < 20_000
 
 
-def test_imagej_metadata_arrives() -> None:
-    data = encoded(
+def test_tifffile_reads_imagej_metadata() -> None:
+    data = encode_tiff(
         image((2, 3, 4, 9, 8)),
         imagej=True,
         axes="TZCYX",
@@ -84,8 +93,8 @@ def test_imagej_metadata_arrives() -> None:
     assert found["Labels"][23] == "plane 23"
 
 
-def test_ome_metadata_arrives() -> None:
-    data = encoded(
+def test_tifffile_reads_ome_metadata() -> None:
+    data = encode_tiff(
         image((3, 2, 9, 8)),
         ome=True,
         axes="ZCYX",
@@ -101,8 +110,8 @@ def test_ome_metadata_arrives() -> None:
     assert [channel["Name"] for channel in found["Channel"]] == ["DAPI", "GFP"]
 
 
-def test_plain_metadata_arrives() -> None:
-    data = encoded(image((9, 8)), metadata={"well": "C03", "exposure": 25}, axes="YX")
+def test_tifffile_reads_plain_metadata() -> None:
+    data = encode_tiff(image((9, 8)), metadata={"well": "C03", "exposure": 25}, axes="YX")
     with tifffile.TiffFile(io.BytesIO(data)) as tif:
         assert tif.shaped_metadata[0].items() >= {"well": "C03", "exposure": 25}.items()
 
@@ -122,8 +131,8 @@ def test_plain_metadata_arrives() -> None:
 def test_colour_never_changes_shape(
     shape: tuple[int, ...], dtype: str, options: dict[str, Any], photometric: str
 ) -> None:
-    data = encoded(image(shape, dtype), **options)
-    assert_same(decoded(data), image(shape, np.dtype(dtype).str))
+    data = encode_tiff(image(shape, dtype), **options)
+    assert_same(decode_tiff(data), image(shape, np.dtype(dtype).str))
     assert TIFF.info(io.BytesIO(data))["metadata"]["photometric"] == photometric
 
 
@@ -131,7 +140,7 @@ def test_colour_never_changes_shape(
 def test_imagej_dtypes(dtype: str) -> None:
     array = image((3, 9, 8), np.dtype(dtype).str)
     if dtype in ("u1", "u2", "i2", "f4"):
-        assert_same(decoded(encoded(array, imagej=True)), array)
+        assert_same(decode_tiff(encode_tiff(array, imagej=True)), array)
     else:
         with pytest.raises(UnsupportedDataError, match="ImageJ stores"):
-            encoded(array, imagej=True)
+            encode_tiff(array, imagej=True)

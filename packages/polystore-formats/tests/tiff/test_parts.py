@@ -30,8 +30,8 @@ from .files import (
     ZLIB,
     Counting,
     assert_same,
-    decoded,
-    encoded,
+    decode_tiff,
+    encode_tiff,
     foreign,
     image,
     tifffile,
@@ -48,7 +48,7 @@ def regions(shape: tuple[int, ...]) -> st.SearchStrategy[Any]:
 
 
 PARTED = {
-    **{name: encoded(array, **options) for name, (array, options) in KINDS.items()},
+    **{name: encode_tiff(array, **options) for name, (array, options) in KINDS.items()},
     **{name: data for name, data in SPECIAL.items() if "jpeg" not in name},
     "far_apart": foreign(image((3, 20, 3000)), rowsperstrip=2),
     "planar": foreign(image((3, 60, 70)), planarconfig="separate", tile=(16, 32)),
@@ -59,14 +59,14 @@ PARTED = {
 @pytest.mark.parametrize("name", PARTED)
 def test_region_equals_index(name: str) -> None:
     data = PARTED[name]
-    whole = decoded(data)
+    whole = decode_tiff(data)
     handle = TIFF.open(lambda: io.BytesIO(data))
 
     @settings(max_examples=examples(60), database=None)
     @given(regions(whole.shape))
     def check(region: Any) -> None:
         expected = np.array(whole[region], whole.dtype)
-        assert_same(decoded(data, region=region), expected)
+        assert_same(decode_tiff(data, region=region), expected)
         assert_same(handle[region], expected)
 
     check()
@@ -77,16 +77,16 @@ def test_region_equals_index(name: str) -> None:
 def test_wrong_region_is_index_error(region: Any) -> None:
     for data in (PLAIN, ZLIB):
         with pytest.raises(IndexError):
-            decoded(data, region=region)
+            decode_tiff(data, region=region)
 
 
 @pytest.mark.parametrize("region", [None, [1, 2], (None, 1), True, np.array([1]), "a"])
-def test_advanced_region_refused(region: Any) -> None:
+def test_advanced_region_is_refused(region: Any) -> None:
     if region is not None:
         with pytest.raises(InvalidOptionError, match="integers, slices"):
-            decoded(PLAIN, region=region)
+            decode_tiff(PLAIN, region=region)
     else:
-        assert_same(decoded(PLAIN, region=None), image((97, 131)))
+        assert_same(decode_tiff(PLAIN, region=None), image((97, 131)))
 
 
 @pytest.mark.parametrize(
@@ -111,35 +111,35 @@ def test_region_reads_little(
     shape: tuple[int, ...], options: dict[str, Any], region: Any
 ) -> None:
     array = np.random.default_rng(0).integers(0, 4000, shape, "<u2")
-    file = Counting(encoded(array, **options))
+    file = Counting(encode_tiff(array, **options))
     assert_same(TIFF.load(file, region=region), array[region])
     assert file.count < 0.05 * len(file.getvalue())
 
 
-def test_large_decode_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_files_decode_in_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tifffile.TIFF, "MAXWORKERS", 4)
     array = image((2, 1700, 1600))
-    data = encoded(array, compression="zlib")
+    data = encode_tiff(array, compression="zlib")
     threads = threading.active_count()
-    assert_same(decoded(data), array)
+    assert_same(decode_tiff(data), array)
     assert threading.active_count() == threads
     damaged = bytearray(data)
     damaged[len(data) // 2] ^= 1
     with pytest.raises(DamagedDataError):
-        decoded(bytes(damaged))
+        decode_tiff(bytes(damaged))
 
 
 @pytest.fixture(params=[{}, {"compression": "zlib"}, {"tile": (32, 32)}], ids=str)
-def stored(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, NDArray[Any]]:
-    """A way to open a saved stack, and the stack."""
+def stored_stack(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Any, NDArray[Any]]:
+    """Give a function that opens a saved stack, and the stack."""
     array = image((6, 200, 300))
     path = tmp_path / "stack.tif"
-    path.write_bytes(encoded(array, **request.param))
+    path.write_bytes(encode_tiff(array, **request.param))
     return functools.partial(open, path, "rb"), array
 
 
-def test_handle_knows_shape(stored: tuple[Any, NDArray[Any]]) -> None:
-    opener, array = stored
+def test_handle_knows_shape(stored_stack: tuple[Any, NDArray[Any]]) -> None:
+    opener, array = stored_stack
     with TIFF.open(opener) as handle:
         assert (handle.shape, handle.dtype) == (array.shape, array.dtype)
         assert_same(np.asarray(handle), array)
@@ -154,46 +154,46 @@ def test_handle_knows_shape(stored: tuple[Any, NDArray[Any]]) -> None:
     ],
 )
 def test_chunks_are_pieces(options: dict[str, Any], chunks: Any) -> None:
-    data = encoded(image((6, 200, 300)), **options)
+    data = encode_tiff(image((6, 200, 300)), **options)
     with TIFF.open(lambda: io.BytesIO(data)) as handle:
         assert handle.chunks == chunks
 
 
-def test_handle_serves_threads(stored: tuple[Any, NDArray[Any]]) -> None:
-    opener, array = stored
+def test_handle_serves_threads(stored_stack: tuple[Any, NDArray[Any]]) -> None:
+    opener, array = stored_stack
     with TIFF.open(opener) as handle, ThreadPoolExecutor(8) as pool:
         rows = [(plane, slice(row, row + 3)) for plane in range(6) for row in range(0, 200, 3)]
         for region, found in zip(rows, pool.map(handle.__getitem__, rows), strict=True):
             assert_same(found, array[region])
 
 
-def test_handle_pickles(stored: tuple[Any, NDArray[Any]]) -> None:
-    opener, array = stored
+def test_handle_pickles(stored_stack: tuple[Any, NDArray[Any]]) -> None:
+    opener, array = stored_stack
     with TIFF.open(opener) as handle, pickle.loads(pickle.dumps(handle)) as copy:
         assert_same(copy[2], array[2])
 
 
-def test_closed_handle_refuses(stored: tuple[Any, NDArray[Any]]) -> None:
-    handle = TIFF.open(stored[0])
+def test_closed_handle_refuses(stored_stack: tuple[Any, NDArray[Any]]) -> None:
+    handle = TIFF.open(stored_stack[0])
     handle.close()
     handle.close()
     with pytest.raises(ValueError, match="closed"):
         handle[0]
 
 
-def test_handle_keeps_version(stored: tuple[Any, NDArray[Any]], tmp_path: Path) -> None:
-    opener, array = stored
+def test_handle_keeps_version(stored_stack: tuple[Any, NDArray[Any]], tmp_path: Path) -> None:
+    opener, array = stored_stack
     with TIFF.open(opener) as handle:
-        (tmp_path / "new").write_bytes(encoded(image((6, 200, 300), seed=9)))
+        (tmp_path / "new").write_bytes(encode_tiff(image((6, 200, 300), seed=9)))
         os.replace(tmp_path / "new", tmp_path / "stack.tif")
         assert_same(handle[3], array[3])
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="system: Windows has no fork")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_forked_child_reads_apart(stored: tuple[Any, NDArray[Any]]) -> None:
-    """Parent and child would move each other's position in a shared file."""
-    opener, array = stored
+def test_forked_child_reads_with_its_own_file(stored_stack: tuple[Any, NDArray[Any]]) -> None:
+    """In a shared file, parent and child would move each other's position."""
+    opener, array = stored_stack
     with TIFF.open(opener) as handle:
         context = multiprocessing.get_context("fork")
         child = context.Process(target=_read_many, args=(handle, array))
@@ -208,7 +208,7 @@ def _read_many(handle: Any, array: NDArray[Any]) -> None:
         assert_same(handle[plane, row], array[plane, row])
 
 
-def test_damaged_file_closes(tmp_path: Path) -> None:
+def test_damaged_file_is_closed(tmp_path: Path) -> None:
     path = tmp_path / "damaged.tif"
     path.write_bytes(PLAIN[:-1])
     opened = []

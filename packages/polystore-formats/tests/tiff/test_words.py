@@ -1,4 +1,4 @@
-"""scale, units and channels of OME-TIFF, plain TIFF and ImageJ: ome-types and tifffile agree."""
+"""OME-TIFF, plain TIFF and ImageJ keep scale, units and channels, as other readers confirm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,16 @@ from polystore_core.errors import (
     UnsupportedOperationError,
 )
 
-from .files import TIFF, assert_same, decoded, encoded, foreign, image, require, tifffile
+from .files import (
+    TIFF,
+    assert_same,
+    decode_tiff,
+    encode_tiff,
+    foreign,
+    image,
+    require,
+    tifffile,
+)
 
 ome_types = require("ome_types")
 OME: Any = formats().of("x.ome.tif")
@@ -25,27 +34,27 @@ WORDS = {
     "units": "um",
     "channels": ["DAPI", {"label": "GFP", "color": "green"}],
 }
-TOLD = {
+EXPECTED = {
     "scale": [1.0, 2.5, 0.325, 0.325],
     "units": [None, "micrometer", "micrometer", "micrometer"],
     "channels": [{"label": "DAPI"}, {"label": "GFP", "color": "00FF00"}],
 }
 
 
-def saved(array: Any, **options: Any) -> bytes:
-    """As ``.ome.tif``."""
+def save(array: Any, **options: Any) -> bytes:
+    """Save as ``.ome.tif``."""
     file = io.BytesIO()
     OME.save(array, file, **options)
     return file.getvalue()
 
 
-def told(data: bytes) -> dict[str, Any]:
+def read_metadata(data: bytes) -> dict[str, Any]:
     metadata: dict[str, Any] = TIFF.info(io.BytesIO(data))["metadata"]
     return metadata
 
 
 def pixels_of(data: bytes) -> Any:
-    """As ome-types reads them, which checks the document."""
+    """Return the pixels that ome-types reads. It also checks the document."""
     with tifffile.TiffFile(io.BytesIO(data)) as tif:
         return ome_types.from_xml(tif.ome_metadata, validate=True).images[0].pixels
 
@@ -53,28 +62,28 @@ def pixels_of(data: bytes) -> Any:
 # ── OME ──────────────────────────────────────────────────────────────────────────────────
 
 
-def test_the_suffix_makes_it_ome() -> None:
-    data = saved(STACK, **WORDS)
-    assert_same(decoded(data), STACK)
+def test_suffix_selects_ome() -> None:
+    data = save(STACK, **WORDS)
+    assert_same(decode_tiff(data), STACK)
     found = pixels_of(data)
     assert (found.size_c, found.size_z, found.size_y, found.size_x) == STACK.shape
     assert (found.physical_size_x, found.physical_size_z) == (0.325, 2.5)
     assert found.physical_size_x_unit.value == found.physical_size_z_unit.value == "µm"
     assert [channel.name for channel in found.channels] == ["DAPI", "GFP"]
     assert found.channels[1].color.as_rgb_tuple(alpha=False) == (0, 255, 0)
-    assert told(data).items() >= TOLD.items()
+    assert read_metadata(data).items() >= EXPECTED.items()
 
 
-def test_a_colour_that_nobody_gave_is_not_written() -> None:
-    with tifffile.TiffFile(io.BytesIO(saved(STACK, **WORDS))) as tif:
+def test_missing_colour_is_not_written() -> None:
+    with tifffile.TiffFile(io.BytesIO(save(STACK, **WORDS))) as tif:
         assert tif.ome_metadata.count("Color=") == 1
 
 
 @pytest.mark.parametrize("unit", ["nm", "um", "mm", "angstrom", "inch", "picometer"])
-def test_units_of_ome(unit: str) -> None:
-    data = saved(STACK[0], axes="zyx", scale=(3, 0.1, 0.1), units=unit)
-    assert told(data)["scale"] == [3.0, 0.1, 0.1]
-    (found,) = set(told(data)["units"])
+def test_units_come_back_from_ome(unit: str) -> None:
+    data = save(STACK[0], axes="zyx", scale=(3, 0.1, 0.1), units=unit)
+    assert read_metadata(data)["scale"] == [3.0, 0.1, 0.1]
+    (found,) = set(read_metadata(data)["units"])
     xml_unit = pixels_of(data).physical_size_x_unit.value
     names = {"nm": "nanometer", "um": "micrometer", "mm": "millimeter"}
     assert found == names.get(unit, unit)
@@ -83,21 +92,21 @@ def test_units_of_ome(unit: str) -> None:
     )
 
 
-def test_interval_of_frames() -> None:
+def test_interval_of_frames_comes_back() -> None:
     scale, units = {"t": 1.5, "y": 2, "x": 2}, {"t": "min", "y": "nm", "x": "nm"}
-    data = saved(STACK[0], axes="tyx", scale=scale, units=units)
+    data = save(STACK[0], axes="tyx", scale=scale, units=units)
     found = pixels_of(data)
     assert (found.time_increment, found.time_increment_unit.value) == (1.5, "min")
-    assert told(data)["scale"] == [1.5, 2.0, 2.0]
-    assert told(data)["units"] == ["minute", "nanometer", "nanometer"]
+    assert read_metadata(data)["scale"] == [1.5, 2.0, 2.0]
+    assert read_metadata(data)["units"] == ["minute", "nanometer", "nanometer"]
 
 
-def test_a_size_that_nobody_gave_stays_unknown() -> None:
-    data = saved(STACK[0], axes="zyx", scale={"y": 0.3, "x": 0.3}, units="um")
+def test_missing_size_stays_unknown() -> None:
+    data = save(STACK[0], axes="zyx", scale={"y": 0.3, "x": 0.3}, units="um")
     assert pixels_of(data).physical_size_z is None
-    assert told(data)["scale"] == [1.0, 0.3, 0.3]
-    assert told(data)["units"] == [None, "micrometer", "micrometer"]
-    assert "scale" not in told(saved(STACK[0]))
+    assert read_metadata(data)["scale"] == [1.0, 0.3, 0.3]
+    assert read_metadata(data)["units"] == [None, "micrometer", "micrometer"]
+    assert "scale" not in read_metadata(save(STACK[0]))
 
 
 @pytest.mark.parametrize(
@@ -113,9 +122,9 @@ def test_a_size_that_nobody_gave_stays_unknown() -> None:
     ],
 )
 def test_axes_are_written(shape: tuple[int, ...], options: dict[str, Any], axes: str) -> None:
-    data = saved(image(shape, "u1"), **options)
-    assert_same(decoded(data), image(shape, "|u1"))
-    assert told(data)["axes"] == axes
+    data = save(image(shape, "u1"), **options)
+    assert_same(decode_tiff(data), image(shape, "|u1"))
+    assert read_metadata(data)["axes"] == axes
     assert pixels_of(data) is not None
 
 
@@ -135,29 +144,29 @@ def test_axes_of_length_1_come_back(
     shape: tuple[int, ...], axes: str, options: dict[str, Any]
 ) -> None:
     array = image(shape, "u1")
-    data = saved(array, axes=axes, scale={"y": 2, "x": 3}, units="nm", **options)
-    assert_same(decoded(data), array)
-    assert_same(decoded(data, region=(0, ..., slice(1))), array[0, ..., :1])
-    assert (told(data)["axes"], told(data)["levels"]) == (axes, [shape])
-    assert len(told(data)["scale"]) == len(shape)
+    data = save(array, axes=axes, scale={"y": 2, "x": 3}, units="nm", **options)
+    assert_same(decode_tiff(data), array)
+    assert_same(decode_tiff(data, region=(0, ..., slice(1))), array[0, ..., :1])
+    assert (read_metadata(data)["axes"], read_metadata(data)["levels"]) == (axes, [shape])
+    assert len(read_metadata(data)["scale"]) == len(shape)
     found = pixels_of(data)
     sizes = [getattr(found, f"size_{axis.lower()}") for axis in axes if axis != "S"]
     assert sizes == list(shape[: len(sizes)])
     assert_same(tifffile.imread(io.BytesIO(data)).reshape(shape), array)
 
 
-def test_the_samples_of_a_pixel_are_one_channel() -> None:
+def test_samples_of_a_pixel_are_one_channel() -> None:
     rgb = image((9, 8, 3), "u1")
-    data = saved(rgb, scale=(0.5, 0.5), units="um", channels=["H&E"])
-    assert told(data)["scale"] == [0.5, 0.5, 1.0]
-    assert told(data)["channels"] == [{"label": "H&E"}]
+    data = save(rgb, scale=(0.5, 0.5), units="um", channels=["H&E"])
+    assert read_metadata(data)["scale"] == [0.5, 0.5, 1.0]
+    assert read_metadata(data)["channels"] == [{"label": "H&E"}]
     assert pixels_of(data).channels[0].samples_per_pixel == 3
 
 
-def test_plain_on_demand() -> None:
-    assert told(saved(STACK, ome=False))["kind"] == "shaped"
-    assert told(saved(STACK, ome=False, imagej=True))["kind"] == "imagej"
-    assert told(encoded(STACK, ome=True, axes="czyx"))["kind"] == "ome"
+def test_ome_can_be_switched_off() -> None:
+    assert read_metadata(save(STACK, ome=False))["kind"] == "shaped"
+    assert read_metadata(save(STACK, ome=False, imagej=True))["kind"] == "imagej"
+    assert read_metadata(encode_tiff(STACK, ome=True, axes="czyx"))["kind"] == "ome"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +183,7 @@ def test_plain_on_demand() -> None:
     ],
     ids=str,
 )
-def test_impossible_words_of_ome(options: dict[str, Any], advice: str) -> None:
+def test_impossible_options_of_ome_are_refused(options: dict[str, Any], advice: str) -> None:
     file = io.BytesIO()
     with pytest.raises(InvalidOptionError, match=advice):
         OME.save(STACK, file, **{**WORDS, **options})
@@ -182,13 +191,13 @@ def test_impossible_words_of_ome(options: dict[str, Any], advice: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["u8", "i8", "f2"])
-def test_types_that_ome_lacks(dtype: str) -> None:
+def test_types_that_ome_lacks_are_refused(dtype: str) -> None:
     with pytest.raises(UnsupportedDataError, match="ome=False"):
-        saved(STACK.astype(dtype), axes="czyx")
+        save(STACK.astype(dtype), axes="czyx")
 
 
 def ome_xml(pixels: str, channel: str = "") -> bytes:
-    """A file of another program, with these attributes."""
+    """Return a file of another program with these attributes."""
     xml = (
         '<?xml version="1.0" encoding="UTF-8"?>'
         '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0">'
@@ -218,10 +227,13 @@ def ome_xml(pixels: str, channel: str = "") -> bytes:
         ("", None, None),
     ],
 )
-def test_pixel_sizes_of_others(pixels: str, scale: Any, units: Any) -> None:
+def test_pixel_sizes_of_other_programs_load(pixels: str, scale: Any, units: Any) -> None:
     data = ome_xml(pixels)
-    assert_same(decoded(data), STACK[0])
-    assert (told(data).get("scale"), told(data).get("units")) == (scale, units)
+    assert_same(decode_tiff(data), STACK[0])
+    assert (read_metadata(data).get("scale"), read_metadata(data).get("units")) == (
+        scale,
+        units,
+    )
 
 
 @pytest.mark.parametrize(
@@ -236,28 +248,28 @@ def test_pixel_sizes_of_others(pixels: str, scale: Any, units: Any) -> None:
         ("", None),
     ],
 )
-def test_channels_of_others(attributes: str, channels: Any) -> None:
-    assert told(ome_xml("", attributes)).get("channels") == channels
+def test_channels_of_other_programs_load(attributes: str, channels: Any) -> None:
+    assert read_metadata(ome_xml("", attributes)).get("channels") == channels
 
 
 # ── plain and ImageJ ─────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("packed", [{}, {"compression": "zlib", "description": "day 3"}])
-def test_plain_files_hold_the_words(packed: dict[str, Any]) -> None:
+def test_plain_files_keep_metadata(packed: dict[str, Any]) -> None:
     window = {"min": 0.0, "max": 4095.0, "start": 3.0, "end": 90.0}
     channels = [{"label": "a", "window": window}, "b"]
-    data = encoded(STACK, **{**WORDS, "channels": channels}, **packed)
-    assert_same(decoded(data), STACK)
-    found = told(data)
+    data = encode_tiff(STACK, **{**WORDS, "channels": channels}, **packed)
+    assert_same(decode_tiff(data), STACK)
+    found = read_metadata(data)
     assert found["kind"] == "shaped"
-    assert (found["scale"], found["units"]) == (TOLD["scale"], TOLD["units"])
+    assert (found["scale"], found["units"]) == (EXPECTED["scale"], EXPECTED["units"])
     assert found["channels"] == [{"label": "a", "window": window}, {"label": "b"}]
     assert found["resolution_unit"] == "cm"
     assert found["resolution"] == pytest.approx((1e4 / 0.325,) * 2, rel=1e-9)
 
 
-def test_words_come_back_from_each_kind(tmp_path: Any) -> None:
+def test_metadata_comes_back_from_each_kind(tmp_path: Any) -> None:
     fm, found = FileManager(), []
     for number, options in enumerate(({}, {"ome": True}, {"imagej": True, "axes": "zcyx"})):
         path = tmp_path / f"{number}.tif"
@@ -273,18 +285,18 @@ def test_words_come_back_from_each_kind(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("unit", ["inch", "cm"])
-def test_a_printers_resolution_is_no_pixel_size(unit: str) -> None:
+def test_resolution_of_a_printer_is_not_a_pixel_size(unit: str) -> None:
     of_tifffile = {"inch": 2, "cm": 3}[unit]
     for options in ({}, {"metadata": None}, {"imagej": True}, {"ome": True}):
         data = foreign(STACK[0], resolution=(72, 72), resolutionunit=of_tifffile, **options)
-        assert "scale" not in told(data)
-        assert told(data)["resolution"] == (72, 72)
+        assert "scale" not in read_metadata(data)
+        assert read_metadata(data)["resolution"] == (72, 72)
     data = foreign(
         STACK[0], resolution=(72, 72), resolutionunit=of_tifffile, imagej=True,
         metadata={"unit": unit},
     )  # fmt: skip
-    assert told(data)["scale"][1:] == [1 / 72, 1 / 72]
-    assert told(data)["units"][1:] == [{"cm": "centimeter"}.get(unit, unit)] * 2
+    assert read_metadata(data)["scale"][1:] == [1 / 72, 1 / 72]
+    assert read_metadata(data)["units"][1:] == [{"cm": "centimeter"}.get(unit, unit)] * 2
 
 
 @pytest.mark.parametrize(
@@ -298,16 +310,16 @@ def test_a_printers_resolution_is_no_pixel_size(unit: str) -> None:
         {"scale": [1, 2, 3], "axes": "QYX"},
     ],
 )
-def test_words_of_others_in_json(metadata: dict[str, Any]) -> None:
+def test_wrong_metadata_in_json_is_ignored(metadata: dict[str, Any]) -> None:
     data = foreign(STACK[0], metadata=metadata)
-    assert_same(decoded(data), STACK[0])
-    assert told(data).keys().isdisjoint(("scale", "units", "channels"))
+    assert_same(decode_tiff(data), STACK[0])
+    assert read_metadata(data).keys().isdisjoint(("scale", "units", "channels"))
 
 
 @pytest.mark.parametrize("axes", ["zyx", "ZYX", ["z", "y", "x"]])
-def test_axes_in_either_case(axes: Any) -> None:
+def test_axes_in_upper_and_lower_case(axes: Any) -> None:
     for options in ({}, {"imagej": True}, {"ome": True}):
-        assert told(encoded(STACK[0], axes=axes, **options))["axes"] == "ZYX"
+        assert read_metadata(encode_tiff(STACK[0], axes=axes, **options))["axes"] == "ZYX"
 
 
 # ── suffixes ─────────────────────────────────────────────────────────────────────────────
@@ -325,7 +337,9 @@ def test_axes_in_either_case(axes: Any) -> None:
         ("ome.tf8", "ome", 43),
     ],
 )
-def test_suffixes_that_are_written(tmp_path: Any, suffix: str, kind: str, version: int) -> None:
+def test_suffixes_select_a_kind_of_tiff(
+    tmp_path: Any, suffix: str, kind: str, version: int
+) -> None:
     fm, path = FileManager(), tmp_path / f"a.{suffix}"
     fm.save(STACK[0], path, "disk")
     assert fm.info(path, "disk").metadata["kind"] == kind
@@ -335,7 +349,7 @@ def test_suffixes_that_are_written(tmp_path: Any, suffix: str, kind: str, versio
 
 
 @pytest.mark.parametrize("suffix", ["lsm", "stk", "svs", "qptiff"])
-def test_suffixes_that_are_only_read(tmp_path: Any, suffix: str) -> None:
+def test_suffixes_of_microscopes_are_read_only(tmp_path: Any, suffix: str) -> None:
     fm, path = FileManager(), tmp_path / f"a.{suffix}"
     path.write_bytes(foreign(STACK[0]))
     assert_same(fm.load(path, "disk"), STACK[0])

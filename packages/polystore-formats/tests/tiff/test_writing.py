@@ -1,4 +1,4 @@
-"""Options and values that are refused before the first byte, and how files are written."""
+"""Bad options and values are refused before the first byte, and writes are complete."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from .files import (
     ZLIB,
     assert_equals_imread,
     assert_same,
-    decoded,
-    encoded,
+    decode_tiff,
+    encode_tiff,
     image,
     tifffile,
 )
@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     ],
     ids=str,
 )
-def test_impossible_options(options: dict[str, Any]) -> None:
+def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
     file = io.BytesIO()
     with pytest.raises(InvalidOptionError):
         TIFF.save(image((5, 9, 8)), file, **options)
@@ -85,7 +85,7 @@ def test_impossible_options(options: dict[str, Any]) -> None:
     ids=str,
 )
 @pytest.mark.parametrize("codec", [{}, {"compression": "zlib"}], ids=["plain", "zlib"])
-def test_what_would_change_refused(
+def test_values_that_would_change_are_refused(
     shape: tuple[int, ...], options: dict[str, Any], codec: dict[str, Any]
 ) -> None:
     file = io.BytesIO()
@@ -97,21 +97,21 @@ def test_what_would_change_refused(
 @pytest.mark.parametrize("text", ["ImageJ=1.53\nimages=3", "state.", "Aperio ", "<scn></scn>"])
 def test_description_never_misleads(text: str) -> None:
     array = image((5, 9, 8))
-    data = encoded(array, description=text)
-    assert_same(decoded(data), array)
-    assert_equals_imread(decoded(data), data)
+    data = encode_tiff(array, description=text)
+    assert_same(decode_tiff(data), array)
+    assert_equals_imread(decode_tiff(data), data)
 
 
 @pytest.mark.parametrize("level", [0, 1, 9])
 @pytest.mark.parametrize("compression", ["zlib", "zstd", "lzma"])
 def test_level_reaches_codec(compression: Any, level: int) -> None:
     array = image((200, 300))
-    data = encoded(array, compression=compression, compression_level=level)
-    assert_same(decoded(data), array)
+    data = encode_tiff(array, compression=compression, compression_level=level)
+    assert_same(decode_tiff(data), array)
 
 
 class Sink(io.BytesIO):
-    """Keeps the first bytes and counts the rest."""
+    """A file that keeps the first bytes and counts the rest."""
 
     count = 0
 
@@ -121,7 +121,7 @@ class Sink(io.BytesIO):
         return size if size > 1 << 20 else super().write(data)
 
 
-def test_4_gib_become_bigtiff(tmp_path: Path) -> None:
+def test_4_gib_are_written_as_bigtiff(tmp_path: Path) -> None:
     with open(tmp_path / "sparse", "wb") as file:
         file.truncate(9 << 29)
     array = np.memmap(tmp_path / "sparse", "u1", "r", shape=(9, 1 << 14, 1 << 15))
@@ -132,7 +132,7 @@ def test_4_gib_become_bigtiff(tmp_path: Path) -> None:
     for options in ({"imagej": True}, {"bigtiff": False}):
         with pytest.raises(UnsupportedDataError, match="4 GiB"):
             TIFF.save(array, io.BytesIO(), **options)
-    assert encoded(image((9, 8)))[:4] == b"II*\0"
+    assert encode_tiff(image((9, 8)))[:4] == b"II*\0"
 
 
 def test_uncompressed_is_not_copied() -> None:
@@ -150,7 +150,7 @@ def test_uncompressed_is_not_copied() -> None:
 
 
 class Raw(io.RawIOBase):
-    """Takes at most 1000 bytes at once, as a raw file may; has no descriptor."""
+    """A file without a descriptor that takes at most 1000 bytes at once, as a raw file may."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -168,14 +168,14 @@ def test_short_writes_are_continued() -> None:
     raw = Raw()
     array = image((97, 131))
     TIFF.save(array, raw)
-    assert_same(decoded(bytes(raw.data)), array)
+    assert_same(decode_tiff(bytes(raw.data)), array)
 
 
 @pytest.mark.parametrize(
     "options", [{}, {"compression": "zlib"}, {"tile": (16, 16)}, {"ome": 1}]
 )
 def test_buffered_raw_file(options: dict[str, Any], tmp_path: Path) -> None:
-    """The file of an atomic save: it can be sought, and has no descriptor to write past."""
+    """The file of an atomic save can seek, but has no descriptor to write to."""
     from polystore_core.files.pending import PendingFile
 
     array = image((5, 97, 131))
@@ -183,14 +183,14 @@ def test_buffered_raw_file(options: dict[str, Any], tmp_path: Path) -> None:
     TIFF.save(array, pending.file, **options)
     pending.seal()
     pending.commit()
-    assert_same(decoded((tmp_path / "x.tif").read_bytes()), array)
+    assert_same(decode_tiff((tmp_path / "x.tif").read_bytes()), array)
 
 
 @pytest.mark.parametrize("name", ["plain", "stack", "stack_zlib", "ome", "imagej"])
 def test_tifffile_opens_cleanly(name: str, caplog: pytest.LogCaptureFixture) -> None:
     array, options = KINDS[name]
     caplog.set_level(logging.DEBUG, "tifffile")
-    with tifffile.TiffFile(io.BytesIO(encoded(array, **options))) as tif:
+    with tifffile.TiffFile(io.BytesIO(encode_tiff(array, **options))) as tif:
         np.testing.assert_array_equal(tif.asarray(), array)
     assert not caplog.records
 
