@@ -1,4 +1,4 @@
-"""Backends on a folder of their own, with and without a root, and what really stands in it."""
+"""Disk backends on a temporary folder, with and without a root, and the names in the folder."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def rooted(folder: Path) -> Iterator[DiskBackend]:
-    """A backend with ``folder`` as its root."""
+    """Return a backend with ``folder`` as its root."""
     backend = make_backend(root=str(folder))
     yield backend
     backend.close()
@@ -28,21 +28,21 @@ def rooted(folder: Path) -> Iterator[DiskBackend]:
 
 @pytest.fixture
 def free(folder: Path, monkeypatch: pytest.MonkeyPatch) -> DiskBackend:
-    """A backend without a root, in a process that stands in ``folder``."""
+    """Return a backend without a root, and make ``folder`` the current folder."""
     monkeypatch.chdir(folder)
     return make_backend()
 
 
 @pytest.fixture(params=["free", "rooted"])
 def disk(request: pytest.FixtureRequest) -> DiskBackend:
-    """Either of them: the same relative paths, the same answers."""
+    """Return each of the two backends. Relative paths mean the same files in both."""
     backend: DiskBackend = request.getfixturevalue(request.param)
     return backend
 
 
 @pytest.fixture
 def names(folder: Path) -> Names:
-    """List everything below ``folder``, the hidden files as well."""
+    """Return a function that lists all files below ``folder``, hidden ones included."""
     return lambda: sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 

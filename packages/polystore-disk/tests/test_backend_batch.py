@@ -1,4 +1,4 @@
-"""A batch is its items in order, whatever the number of threads."""
+"""A batch is its items in order, with any number of threads."""
 
 import os
 import sys
@@ -21,7 +21,7 @@ from polystore_testing.values import assert_same, image
 Names = Callable[[], list[str]]
 
 THREADS = [None, 1, 2, 8]
-LARGE = (400, 500)  # worth a thread
+LARGE = (400, 500)  # Large enough to be worth a thread.
 PATHS = [f"f{n % 3}/{n}.{suffix}" for n, suffix in enumerate(["npy", "tif"] * 35)]
 
 
@@ -32,7 +32,7 @@ def images(request: pytest.FixtureRequest) -> list[Any]:
 
 @pytest.mark.parametrize("threads", THREADS)
 @pytest.mark.parametrize("durable", [False, True])
-def test_batch_comes_back(
+def test_batch_round_trips(
     disk: DiskBackend, images: list[Any], threads: int | None, durable: bool
 ) -> None:
     seen: list[tuple[int, int]] = []
@@ -59,7 +59,7 @@ def test_batch_comes_back(
 def test_failure_keeps_prefix(
     disk: DiskBackend, names: Names, threads: int | None, durable: bool, bad: int
 ) -> None:
-    """What comes before is saved, what comes after stays as it was."""
+    """Items before the failed one are saved. Items after it keep their old values."""
     disk.save_batch([image(1)] * len(PATHS), PATHS)
     values = [image(2) if n != bad else "no image" for n in range(len(PATHS))]
     before = names()
@@ -75,7 +75,7 @@ def test_failure_keeps_prefix(
 
 
 @pytest.mark.parametrize("threads", THREADS)
-def test_every_unread_path_is_named(
+def test_error_names_every_unread_path(
     disk: DiskBackend, folder: Path, threads: int | None
 ) -> None:
     disk.save_batch([image()] * len(PATHS), PATHS)
@@ -89,7 +89,7 @@ def test_every_unread_path_is_named(
 
 @pytest.mark.parametrize("twin", ["a.npy", "./a.npy", "link/a.npy", "b.npy"])
 def test_one_path_twice(disk: DiskBackend, folder: Path, twin: str) -> None:
-    """The second value would replace the first, without an error."""
+    """The second value would silently replace the first one."""
     (folder / "link").symlink_to(".")
     disk.save(image(9), "a.npy")
     (folder / "b.npy").symlink_to("a.npy")
@@ -100,7 +100,7 @@ def test_one_path_twice(disk: DiskBackend, folder: Path, twin: str) -> None:
 
 
 def test_unusable_path_in_batch(disk: DiskBackend) -> None:
-    """Looking for twins leaves it to the save to say what is wrong."""
+    """The search for duplicate paths ignores an invalid path, and the save reports it."""
     with pytest.raises(BatchError) as caught:
         disk.save_batch([image(1), image(2), image(3)], ["a.npy", "", ""])
     assert caught.value.failed_index == 1
@@ -136,7 +136,7 @@ def test_interrupted_batch_keeps_nothing_open(
     descriptors: Callable[[], int],
 ) -> None:
     class Interrupting:
-        """An array that interrupts whoever asks for its content."""
+        """An array that raises ``error`` when its content is read."""
 
         @property
         def __array_interface__(self) -> Any:
@@ -157,7 +157,7 @@ def test_interrupted_batch_keeps_nothing_open(
 def test_batch_stays_under_limit(
     disk: DiskBackend, threads: int, descriptors: Callable[[], int]
 ) -> None:
-    """3,000 durable items, and never more than some of them open at a time."""
+    """A durable batch of 3,000 items never has more than some of its files open."""
     most = 0
 
     def watch(done: int, total: int) -> None:
@@ -169,11 +169,11 @@ def test_batch_stays_under_limit(
     before = descriptors()
     disk.save_batch(values, paths, durable=True, threads=threads, progress=watch)
     assert most - before < 300
-    assert descriptors() <= before + 1  # the root
+    assert descriptors() <= before + 1  # One descriptor more, for the root.
     assert len(disk.list_dir("a/b/c/d")) == 3000
 
 
-def test_bar_is_shown(disk: DiskBackend, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_bar_is_shown(disk: DiskBackend, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("tqdm", reason="tqdm is not installed")
     disk.save_batch([image()] * 3, ["a.npy", "b.npy", "c.npy"], progress=True)
     assert "3/3" in capsys.readouterr().err
@@ -181,7 +181,7 @@ def test_bar_is_shown(disk: DiskBackend, capsys: pytest.CaptureFixture[str]) -> 
     assert "2/2" in capsys.readouterr().err
 
 
-def test_failing_progress_stops(disk: DiskBackend, names: Names) -> None:
+def test_failing_progress_stops_batch(disk: DiskBackend, names: Names) -> None:
     def cancel(done: int, total: int) -> None:
         if done == 3:
             raise StopIteration("enough")
@@ -194,7 +194,7 @@ def test_failing_progress_stops(disk: DiskBackend, names: Names) -> None:
 
 
 @pytest.mark.parametrize("operation", ["save", "load"])
-def test_empty_batch_is_nothing(disk: DiskBackend, names: Names, operation: str) -> None:
+def test_empty_batch_does_nothing(disk: DiskBackend, names: Names, operation: str) -> None:
     if operation == "save":
         disk.save_batch([], [])
     else:
@@ -202,10 +202,10 @@ def test_empty_batch_is_nothing(disk: DiskBackend, names: Names, operation: str)
     assert names() == []
 
 
-def test_failed_flush_is_told(
+def test_failed_flush_is_reported(
     disk: DiskBackend, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder that cannot be flushed: its files are in place, and not called done."""
+    """If a folder cannot be flushed, its files are in place but do not count as done."""
     disk.ensure_directory("bad")
     fsync, bad = os.fsync, (folder / "bad").stat().st_ino
 

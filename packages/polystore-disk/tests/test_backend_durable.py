@@ -1,4 +1,4 @@
-"""What reaches the device before a name: of a replaced file its bytes; with ``True`` all of it."""
+"""Flushes to the device: bytes of replaced files by default, everything with ``durable=True``."""
 
 import errno
 import os
@@ -23,12 +23,12 @@ class Flush(NamedTuple):
     inode: int
     is_dir: bool
     named: bool
-    """Whether the file had its name already."""
+    """Whether the file already had its name."""
 
 
 @pytest.fixture
 def flushes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Flush]:
-    """Every ``fsync`` of the test, in order."""
+    """Return the list to which every ``fsync`` of the test is added, in order."""
     recorded: list[Flush] = []
     fsync = os.fsync
 
@@ -90,7 +90,7 @@ REPLACING: dict[str, Callable[[DiskBackend], None]] = {
 def test_replacing_flushes_bytes(
     disk: DiskBackend, folder: Path, flushes: list[Flush], operation: str
 ) -> None:
-    """Without it a power cut leaves neither the old value nor the new one."""
+    """Without this flush, a power cut can destroy both the old and the new value."""
     disk.save(image(1), "a.npy")
     disk.save_batch([image(2), image(2)], ["b.npy", "b.tif"])
     (folder / "link.npy").symlink_to("a.npy")
@@ -99,7 +99,7 @@ def test_replacing_flushes_bytes(
     assert flushes == [(inode(folder / "a.npy"), False, operation == "move")]
 
 
-def test_batch_flushes_what_it_replaces(
+def test_batch_flushes_replaced_files(
     disk: DiskBackend, folder: Path, flushes: list[Flush]
 ) -> None:
     paths = [f"{n}.npy" for n in range(70)]
@@ -109,8 +109,8 @@ def test_batch_flushes_what_it_replaces(
     assert not any(flush.named for flush in flushes)
 
 
-def test_newcomer_is_flushed_too(folder: Path, flushes: list[Flush]) -> None:
-    """A file that came after the new content was sealed is replaced like any other."""
+def test_late_file_is_flushed_too(folder: Path, flushes: list[Flush]) -> None:
+    """A file that appears after the new content is sealed is replaced like any other file."""
     pending = PendingFile(folder / "a.npy")
     try:
         pending.file.write(b"new")
@@ -124,14 +124,14 @@ def test_newcomer_is_flushed_too(folder: Path, flushes: list[Flush]) -> None:
 
 
 @pytest.mark.parametrize("convert", [False, True])
-def test_moved_copy_is_flushed_before_source_goes(
+def test_moved_copy_is_flushed_before_source_is_deleted(
     disk: DiskBackend,
     folder: Path,
     flushes: list[Flush],
     convert: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A move that has to copy must not lose both to a power cut."""
+    """A move that copies must not lose both files in a power cut."""
     disk.save(image(1), "a.npy")
     if not convert:
         rename = os.rename
@@ -149,10 +149,10 @@ def test_moved_copy_is_flushed_before_source_goes(
     assert not disk.exists("a.npy")
 
 
-def test_moved_folders_are_flushed_before_source_goes(
+def test_moved_folders_are_flushed_before_source_is_deleted(
     disk: DiskBackend, folder: Path, flushes: list[Flush], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also the names of folders in which no file is, and of links."""
+    """The names of empty folders and of links are flushed too."""
     disk.ensure_directory("f/g/h")
     (folder / "f/g/link").symlink_to("h")
     rename = os.rename
@@ -162,7 +162,7 @@ def test_moved_folders_are_flushed_before_source_goes(
             raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
         rename(source, target, **options)
 
-    monkeypatch.setattr(system, "_renameat2", None)  # os.rename alone remains
+    monkeypatch.setattr(system, "_renameat2", None)  # Only os.rename remains.
     monkeypatch.setattr(os, "rename", other_device)
     disk.move("f", "m")
     made = {inode(folder / name) for name in ("m", "m/g", "m/g/h")}
@@ -187,7 +187,7 @@ def test_replacing_flushes_both(disk: DiskBackend, folder: Path, flushes: list[F
 
 
 def test_new_folders_are_flushed(disk: DiskBackend, folder: Path, flushes: list[Flush]) -> None:
-    """A folder whose own name is lost takes the file with it."""
+    """If a new folder loses its name in a power cut, the file in it is lost too."""
     disk.save(image(), "f/g/a.npy", durable=True)
     expected = {inode(folder), inode(folder / "f"), inode(folder / "f/g")}
     assert set(directories(flushes)) == expected
@@ -263,7 +263,7 @@ def fail_for(directory: bool, code: int, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(os, "fsync", fail)
 
 
-def test_unflushed_file_is_no_version(
+def test_unflushed_file_is_discarded(
     disk: DiskBackend, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk.save(image(1), "a.npy")
@@ -276,7 +276,7 @@ def test_unflushed_file_is_no_version(
     assert os.listdir(folder) == ["a.npy"]
 
 
-def test_unflushed_name_is_told(disk: DiskBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unflushed_name_is_reported(disk: DiskBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     disk.save(image(1), "f/a.npy")
     fail_for(True, 5, monkeypatch)
     for path in ("f/a.npy", "f/b.npy"):
@@ -290,8 +290,10 @@ def test_unflushed_name_is_told(disk: DiskBackend, monkeypatch: pytest.MonkeyPat
         assert_same(disk.load(path), image(2))
 
 
-def test_unflushable_folder_is_fine(disk: DiskBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some FUSE and SMB mounts know no flush of a directory."""
+def test_unflushable_folder_is_accepted(
+    disk: DiskBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some FUSE and SMB mounts cannot flush a directory."""
     fail_for(True, 22, monkeypatch)
     disk.save(image(2), "f/a.npy", durable=True)
     assert_same(disk.load("f/a.npy"), image(2))

@@ -1,4 +1,4 @@
-"""``format=``: the format of a path whose suffix is another one, or missing."""
+"""``format=`` names the format of a path that has another suffix or none."""
 
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ def test_format_is_named(files: FileManager, path: str, name: str) -> None:
     assert_same(np.asarray(files.open(path, backend="disk", format=name)[1]), image(1)[1])
 
 
-def test_batches_name_it_too(files: FileManager) -> None:
+def test_batch_takes_format_option(files: FileManager) -> None:
     paths = [f"{number}.raw" for number in range(5)]
     values = [image(number) for number in range(5)]
     files.save_batch(values, paths, backend="disk", format="npy", threads=2)
@@ -44,7 +44,7 @@ def test_other_options_still_go_to_the_format(files: FileManager) -> None:
 
 
 @pytest.mark.parametrize("given", ["nothing", "", 3, "a/npy"])
-def test_unknown_format_is_told(files: FileManager, given: Any) -> None:
+def test_unknown_format_raises(files: FileManager, given: Any) -> None:
     with pytest.raises(InvalidOptionError, match=r"format=.*the suffix of a format"):
         files.save(image(1), "a", backend="disk", format=given)
     assert not Path("a").exists()
@@ -52,7 +52,7 @@ def test_unknown_format_is_told(files: FileManager, given: Any) -> None:
         files.load_batch(["a"], backend="disk", format=given)
 
 
-def test_transfer_goes_by_suffixes(files: FileManager) -> None:
+def test_transfer_uses_suffixes(files: FileManager) -> None:
     files.save(image(1), "a.npy", backend="disk")
     with pytest.raises(InvalidOptionError, match=r"transfer\(\) chooses formats by suffixes"):
         files.transfer("a.npy", "b", source_backend="disk", target_backend="disk", format="npy")

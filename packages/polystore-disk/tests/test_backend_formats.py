@@ -1,4 +1,4 @@
-"""The suffix of a path chooses the format; nothing else does."""
+"""Only the suffix of a path chooses the format."""
 
 import os
 from pathlib import Path
@@ -52,7 +52,7 @@ def test_suffix_chooses(disk: DiskBackend, path: str, format: str) -> None:
         ("a.npy ", "ends in .npy "),
     ],
 )
-def test_unknown_suffix_is_told(disk: DiskBackend, path: str, message: str) -> None:
+def test_unknown_suffix_raises(disk: DiskBackend, path: str, message: str) -> None:
     for operation in (disk.load, disk.open, lambda path: disk.save(image(), path)):
         with pytest.raises(UnsupportedFormatError) as caught:
             operation(path)
@@ -69,7 +69,7 @@ def test_any_file_is_described(disk: DiskBackend, folder: Path) -> None:
     assert info.modified.timestamp() == pytest.approx((folder / "a.dat").stat().st_mtime)
 
 
-def test_damage_names_all(disk: DiskBackend, folder: Path) -> None:
+def test_damage_error_names_all(disk: DiskBackend, folder: Path) -> None:
     (folder / "a.npy").write_bytes(b"\x93NUMPY")
     for operation in (disk.load, disk.open, disk.info):
         with pytest.raises(DamagedDataError, match=r"'a\.npy'") as caught:
@@ -91,7 +91,7 @@ def test_empty_file_is_damaged(disk: DiskBackend, folder: Path, suffix: str) -> 
     ("operation", "option", "known"),
     [("save", "compresion", "compression"), ("load", "serie", "series")],
 )
-def test_option_is_the_formats(
+def test_option_belongs_to_format(
     disk: DiskBackend, operation: str, option: str, known: str
 ) -> None:
     disk.save(image(), "a.tif")
@@ -109,7 +109,7 @@ def test_region_of_whole_formats(disk: DiskBackend) -> None:
 
 
 def test_real_images_load() -> None:
-    """Every image of real microscopes loads as tifffile reads it."""
+    """Every image of real microscopes loads with the values that tifffile reads."""
     tifffile = pytest.importorskip("tifffile", reason="tifffile is not installed")
     paths = sorted(path for path in DATA.rglob("*") if path.suffix.lower() in (".tif", ".tiff"))
     if not paths:
@@ -124,6 +124,6 @@ def test_real_images_load() -> None:
         assert_same(value.astype(expected.dtype), expected)
 
 
-def test_missing_beats_damaged(disk: DiskBackend) -> None:
+def test_missing_file_is_reported_before_damage(disk: DiskBackend) -> None:
     with pytest.raises(NotFoundError, match=r"'f/a\.npy' does not exist"):
         disk.load("f/a.npy")

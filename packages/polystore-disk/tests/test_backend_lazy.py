@@ -1,4 +1,4 @@
-"""Handles read what is indexed, keep their version, and travel."""
+"""Handles read only the requested region, keep their version, and can be pickled."""
 
 import mmap
 import os
@@ -25,11 +25,11 @@ REGIONS = [0, -1, slice(2, 5), (1, slice(3, 60, 7)), (..., 4), (slice(None), 5, 
 
 @pytest.fixture
 def require() -> Callable[[str], ModuleType]:
-    def imported(name: str) -> ModuleType:
+    def import_module(name: str) -> ModuleType:
         module: ModuleType = pytest.importorskip(name, reason=f"{name} is not installed")
         return module
 
-    return imported
+    return import_module
 
 
 @pytest.fixture(params=["npy", "tif"])
@@ -49,7 +49,7 @@ def test_part_equals_part(disk: DiskBackend, path: str, region: Any) -> None:
 
 
 def test_npy_is_mapped(disk: DiskBackend, folder: Path) -> None:
-    """A sparse file of a terabyte opens at once, and its end can be read."""
+    """A sparse file of one terabyte opens at once, and its end can be read."""
     header = np.lib.format.header_data_from_array_1_0(np.empty((0,), np.uint8))
     count = 1 << 40
     with (folder / "a.npy").open("wb") as file:
@@ -94,7 +94,7 @@ def test_handle_is_read_only(disk: DiskBackend, path: str) -> None:
     assert_same(disk.load(path), image(1, SHAPE))
 
 
-def test_closed_handle_is_told(disk: DiskBackend, path: str) -> None:
+def test_closed_handle_raises(disk: DiskBackend, path: str) -> None:
     disk.save(image(1, SHAPE), path)
     handle = disk.open(path)
     handle.close()
@@ -102,12 +102,12 @@ def test_closed_handle_is_told(disk: DiskBackend, path: str) -> None:
         handle[0]
 
 
-def test_missing_is_told_at_once(disk: DiskBackend, path: str) -> None:
+def test_missing_file_raises_at_once(disk: DiskBackend, path: str) -> None:
     with pytest.raises(NotFoundError):
         disk.open(path)
 
 
-def test_handle_travels(disk: DiskBackend, path: str) -> None:
+def test_handle_pickles(disk: DiskBackend, path: str) -> None:
     disk.save(image(1, SHAPE), path)
     with disk.open(path) as handle, pickle.loads(pickle.dumps(handle)) as copy:
         np.testing.assert_array_equal(copy[3], image(1, SHAPE)[3])

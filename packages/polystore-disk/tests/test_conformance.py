@@ -17,7 +17,7 @@ from polystore_testing import (
 
 
 def registry_of_disk(root):
-    root.mkdir()  # a root that is not there is an error, not an empty store
+    root.mkdir()  # A missing root is an error, not an empty store.
     registry = BackendRegistry()
     registry.add(NAME, "disk", root=str(root))
     return registry
@@ -42,8 +42,8 @@ class TestRootedSiblings(SiblingTests):
 
     @pytest.mark.parametrize("name", ["link.npy", "out/outside.npy"])
     @pytest.mark.parametrize("operation", ["load", "info", "open"])
-    def test_no_link_leads_out(self, store, point, tmp_path, name, operation):
-        """A link to a file, and a folder that is a link, to the folder around the root."""
+    def test_link_out_of_root_is_refused(self, store, point, tmp_path, name, operation):
+        """Try a link to a file, and a folder that is a link, to the folder around the root."""
         path = point(name)
         np.save(tmp_path / "outside.npy", np.arange(3))
         (tmp_path / "root" / "f" / "link.npy").symlink_to("../../outside.npy")
@@ -65,7 +65,7 @@ class TestRootedSiblings(SiblingTests):
             store.load(path)
         assert caught.value.path == "f/pipe.npy"
 
-    def test_handle_names_its_lost_file(self, store, point):
+    def test_handle_names_its_missing_file(self, store, point):
         handle = store.open(point("a.npy"))
         store.delete("f/a.npy")
         with pytest.raises(NotFoundError) as caught:
@@ -74,7 +74,7 @@ class TestRootedSiblings(SiblingTests):
 
 
 class TestFreeSiblings(SiblingTests):
-    """Without a root, in the process's folder."""
+    """A backend without a root, in the current folder of the process."""
 
     @pytest.fixture
     def registry(self, tmp_path, monkeypatch):

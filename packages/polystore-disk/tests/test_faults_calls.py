@@ -1,4 +1,7 @@
-"""Every system call of an operation fails once: all of the old is there, or all of the new."""
+"""Each system call of an operation fails once.
+
+Afterwards the old value or the new one is complete.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
 ]
 
-# What changes something, and what tells what stands there. Not `unlink` and `rmdir` of our own
-# temporary files: if they cannot be removed, they stay.
+# Calls that change a file, and calls that look at one. `unlink` and `rmdir` are not here: a
+# temporary file that cannot be removed stays.
 CALLS = [
     "open",
     "write",
@@ -95,18 +98,18 @@ OPERATIONS: dict[str, Operation] = {
 
 
 class Fault:
-    """Lets the n-th of the watched calls fail."""
+    """Make the n-th of the watched calls fail."""
 
     def __init__(self, patch: pytest.MonkeyPatch, *, unnamed: bool) -> None:
         self.left = -1
         self.code = 0
         self.unnamed = unnamed
         for name in CALLS:
-            patch.setattr(os, name, self.watched(getattr(os, name)))
-        # Without a root a look is the call itself, which is bound when it is imported.
+            patch.setattr(os, name, self.watch(getattr(os, name)))
+        # FreePlaces.stat was bound to os.stat before the loop above replaced it.
         patch.setattr(FreePlaces, "stat", staticmethod(os.stat))
 
-    def watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
+    def watch(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def watched_call(*args: Any, **options: Any) -> Any:
             if self.left >= 0:
                 self.left -= 1
@@ -129,7 +132,7 @@ def fault(request: pytest.FixtureRequest) -> Iterator[Fault]:
 
 
 def prepare(disk: DiskBackend, folder: Path) -> None:
-    """Put back what every operation finds."""
+    """Restore the files that every operation needs."""
     for name in disk.list_dir("."):
         disk.delete(name, recursive=True)
     for path in ("a.npy", "b.npy", "f/a.npy", "f/g/b.npy", "target.npy"):
@@ -139,7 +142,7 @@ def prepare(disk: DiskBackend, folder: Path) -> None:
 
 
 def numbers(disk: DiskBackend, folder: Path) -> dict[str, Any]:
-    """Everything that stands there, as the version of each whole file."""
+    """Return the content of each path: a folder, a link, or the version of a whole file."""
     found: dict[str, Any] = {}
     for path in folder.rglob("*"):
         name = str(path.relative_to(folder))
@@ -161,7 +164,7 @@ def version_of(value: Any) -> int:
 
 @pytest.mark.parametrize("name", OPERATIONS)
 @pytest.mark.parametrize("code", CODES, ids=errno.errorcode.get)
-def test_old_or_new_stands(
+def test_file_is_old_or_new(
     disk: DiskBackend,
     folder: Path,
     fault: Fault,
@@ -180,7 +183,7 @@ def test_old_or_new_stands(
         fault.left = point
         failure = failure_of(operation, disk)
         reached, fault.left = fault.left < 0, -1
-        assert has_code(failure, code), f"{failure!r} at call {point} does not say why"
+        assert has_code(failure, code), f"{failure!r} at call {point} does not carry its errno"
         check(numbers(disk, folder), old, new, name)
         if not reached:
             break
@@ -199,10 +202,11 @@ def test_reading_never_lies(
     code: int,
     descriptors: Callable[[], int],
 ) -> None:
-    """A fault is no missing file, no empty folder and no other value."""
+    """A fault never looks like a missing file, an empty folder or another value."""
     operation, fault.code = READS[name], code
     prepare(disk, folder)
-    if code != errno.EACCES:  # a link into a closed folder counts as one to a file
+    # A link into a folder that cannot be entered counts as a link to a file.
+    if code != errno.EACCES:
         (folder / "folder").symlink_to("f")
     expected = operation(disk)
     for point in range(1000):
@@ -210,7 +214,7 @@ def test_reading_never_lies(
         found: list[Any] = []
         failure = failure_of(lambda disk: found.append(operation(disk)), disk)  # noqa: B023
         reached, fault.left = fault.left < 0, -1
-        assert has_code(failure, code), f"{failure!r} at call {point} does not say why"
+        assert has_code(failure, code), f"{failure!r} at call {point} does not carry its errno"
         assert failure or found == [expected]
         if not reached:
             break
@@ -232,7 +236,7 @@ def has_code(failure: Exception | None, code: int) -> bool:
 
 
 def check(found: dict[str, Any], old: dict[str, Any], new: dict[str, Any], name: str) -> None:
-    """Every name holds what it held before or afterwards; only empty folders may be extra."""
+    """Check that each path holds its old or new value, except that empty folders may be extra."""
     for path in found.keys() | old.keys():
         possible = (old.get(path), new.get(path))
         assert found.get(path) in possible, f"{path}: {found.get(path)} of {possible}"
@@ -240,7 +244,9 @@ def check(found: dict[str, Any], old: dict[str, Any], new: dict[str, Any], name:
         assert found.keys() >= old.keys() or found.keys() >= new.keys(), "something is lost"
 
 
-def test_close_may_report(rooted: DiskBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_close_is_reported(
+    rooted: DiskBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Network file systems report a full disk when a file is closed."""
     rooted.save(image(1), "a.npy")
     close, files = os.close, []
@@ -266,7 +272,7 @@ def test_close_may_report(rooted: DiskBackend, monkeypatch: pytest.MonkeyPatch) 
 def test_short_writes_are_completed(
     rooted: DiskBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The system may write less than it was given (signals, 2 GiB)."""
+    """One call may write fewer bytes than it was given, after a signal or above 2 GiB."""
     write = os.write
     monkeypatch.setattr(os, "write", lambda file, data: write(file, bytes(data)[:777]))
     rooted.save(image(2, (60, 70)), "a.npy")

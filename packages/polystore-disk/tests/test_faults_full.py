@@ -1,4 +1,4 @@
-"""Disks without space, names or permission: the old version stays, and the error says why."""
+"""Disks without space, inodes or permission: the old version stays, and the error says why."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Mount = Callable[..., Path]
 
 
 def version(suffix: str, number: int) -> Any:
-    """A value of 20 to 100 KiB."""
+    """Return a value of 20 to 100 KiB."""
     image = np.full((121, 253), number, np.uint16)
     return {
         "npy": image,
@@ -58,26 +58,26 @@ def is_version(suffix: str, value: Any, number: int) -> bool:
 
 @pytest.fixture
 def mount(tmp_path: Path) -> Iterator[Mount]:
-    """Mount a file system in memory, with the options of tmpfs."""
-    mounted: list[Path] = []
+    """Return a function that mounts a tmpfs with the given options."""
+    mounts: list[Path] = []
 
     def make(**options: object) -> Path:
-        place = tmp_path / f"disk{len(mounted)}"
+        place = tmp_path / f"disk{len(mounts)}"
         place.mkdir()
         text = ",".join(f"{name}={value}" for name, value in options.items())
         command = ["mount", "-t", "tmpfs", "-o", text, "tmpfs", str(place)]
         tried = subprocess.run(command, capture_output=True, text=True)
         if tried.returncode:
             pytest.skip(f"system: no tmpfs can be mounted: {tried.stderr.strip()}")
-        mounted.append(place)
+        mounts.append(place)
         return place
 
     yield make
-    for place in mounted:
+    for place in mounts:
         subprocess.run(["umount", "--lazy", place], check=True)
 
 
-def everything(folder: Path) -> list[str]:
+def list_everything(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
@@ -85,7 +85,7 @@ def everything(folder: Path) -> list[str]:
 
 
 def fill(disk: Path, *, pages_left: int) -> None:
-    """Fill a disk up to some pages of 4 KiB."""
+    """Fill a disk until ``pages_left`` pages of 4 KiB are free."""
     with (disk / "filler").open("wb", buffering=0) as file:
         free = os.statvfs(disk).f_bavail
         for _ in range(max(free - pages_left, 0)):
@@ -95,7 +95,7 @@ def fill(disk: Path, *, pages_left: int) -> None:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("over", [False, True], ids=["new", "over"])
 def test_full_disk_keeps_old(mount: Mount, suffix: str, over: bool) -> None:
-    """At every fill level: all of the new version or all of the old, and the reason."""
+    """At every fill level, the file is all new, or all old with an error that names the cause."""
     place = mount(size="1m")
     disk = DiskBackend(root=place)
     path, failures = f"a.{suffix}", 0
@@ -103,15 +103,15 @@ def test_full_disk_keeps_old(mount: Mount, suffix: str, over: bool) -> None:
         if over:
             disk.save(version(suffix, 1), path)
         fill(place, pages_left=pages_left)
-        before = everything(place)
-        kind, *told, text = outcome(lambda: disk.save(version(suffix, 2), path))
+        before = list_everything(place)
+        kind, *details, text = outcome(lambda: disk.save(version(suffix, 2), path))
         if kind == "done":
             assert is_version(suffix, disk.load(path), 2)
         else:
             failures += 1
-            assert (kind, *told) == ("StorageError", errno.ENOSPC, path)
+            assert (kind, *details) == ("StorageError", errno.ENOSPC, path)
             assert "free space on the disk and try again" in text
-            assert everything(place) == before
+            assert list_everything(place) == before
             assert not over or is_version(suffix, disk.load(path), 1)
         (place / "filler").unlink()
         disk.save(version(suffix, 3), path)
@@ -132,7 +132,7 @@ def test_full_disk_stops_batch(mount: Mount, threads: int) -> None:
     assert done == paths[: len(done)]
     assert disk.list_files("f") == done
     assert len(done) == caught.value.failed_index
-    assert len(everything(place)) == len(done) + 1
+    assert len(list_everything(place)) == len(done) + 1
     disk.close()
 
 
@@ -140,15 +140,15 @@ def test_full_disk_copies_nothing(mount: Mount) -> None:
     place = mount(size="1m")
     disk = DiskBackend(root=place)
     disk.save_batch([version("npy", n) for n in range(9)], [f"f/{n}.npy" for n in range(9)])
-    before = everything(place)
+    before = list_everything(place)
     with pytest.raises(StorageError) as caught:
         disk.copy("f", "g")
     assert caught.value.errno == errno.ENOSPC
-    assert everything(place) == before
+    assert list_everything(place) == before
     disk.close()
 
 
-def test_no_more_names(mount: Mount) -> None:
+def test_disk_without_inodes(mount: Mount) -> None:
     place = mount(size="1m", nr_inodes=4)
     disk = DiskBackend(root=place)
     disk.save_batch([version("npy", 1)] * 2, ["a.npy", "b.npy"])
@@ -157,7 +157,7 @@ def test_no_more_names(mount: Mount) -> None:
         with pytest.raises(StorageError) as caught:
             disk.save(version("npy", 2), path)
         assert caught.value.errno == errno.ENOSPC
-    assert everything(place) == ["a.npy", "b.npy", "last"]
+    assert list_everything(place) == ["a.npy", "b.npy", "last"]
     assert is_version("npy", disk.load("a.npy"), 1)
     (place / "last").unlink()
     disk.save(version("npy", 2), "a.npy")
@@ -187,11 +187,11 @@ def test_read_only_disk(mount: Mount) -> None:
     disk.close()
 
 
-# ── what runs as somebody else, or with less ─────────────────────────────────────────────
+# ── processes of another user or with less ───────────────────────────────────────────────
 
 
 def ask(work: str, *arguments: object) -> Any:
-    """Do a work of this file in another process, and return what it returns."""
+    """Call the function ``work`` of this file in another process, and return its result."""
     ran = subprocess.run(
         [sys.executable, __file__, work, *map(str, arguments)],
         capture_output=True,
@@ -213,7 +213,7 @@ def outcome(attempt: Callable[[], Any]) -> list[Any]:
 
 
 def become(user: int, folder: str) -> DiskBackend:
-    """Stand in ``folder``, which others may not reach by its path, as another user."""
+    """Enter ``folder`` as another user, who may not be able to reach it by its path."""
     os.chdir(folder)
     os.umask(0o022)
     disk = DiskBackend()
@@ -225,7 +225,7 @@ def become(user: int, folder: str) -> DiskBackend:
 
 
 def warm_up(disk: DiskBackend) -> None:
-    """Import all that a save needs, while everything is allowed."""
+    """Import all that a save needs, while everything is still allowed."""
     for suffix in SUFFIXES:
         disk.save(version(suffix, 0), f"warm-up.{suffix}")
         disk.load(f"warm-up.{suffix}")
@@ -253,7 +253,7 @@ def do_as_nobody(folder: str) -> dict[str, list[Any]]:
 
 
 def walk_as_nobody(folder: str) -> dict[str, list[Any]]:
-    """Below a root that may be searched, not read, another user finds what is his."""
+    """Another user finds his own folder below a root that he may search but not read."""
     os.chdir(folder)
     disk = DiskBackend(root=folder)
     warm_up(disk)
@@ -301,8 +301,8 @@ def write_too_much(folder: str) -> list[list[Any]]:
 
 
 @pytest.fixture
-def ours(folder: Path) -> Path:
-    """A folder of ours in which others may read and not write."""
+def readable_folder(folder: Path) -> Path:
+    """Return a folder of this user that others may read but not write."""
     disk = DiskBackend(root=folder)
     disk.save_batch([version("npy", 1)] * 2, ["a.npy", "private/a.npy"])
     disk.save(version("npy", 1), "unreadable.npy")
@@ -314,23 +314,25 @@ def ours(folder: Path) -> Path:
 
 
 @needs_root
-def test_denied_is_told(ours: Path) -> None:
-    before = everything(ours)
-    for kind, number, path, text in ask("save_as", ours, NOBODY, "a.npy", "b.npy", "f/a.npy"):
+def test_denied_access_is_reported(readable_folder: Path) -> None:
+    before = list_everything(readable_folder)
+    for kind, number, path, text in ask(
+        "save_as", readable_folder, NOBODY, "a.npy", "b.npy", "f/a.npy"
+    ):
         assert kind == AccessDeniedError.__name__
         assert number == errno.EACCES
         assert path in ("a.npy", "b.npy", "f/a.npy")
         assert "check the owner and the permissions" in text
-    for name, (kind, number, path, _) in ask("do_as_nobody", ours).items():
+    for name, (kind, number, path, _) in ask("do_as_nobody", readable_folder).items():
         assert (name, kind, number) == (name, AccessDeniedError.__name__, errno.EACCES)
         assert path
-    assert everything(ours) == before
+    assert list_everything(readable_folder) == before
 
 
 @needs_root
 @pytest.mark.parametrize("mode", [0o777, 0o1777])
-def test_two_users_share(folder: Path, mode: int) -> None:
-    """Both replace each other's files, unless the folder forbids it; modes stay."""
+def test_two_users_share_folder(folder: Path, mode: int) -> None:
+    """Two users replace each other's files, unless the folder forbids it. The modes stay."""
     folder.chmod(mode)
     assert ask("save_as", folder, SOMEBODY, "a.npy")[0][0] == "done"
     (folder / "a.npy").chmod(0o640)
@@ -344,7 +346,7 @@ def test_two_users_share(folder: Path, mode: int) -> None:
     else:
         assert (kind, number, path) == ("AccessDeniedError", errno.EPERM, "a.npy")
         assert found.st_uid == SOMEBODY
-    assert everything(folder) == ["a.npy"]
+    assert list_everything(folder) == ["a.npy"]
     with closing(DiskBackend(root=folder)) as disk:
         assert is_version("npy", disk.load("a.npy"), 2)
 
@@ -363,8 +365,8 @@ def test_search_permission_is_enough(folder: Path) -> None:
 # ── limits of the process ────────────────────────────────────────────────────────────────
 
 
-def test_no_more_descriptors(folder: Path) -> None:
-    """With few descriptors left nothing changes, and with one more it works."""
+def test_process_without_descriptors(folder: Path) -> None:
+    """Without a free descriptor a save changes nothing. With enough of them it works."""
     with closing(DiskBackend(root=folder)) as disk:
         disk.save(version("npy", 1), "f/a.npy")
     outcomes = ask("run_out_of_descriptors", folder)
@@ -376,7 +378,7 @@ def test_no_more_descriptors(folder: Path) -> None:
         if kind != "done":
             assert (number, path) == (errno.EMFILE, "f/a.npy")
             assert "Too many open files" in text
-    assert everything(folder) == ["f", "f/a.npy"]
+    assert list_everything(folder) == ["f", "f/a.npy"]
 
 
 def test_file_size_limit(folder: Path) -> None:
@@ -385,7 +387,7 @@ def test_file_size_limit(folder: Path) -> None:
         ["StorageError", errno.EFBIG, f"a.{suffix}"] for suffix in SUFFIXES
     ]
     assert all(is_old for *_, is_old in outcomes)
-    assert len(everything(folder)) == len(SUFFIXES)
+    assert len(list_everything(folder)) == len(SUFFIXES)
 
 
 if __name__ == "__main__":

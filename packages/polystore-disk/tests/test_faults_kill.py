@@ -1,4 +1,4 @@
-"""Writers that are killed, interrupted, or read from while they write."""
+"""Writers that are killed or interrupted, and readers that read while another process writes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ITEMS = [f"{n}.npy" for n in range(12)]
 
 
 def version(suffix: str, number: int) -> Any:
-    """A value of some 200 KiB that tells its number everywhere."""
+    """Return a value of about 200 KiB that repeats its number throughout."""
     if suffix == "json":
         return [number] * 40_000
     if suffix == "txt":
@@ -41,21 +41,21 @@ def version(suffix: str, number: int) -> Any:
 
 
 def number_of(suffix: str, value: Any) -> int:
-    """The number of a value that is whole."""
+    """Return the number of a value, and check that all of it has that number."""
     if suffix == "txt":
         value = value.splitlines()
     number = int(np.ravel(value)[0])
     expected = version(suffix, number)
     whole = value == (expected.splitlines() if suffix == "txt" else expected)
-    assert np.all(whole), f"a mixture of versions in {suffix}"
+    assert np.all(whole), f"mixed versions in {suffix}"
     return number
 
 
-# ── what runs in the other process ───────────────────────────────────────────────────────
+# ── the writing process ──────────────────────────────────────────────────────────────────
 
 
 def overwrite(say: Callable[[str], None], root: str) -> None:
-    """Say each version after it is saved."""
+    """Report each version after it is saved."""
     disk = DiskBackend(root=root)
     number = 1 + number_of("npy", disk.load("a.npy"))
     while True:
@@ -86,7 +86,7 @@ def copy_folders(say: Callable[[str], None], root: str) -> None:
 
 
 def be_interrupted(say: Callable[[str], None], root: str) -> None:
-    """Overwrite until SIGINT comes, say so, and wait to be told to go on."""
+    """Overwrite until SIGINT arrives, report it, and wait for a line of input."""
     disk = DiskBackend(root=root)
     number = 1
     while True:
@@ -103,9 +103,9 @@ def be_interrupted(say: Callable[[str], None], root: str) -> None:
 
 
 def main(work: str, *arguments: str) -> None:
-    """Do the work in a fresh process for every line of input; only that one is killed."""
+    """For every line of input, do the work in a child process. Only the child is killed."""
     disk = DiskBackend(root=arguments[0])
-    for suffix in SUFFIXES:  # import what a save needs before the clock runs
+    for suffix in SUFFIXES:  # Import all that a save needs before the timing starts.
         disk.save(version(suffix, 0), f"a.{suffix}")
         disk.load(f"a.{suffix}")
 
@@ -122,11 +122,11 @@ def main(work: str, *arguments: str) -> None:
         say("ended 0")
 
 
-# ── what watches it ──────────────────────────────────────────────────────────────────────
+# ── the watching process ─────────────────────────────────────────────────────────────────
 
 
 class Writer:
-    """The other process: started, killed and started again."""
+    """The writing process, which is started, killed and started again."""
 
     def __init__(self, work: str, *arguments: object) -> None:
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
@@ -138,7 +138,7 @@ class Writer:
             env=environment,
         )
         self.pid = 0
-        self.says("ready")
+        self.expect("ready")
 
     def go_on(self) -> None:
         assert self.process.stdin is not None
@@ -146,22 +146,22 @@ class Writer:
 
     def start(self) -> None:
         self.go_on()
-        self.pid = self.says("pid")
+        self.pid = self.expect("pid")
 
     def line(self) -> tuple[str, int]:
         assert self.process.stdout is not None
         said, number = self.process.stdout.readline().decode().split()
         return said, int(number)
 
-    def says(self, expected: str) -> int:
+    def expect(self, expected: str) -> int:
         said, number = self.line()
         assert said == expected
         return number
 
     def kill(self, chance: random.Random, *, most: int) -> dict[str, int]:
-        """Kill it at a random moment after some things were said, at least one.
+        """Kill the child at a random moment after it reported 1 to ``most`` saves.
 
-        Returns the last version of each kind that it said to be saved.
+        Returns the last version of each kind that it reported as saved.
         """
         said = dict(self.line() for _ in range(chance.randint(1, most)))
         time.sleep(chance.uniform(0, 0.01))
@@ -191,15 +191,18 @@ def start(folder: Path) -> Iterator[Callable[..., Writer]]:
 
 
 def check_leftovers(folder: Path, *, most: int) -> None:
-    """Few temporary files (one in some 100 kills), and each of them can be found."""
+    """Check that few temporary files are left, and that ``find_leftovers`` finds each of them.
+
+    About one in 100 kills leaves a temporary file.
+    """
     left = {str(path) for path in folder.rglob(".~ps-*") if ".~ps-" not in str(path.parent)}
     assert len(left) <= most
-    time.sleep(0.02)  # the clock of the file system is coarse
+    time.sleep(0.02)  # The clock of the file system is coarse.
     assert set(find_leftovers(folder, older_than=0)) == left
 
 
 def test_killed_save_is_whole(rooted: DiskBackend, folder: Path, start: Any) -> None:
-    """Every version that was said to be saved is there, or the one after it."""
+    """Each file holds the last version that was reported as saved, or the one after it."""
     chance = random.Random(1)
     writer = start("overwrite")
     last = dict.fromkeys(SUFFIXES, 0)
@@ -215,7 +218,7 @@ def test_killed_save_is_whole(rooted: DiskBackend, folder: Path, start: Any) -> 
 
 
 @pytest.mark.parametrize(("threads", "durable"), [(1, False), (2, False), (1, True)])
-def test_killed_batch_is_prefix(
+def test_killed_batch_saves_prefix(
     rooted: DiskBackend, folder: Path, start: Any, threads: int, durable: bool
 ) -> None:
     chance = random.Random(2)
@@ -229,13 +232,13 @@ def test_killed_batch_is_prefix(
         assert found == sorted(found, reverse=True)
         assert found[0] - found[-1] <= 1
         assert found[-1] >= last
-        # The next one starts from a whole batch, as a pipeline would.
+        # As in a pipeline, the next round starts from a whole batch.
         rooted.save_batch([version("npy", found[0])] * len(ITEMS), ITEMS)
     check_leftovers(folder, most=3)
 
 
-def test_killed_copy_is_nothing(rooted: DiskBackend, folder: Path, start: Any) -> None:
-    """The copy of a folder is there with all its files, or not at all."""
+def test_killed_copy_is_whole_or_missing(rooted: DiskBackend, folder: Path, start: Any) -> None:
+    """The copy of a folder either has all its files or does not exist."""
     paths = [f"plate/{n}/{item}" for n in "AB" for item in ITEMS]
     rooted.save_batch([np.zeros(5000)] * len(paths), paths)
     rooted.ensure_directory("copies")
@@ -259,7 +262,7 @@ def test_reader_sees_whole_versions(rooted: DiskBackend, start: Any, suffix: str
     while time.monotonic() < end or len(set(seen)) <= 3:
         value = rooted.load(f"a.{suffix}")
         seen.append(number_of(suffix, value))
-        assert seen[-1] >= seen[-2], "an older version came back"
+        assert seen[-1] >= seen[-2], "an older version replaced a newer one"
         with rooted.open(f"a.{suffix}") as handle:
             assert number_of(suffix, handle[...]) >= seen[-1]
         assert rooted.info(f"a.{suffix}").shape == value.shape
@@ -272,10 +275,10 @@ def test_interrupts_reach_caller(rooted: DiskBackend, folder: Path, start: Any) 
     writer = start("be_interrupted")
     writer.start()
     for _ in range(20):
-        writer.says("ready")
+        writer.expect("ready")
         time.sleep(chance.uniform(0, 0.05))
         os.kill(writer.pid, signal.SIGINT)
-        writer.says("interrupted")
+        writer.expect("interrupted")
         for suffix in SUFFIXES:
             number_of(suffix, rooted.load(f"a.{suffix}"))
         found = [number_of("npy", value) for value in rooted.load_batch(ITEMS)]

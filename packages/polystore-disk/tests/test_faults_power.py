@@ -1,4 +1,4 @@
-"""Power cuts on a real ext4: what they leave is the old value or the new one, whole."""
+"""Power cuts on a real ext4 leave either the old value or the new one, complete."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def power(request: pytest.FixtureRequest, tmp_path: Path) -> PowerCut:
 
 
 def version_of(path: Path) -> int:
-    """Return which value a file holds; every element must be of the same one."""
+    """Return which version a file holds. Every element must be of that version."""
     if path.suffix == ".json":
         return int(json.loads(path.read_text())["v"])
     (version,) = np.unique(DiskBackend().load(path))
@@ -91,7 +91,7 @@ def test_old_or_new_survives(power: PowerCut, operation: str) -> None:
             version = version_of(path)
             assert 1 <= version <= newest + 1
             if operation in ("save durably", "update"):
-                assert version >= newest, "an acknowledged save is gone"
+                assert version >= newest, "an acknowledged save is lost"
 
 
 def test_durable_names_survive(power: PowerCut) -> None:
@@ -102,7 +102,10 @@ def test_durable_names_survive(power: PowerCut) -> None:
 
 
 def test_power_cuts_do_harm(tmp_path: Path) -> None:
-    """Without a flush they do, or the tests above would prove nothing."""
+    """Power cuts without a flush destroy a value.
+
+    Otherwise the tests above would prove nothing.
+    """
     require_power_cuts()
     power = PowerCut(tmp_path, WEAK, seed=7)
     for _ in range(20):
@@ -111,4 +114,4 @@ def test_power_cuts_do_harm(tmp_path: Path) -> None:
             version_of(after / "a.npy")
         except (ValueError, OSError):
             return
-    pytest.fail("20 power cuts, and every value is whole")
+    pytest.fail("no value was damaged by 20 power cuts")

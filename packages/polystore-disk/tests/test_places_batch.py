@@ -1,4 +1,4 @@
-"""A batch keeps its folders open, and is as careful as a save alone."""
+"""A batch keeps its folders open, and checks paths as carefully as a single save."""
 
 import shutil
 import sys
@@ -29,74 +29,75 @@ def after(items: int, change: Callable[[], None]) -> Callable[[int, int], None]:
     return report
 
 
-# ── the folder becomes another ───────────────────────────────────────────────────────────
+# ── folders that change during a batch ───────────────────────────────────────────────────
 
 
-def renamed(folder: Path, outside: Path) -> None:
+def rename_folder(folder: Path, outside: Path) -> None:
     (folder / "p/q").rename(folder / "p/old")
 
 
-def parent_renamed(folder: Path, outside: Path) -> None:
+def rename_parent(folder: Path, outside: Path) -> None:
     (folder / "p").rename(folder / "old")
 
 
-def made_again(folder: Path, outside: Path) -> None:
+def recreate_folder(folder: Path, outside: Path) -> None:
     shutil.rmtree(folder / "p")
     (folder / "p/q").mkdir(parents=True)
 
 
-def deleted(folder: Path, outside: Path) -> None:
+def delete_parent(folder: Path, outside: Path) -> None:
     shutil.rmtree(folder / "p")
 
 
-def root_deleted(folder: Path, outside: Path) -> None:
+def delete_root(folder: Path, outside: Path) -> None:
     shutil.rmtree(folder)
 
 
-def linked_inside(folder: Path, outside: Path) -> None:
+def link_inside(folder: Path, outside: Path) -> None:
     (folder / "p/q").rename(folder / "old")
     (folder / "new").mkdir()
     (folder / "p/q").symlink_to("../new")
 
 
 @pytest.mark.parametrize(
-    "change", [renamed, parent_renamed, made_again, deleted, root_deleted, linked_inside]
+    "change",
+    [rename_folder, rename_parent, recreate_folder, delete_parent, delete_root, link_inside],
 )
 @pytest.mark.parametrize("threads", [1, 4])
 def test_later_items_are_at_their_path(
     rooted: DiskBackend, folder: Path, tmp_path: Path, change: Change, threads: int
 ) -> None:
-    """Nobody finds a file in a folder that has lost its name."""
+    """Later items are found at their path, and not in the folder that lost its name."""
     rooted.save_batch(
         IMAGES, PATHS, progress=after(MIDDLE, lambda: change(folder, tmp_path)), threads=threads
     )
-    # With threads, some are on their way at the moment of the change.
+    # With threads, some items are being saved at the moment of the change.
     ahead = 0 if threads == 1 else 2 * threads + 1
     for path, expected in list(zip(PATHS, IMAGES, strict=True))[MIDDLE + ahead :]:
         assert_same(rooted.load(path), expected)
 
 
-def moved_out(folder: Path, outside: Path) -> None:
+def move_out(folder: Path, outside: Path) -> None:
     (folder / "p/q").rename(outside / "q")
     (folder / "p/q").symlink_to(outside / "q")
 
 
-def parent_moved_out(folder: Path, outside: Path) -> None:
+def move_parent_out(folder: Path, outside: Path) -> None:
     (folder / "p").rename(outside / "p")
     (folder / "p").symlink_to(outside / "p")
 
 
-def linked_out(folder: Path, outside: Path) -> None:
+def link_out(folder: Path, outside: Path) -> None:
     shutil.copytree(folder / "p", outside / "p")
     shutil.rmtree(folder / "p")
     (folder / "p").symlink_to(outside / "p")
 
 
-@pytest.mark.parametrize("change", [moved_out, parent_moved_out, linked_out])
+@pytest.mark.parametrize("change", [move_out, move_parent_out, link_out])
 def test_batch_stays_inside(
     rooted: DiskBackend, folder: Path, tmp_path: Path, change: Change
 ) -> None:
-    """A link in the place of the folder leads out of the root, even to the same folder."""
+    """A link replaces the folder and leads out of the root, in some cases to the same folder."""
     outside = tmp_path / "outside"
     outside.mkdir()
     progress = after(MIDDLE, lambda: change(folder, outside))
@@ -109,7 +110,7 @@ def test_batch_stays_inside(
     ]
 
 
-@pytest.mark.parametrize("change", [moved_out, parent_moved_out, linked_out])
+@pytest.mark.parametrize("change", [move_out, move_parent_out, link_out])
 def test_loading_stays_inside(
     rooted: DiskBackend, folder: Path, tmp_path: Path, change: Change
 ) -> None:
@@ -177,14 +178,14 @@ def test_odd_path_is_the_same_file(rooted: DiskBackend, folder: Path, path: str)
 @pytest.mark.skipif(sys.platform != "linux", reason="system: needs /proc")
 @pytest.mark.parametrize("threads", [1, 8])
 @pytest.mark.parametrize("change", [False, True], ids=["still", "changing"])
-def test_many_folders_few_descriptors(
+def test_many_folders_need_few_descriptors(
     rooted: DiskBackend,
     folder: Path,
     threads: int,
     change: bool,
     descriptors: Callable[[], int],
 ) -> None:
-    """300 folders, or one that becomes another after each item."""
+    """Use 300 folders, or one folder that is renamed after each item."""
     paths = [f"a/b/{n}/{i}.npy" for n in range(300) for i in range(2)]
     values = [image()] * len(paths)
     if change:
@@ -199,8 +200,8 @@ def test_many_folders_few_descriptors(
 
     before = descriptors()
     rooted.save_batch(values, paths, threads=threads, progress=watch)
-    assert most - before < 64 + 100  # files and walks of eight threads
-    assert descriptors() <= before + 1  # the root
+    assert most - before < 64 + 100  # Files and folders that eight threads have open.
+    assert descriptors() <= before + 1  # One descriptor more, for the root.
     assert len(rooted.list_files(".", recursive=True)) == len(paths)
     if not change:
         assert len(rooted.load_batch(paths, threads=threads)) == len(paths)

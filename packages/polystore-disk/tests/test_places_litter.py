@@ -1,4 +1,4 @@
-"""Files that file browsers leave are no content, and they keep no folder from going."""
+"""Files that file browsers leave are not content, and do not prevent deleting a folder."""
 
 import os
 from pathlib import Path
@@ -33,13 +33,15 @@ def test_litter_is_not_listed(plate: DiskBackend) -> None:
     assert len(plate.load_batch(plate.list_files("plate", recursive=True))) == 2
 
 
-def test_litter_is_not_taken_along(plate: DiskBackend, folder: Path) -> None:
+def test_litter_is_not_copied(plate: DiskBackend, folder: Path) -> None:
     plate.copy("plate", "copy")
     assert sorted(os.listdir(folder / "copy")) == ["A01", "a.npy"]
 
 
 @pytest.mark.parametrize("recursive", [False, True])
-def test_folder_with_litter_goes(plate: DiskBackend, folder: Path, recursive: bool) -> None:
+def test_folder_with_litter_is_deleted(
+    plate: DiskBackend, folder: Path, recursive: bool
+) -> None:
     with pytest.raises(DirectoryNotEmptyError):
         plate.delete("plate/A01")
     assert sorted(os.listdir(folder / "plate/A01")) == sorted(["a.npy", *LITTER])
@@ -48,8 +50,8 @@ def test_folder_with_litter_goes(plate: DiskBackend, folder: Path, recursive: bo
     assert not (folder / "plate/A01").exists()
 
 
-def test_folder_is_no_litter(disk: DiskBackend, folder: Path) -> None:
-    """Only files are: a folder of such a name may hold values, and nothing hides them."""
+def test_folder_is_not_litter(disk: DiskBackend, folder: Path) -> None:
+    """Only files are litter. A folder with such a name may hold values, so it is listed."""
     disk.save(image(), "f/._g/a.npy")
     assert disk.list_files("f", recursive=True) == ["f/._g/a.npy"]
     with pytest.raises(DirectoryNotEmptyError):
@@ -66,7 +68,7 @@ def test_litter_can_be_deleted(plate: DiskBackend, folder: Path) -> None:
 
 
 def test_names_like_url_and_home(free: DiskBackend, folder: Path) -> None:
-    """Folders that earlier versions have made are listed, loaded and deleted."""
+    """Folders that earlier versions made can be listed, loaded from and deleted."""
     for made in ("s3:/bucket", "~"):
         (folder / made).mkdir(parents=True)
         free.save(image(), f"./{made}/a.npy")
@@ -80,7 +82,7 @@ def test_names_like_url_and_home(free: DiskBackend, folder: Path) -> None:
 
 
 def test_root_may_be_in_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a TOML file, which no shell reads."""
+    """A TOML file may name a root in the home folder, although no shell expands the path."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "data").mkdir()
     (tmp_path / "backends.toml").write_text('[backends.raw]\nbackend="disk"\nroot="~/data"\n')
@@ -92,7 +94,9 @@ def test_root_may_be_in_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize("root", ["s3://bucket/run", "file:///data"])
-def test_root_is_no_url(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_url_as_root_is_refused(
+    root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     registry = BackendRegistry()
     registry.add("raw", "disk", root=root)
@@ -104,7 +108,7 @@ def test_root_is_no_url(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 # ── folders ──────────────────────────────────────────────────────────────────────────────
 
 
-def test_folder_tells_what_to_do(disk: DiskBackend) -> None:
+def test_error_for_folder_has_advice(disk: DiskBackend) -> None:
     disk.ensure_directory("plate")
     disk.ensure_directory("run.zarr")
     for operation in (disk.load, disk.open, lambda path: disk.save(image(), path)):

@@ -1,4 +1,7 @@
-"""Names are the operating system's: whatever it takes comes back, the rest is one named error."""
+"""Every name that the operating system accepts is kept.
+
+Every other name raises one named error.
+"""
 
 import errno
 import os
@@ -42,7 +45,7 @@ NAMES = {
 
 @posix
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
-def test_name_comes_back(disk: DiskBackend, folder: Path, name: str) -> None:
+def test_name_round_trips(disk: DiskBackend, folder: Path, name: str) -> None:
     disk.save(image(1), name)
     disk.save(image(2), f"f/{name}")
     assert os.listdir(os.fsencode(folder / "f")) == [os.fsencode(name)]
@@ -61,20 +64,18 @@ def test_name_comes_back(disk: DiskBackend, folder: Path, name: str) -> None:
 
 @posix
 def test_twins_stay_apart(disk: DiskBackend, folder: Path) -> None:
-    """A composed and a decomposed letter look the same and are two names."""
+    """A composed and a decomposed letter look the same, but are two different names."""
     twins = ["\u00e9.npy", "e\u0301.npy", "E\u0301.npy"]
     for seed, name in enumerate(twins):
         disk.save(image(seed), name)
     if len(os.listdir(folder)) < len(twins):
-        pytest.skip("system: this file system takes them for one")
+        pytest.skip("system: this file system treats them as one name")
     for seed, name in enumerate(twins):
         assert_same(disk.load(name), image(seed))
 
 
 @pytest.mark.parametrize("name", ["a" * 252 + ".npy", "f/" + "a" * 300 + "/a.npy"])
-def test_long_name_is_told(
-    disk: DiskBackend, names: Callable[[], list[str]], name: str
-) -> None:
+def test_long_name_raises(disk: DiskBackend, names: Callable[[], list[str]], name: str) -> None:
     for operation in (lambda: disk.save(image(), name), lambda: disk.load(name)):
         with pytest.raises(StorageError, match="use a shorter name") as caught:
             operation()
@@ -83,14 +84,14 @@ def test_long_name_is_told(
     assert not [path for path in names() if path != "f"]
 
 
-def test_deep_path_is_told(free: DiskBackend) -> None:
+def test_deep_path_raises(free: DiskBackend) -> None:
     with pytest.raises(StorageError) as caught:
         free.save(image(), "d/" * 3000 + "a.npy")
     assert caught.value.errno == errno.ENAMETOOLONG
 
 
 def test_rooted_path_may_be_deep(rooted: DiskBackend) -> None:
-    """No path that the system gets is longer than a name, so no limit on paths applies."""
+    """The system only gets one name at a time, so no limit on the length of paths applies."""
     path = f"{'d' * 250}/" * 20 + "a.npy"
     rooted.save(image(), path)
     assert_same(rooted.load(path), image())
@@ -130,7 +131,7 @@ def test_name_is_refused(disk: DiskBackend, names: Callable[[], list[str]], path
 @pytest.mark.parametrize(
     "path", ["f/a.npy", "f//a.npy", "./f/./a.npy", "f/a.npy/", "f/a.npy/."]
 )
-def test_spellings_are_one(disk: DiskBackend, path: str) -> None:
+def test_spellings_mean_one_file(disk: DiskBackend, path: str) -> None:
     disk.save(image(1), path)
     assert disk.list_files(".", recursive=True) == ["f/a.npy"]
     assert_same(disk.load(path), image(1))

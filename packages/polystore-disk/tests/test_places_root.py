@@ -1,4 +1,4 @@
-"""A root cannot be left, whatever the path says and whoever swaps folders for links."""
+"""A path never leads out of the root, even while another process replaces folders by links."""
 
 import os
 import pickle
@@ -28,7 +28,7 @@ from polystore_testing.values import assert_same, image
 
 Operation = Callable[[DiskBackend, str], Any]
 
-# Whatever takes a path, applied to one that leads outside.
+# Every operation with a path, for paths that lead outside.
 READS: dict[str, Operation] = {
     "load": lambda disk, path: disk.load(path),
     "load_region": lambda disk, path: disk.load(path, region=0),
@@ -52,7 +52,7 @@ WRITES: dict[str, Operation] = {
     "copy_to": lambda disk, path: disk.copy("inside.npy", path),
     "copy_folder_to": lambda disk, path: disk.copy("apart", path),
 }
-# These act on the name itself: of a link that leads out, they take the link.
+# These act on the name itself. If it is a link that leads out, they act on the link.
 NAMES: dict[str, Operation] = {
     "is_symlink": lambda disk, path: disk.is_symlink(path),
     "ensure_directory": lambda disk, path: disk.ensure_directory(path),
@@ -89,7 +89,7 @@ LINKS = {
 
 @pytest.fixture
 def outside(tmp_path: Path, folder: Path, rooted: DiskBackend) -> Iterator[Path]:
-    """A folder beside the root, with links to it in the root; it must stay as it is."""
+    """Return a folder next to the root, with links to it in the root. It must not change."""
     outside = tmp_path / "outside"
     outside.mkdir()
     np.save(outside / "a.npy", image(1))
@@ -138,14 +138,16 @@ def test_parent_is_outside(rooted: DiskBackend, outside: Path, name: str) -> Non
 def test_link_is_not_followed_out(
     rooted: DiskBackend, outside: Path, name: str, link: str
 ) -> None:
-    # A folder is not copied onto a name that is taken, wherever the link leads.
+    # A folder is not copied to a name that exists, wherever that link leads.
     error = AlreadyExistsError if name == "copy_folder_to" else PathOutsideRootError
     with pytest.raises(error):
         EVERYTHING[name](rooted, link)
 
 
 @pytest.mark.parametrize("link", LINKS)
-def test_link_itself_can_go(rooted: DiskBackend, outside: Path, link: str) -> None:
+def test_link_itself_is_moved_and_deleted(
+    rooted: DiskBackend, outside: Path, link: str
+) -> None:
     assert rooted.is_symlink(link)
     rooted.move(link, "moved.npy")
     rooted.create_symlink("inside.npy", "moved.npy", overwrite=True)
@@ -153,14 +155,14 @@ def test_link_itself_can_go(rooted: DiskBackend, outside: Path, link: str) -> No
     rooted.delete("moved.npy")
 
 
-def test_link_to_folder_can_go(rooted: DiskBackend, outside: Path) -> None:
+def test_link_to_folder_is_deleted(rooted: DiskBackend, outside: Path) -> None:
     for path in ("absolute", "relative/", "above/."):
         rooted.delete(path, recursive=True)
     assert not {"absolute", "relative", "above"} & set(rooted.list_dir("."))
 
 
-def test_mirror_links_nothing_outside(rooted: DiskBackend, folder: Path, outside: Path) -> None:
-    """A file that is a link out of the root is not linked to."""
+def test_mirror_refuses_link_out(rooted: DiskBackend, folder: Path, outside: Path) -> None:
+    """A mirror makes no link to a file that is itself a link out of the root."""
     rooted.save(image(1), "f/a.npy")
     (folder / "f/out.npy").symlink_to(outside / "a.npy")
     with pytest.raises(PathOutsideRootError, match=r"f/out\.npy"):
@@ -183,12 +185,14 @@ def test_links_out_are_listed(rooted: DiskBackend, outside: Path) -> None:
 
 @pytest.mark.parametrize("path", ["", "a\0.npy", "\0", "x/\0/../../a.npy"])
 @pytest.mark.parametrize("name", EVERYTHING)
-def test_no_path_is_refused(rooted: DiskBackend, outside: Path, name: str, path: str) -> None:
+def test_invalid_path_is_refused(
+    rooted: DiskBackend, outside: Path, name: str, path: str
+) -> None:
     with pytest.raises(InvalidOptionError):
         EVERYTHING[name](rooted, path)
 
 
-# ── links that stay ──────────────────────────────────────────────────────────────────────
+# ── links inside the root ────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -208,7 +212,8 @@ def test_link_inside_is_followed(rooted: DiskBackend, folder: Path, target: str)
     (folder / "b/up").symlink_to("..")
     (folder / "b/rooted").symlink_to(folder / "b")
     (folder / "link.npy").symlink_to(target.format(root=folder))
-    if target.startswith("../"):  # it comes back, but on its way it has been outside
+    # The link ends inside the root, but its path leads through the outside.
+    if target.startswith("../"):
         with pytest.raises(PathOutsideRootError):
             rooted.load("link.npy")
         return
@@ -220,7 +225,7 @@ def test_link_inside_is_followed(rooted: DiskBackend, folder: Path, target: str)
 def test_link_becomes_a_folder(
     rooted: DiskBackend, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder that was a link when it was opened, and is one no more when the link is read."""
+    """A folder is a link when it is opened, and a real folder when the link is read."""
     rooted.save(image(1), "kept/a.npy")
     (folder / "sub").symlink_to("kept")
     readlink = os.readlink
@@ -235,8 +240,8 @@ def test_link_becomes_a_folder(
     assert_same(rooted.load("sub/a.npy"), image(1))
 
 
-def test_link_goes_along(rooted: DiskBackend, folder: Path) -> None:
-    """A link says how to get there from where it stands, so the root can be moved."""
+def test_link_moves_with_root(rooted: DiskBackend, folder: Path) -> None:
+    """A link is stored relative to its own folder, so the root can be moved."""
     rooted.save(image(1), "a/b/c.npy")
     rooted.create_symlink("a/b/c.npy", "x/link.npy")
     moved = folder.rename(folder.with_name("moved"))
@@ -256,7 +261,7 @@ def test_first_save_makes_root(tmp_path: Path) -> None:
     assert disk.list_dir(".") == ["a.npy"]
 
 
-def test_root_may_come_again(rooted: DiskBackend, folder: Path) -> None:
+def test_deleted_root_is_made_again(rooted: DiskBackend, folder: Path) -> None:
     rooted.save(image(1), "a.npy")
     shutil.rmtree(folder)
     assert not rooted.exists("a.npy")
@@ -269,7 +274,7 @@ def test_root_may_come_again(rooted: DiskBackend, folder: Path) -> None:
     assert rooted.list_dir(".") == []
 
 
-def test_root_is_no_file(tmp_path: Path) -> None:
+def test_file_as_root_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError):
         DiskBackend(root=tmp_path / "file").save(image(), "a.npy")
@@ -291,7 +296,7 @@ def test_backend_pickles(rooted: DiskBackend) -> None:
     assert_same(copy.load("a.npy"), image())
 
 
-def test_two_roots_are_two(rooted: DiskBackend, tmp_path: Path) -> None:
+def test_two_roots_are_separate(rooted: DiskBackend, tmp_path: Path) -> None:
     registry = BackendRegistry()
     registry.add("other", "disk", root=str(tmp_path / "other"))
     with registry:
@@ -319,7 +324,7 @@ while os.getppid() != 1:
 
 @pytest.mark.faults
 def test_attacker_gets_nothing(rooted: DiskBackend, folder: Path, tmp_path: Path) -> None:
-    """Somebody swaps a folder and a file for links to the outside while we use them."""
+    """Another process swaps a folder and a file for links to the outside during the operations."""
     outside = tmp_path / "outside"
     outside.mkdir()
     np.save(outside / "secret.npy", image(7))
@@ -336,11 +341,11 @@ def test_attacker_gets_nothing(rooted: DiskBackend, folder: Path, tmp_path: Path
     assert os.listdir(outside) == ["secret.npy"]
     assert_same(np.load(outside / "secret.npy"), image(7))
     assert done
-    assert refused, "the link was never in the way: nothing is proved"
+    assert refused, "no operation met the link, so nothing is proved"
 
 
 def rob(disk: DiskBackend, *, seconds: float) -> tuple[int, int]:
-    """Do everything that would do harm outside; count what was done and what was refused."""
+    """Do everything that could do harm outside, and count the operations done and refused."""
     attempts: list[Callable[[], Any]] = [
         lambda: disk.save(image(1), "sub/f/a.npy"),
         lambda: disk.save(image(2), "sub/secret.npy", if_exists="error"),

@@ -1,4 +1,4 @@
-"""The store under the backend keeps the laws of stores."""
+"""The store of the disk backend passes the tests of stores."""
 
 import pytest
 
@@ -15,7 +15,7 @@ class TestRooted(StoreTests):
 
 
 class TestFree(StoreTests):
-    """Without a root, in the folder of the process."""
+    """A store without a root, in the current folder of the process."""
 
     @pytest.fixture
     def bytes_store(self, tmp_path, monkeypatch):

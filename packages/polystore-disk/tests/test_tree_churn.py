@@ -1,4 +1,4 @@
-"""Threads that save, delete, move and list in one folder do not disturb one another."""
+"""Threads that save, delete, move and list in one folder do not disturb each other."""
 
 import random
 import threading
@@ -20,7 +20,7 @@ PATHS = [f"f/{folder}/{name}.npy" for folder in "ab" for name in range(5)]
 
 
 def run_together(*works: Callable[[random.Random], Any]) -> None:
-    """Repeat each work in a thread of its own for some seconds, at least once."""
+    """Run each work in its own thread, again and again for some seconds, at least once."""
     end = time.monotonic() + SECONDS
 
     def repeat(work: Callable[[random.Random], Any]) -> None:
@@ -42,7 +42,7 @@ def test_listing_never_fails(disk: DiskBackend, folder: Path) -> None:
         disk.save(image(), path, if_exists=chance.choice(["replace", "skip"]))
 
     def rename(chance: random.Random) -> None:
-        with suppress(NotFoundError):  # somebody has deleted it
+        with suppress(NotFoundError):  # Another thread deleted the source.
             disk.move(chance.choice(PATHS), chance.choice(PATHS))
 
     def delete(chance: random.Random) -> None:
@@ -61,14 +61,14 @@ def test_listing_never_fails(disk: DiskBackend, folder: Path) -> None:
 
 @pytest.mark.faults
 def test_empty_folder_race(disk: DiskBackend, folder: Path) -> None:
-    """Deleting a folder because it is empty never takes along what is saved meanwhile."""
+    """Deleting an empty folder never deletes a file that is saved at the same time."""
 
     def save(number: int) -> Callable[[random.Random], None]:
         def work(chance: random.Random) -> None:
             path = f"f/{number}.npy"
             try:
                 disk.save(image(), path)
-            except StorageError:  # the folder went while we wrote into it: we know
+            except StorageError:  # The folder was deleted during the save, which reports it.
                 return
             disk.load(path)
             disk.delete(path)
@@ -83,8 +83,8 @@ def test_empty_folder_race(disk: DiskBackend, folder: Path) -> None:
 
 
 @pytest.mark.faults
-def test_saver_makes_folder_again(disk: DiskBackend, folder: Path) -> None:
-    """Deleting a folder with all that it holds makes no ``save`` below it fail."""
+def test_save_makes_deleted_folder_again(disk: DiskBackend, folder: Path) -> None:
+    """Deleting a folder with all its content never makes a ``save`` below it fail."""
 
     def save(number: int) -> Callable[[random.Random], None]:
         def work(chance: random.Random) -> None:
@@ -104,7 +104,7 @@ def test_saver_makes_folder_again(disk: DiskBackend, folder: Path) -> None:
 
 
 def test_folders_may_be_deep(disk: DiskBackend) -> None:
-    """Nothing calls itself for each folder: Python allows about 1,000 such calls."""
+    """No function calls itself for each folder: Python allows about 1,000 nested calls."""
     deep = "/".join(["a"] * 1100)
     disk.save("x", f"{deep}/text.txt")
     disk.copy("a", "b")

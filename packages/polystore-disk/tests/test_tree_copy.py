@@ -1,4 +1,4 @@
-"""Copy and move: the same bytes, all or nothing, and nothing lost on the way."""
+"""Copy and move keep the bytes, do all or nothing, and lose nothing."""
 
 import errno
 import os
@@ -42,17 +42,17 @@ DAMAGED = b"\x93NUMPY\x01\x00 cut"
     ("source", "target"),
     [
         ("a.npy", "b.npy"),
-        ("a.tif", "b.tiff"),  # two suffixes of one format
+        ("a.tif", "b.tiff"),  # Two suffixes of one format.
         ("a.tif", "b.TIF"),
-        ("a.pt", "b.pt"),  # torch need not be installed
+        ("a.pt", "b.pt"),  # Works without torch.
         ("a", "b"),
         ("a.dat", "b.czi"),
     ],
 )
-def test_bytes_stay(
+def test_bytes_are_kept(
     disk: DiskBackend, folder: Path, operation: str, source: str, target: str
 ) -> None:
-    """Bytes that no format would load are copied all the same."""
+    """Bytes that no format can load are copied too."""
     (folder / source).write_bytes(DAMAGED)
     getattr(disk, operation)(source, f"f/{target}")
     assert (folder / "f" / target).read_bytes() == DAMAGED
@@ -76,7 +76,7 @@ def test_bytes_stay(
 def test_bytes_keep_suffix(
     disk: DiskBackend, folder: Path, names: Names, operation: str, source: str, target: str
 ) -> None:
-    """Under the suffix of another format they would be called damaged, or be read as wrong."""
+    """With the suffix of another format, the bytes would look damaged or be read wrongly."""
     (folder / source).write_bytes(DAMAGED)
     with pytest.raises(InvalidOptionError, match="the file is not converted"):
         getattr(disk, operation)(source, f"f/{target}")
@@ -90,7 +90,7 @@ def test_unknown_suffix_is_named(disk: DiskBackend) -> None:
 
 
 @pytest.mark.parametrize("operation", ["copy", "move"])
-def test_folder_takes_any_name(disk: DiskBackend, operation: str) -> None:
+def test_folder_may_have_any_name(disk: DiskBackend, operation: str) -> None:
     disk.save(image(), "plate/a.npy")
     getattr(disk, operation)("plate", "b.zarr")
     assert disk.list_dir("b.zarr") == ["a.npy"]
@@ -168,7 +168,7 @@ def test_folder_target_stays(disk: DiskBackend, operation: str) -> None:
 
 @posix
 def test_source_may_be_link(disk: DiskBackend) -> None:
-    """A copy holds what the link leads to; a move takes the link."""
+    """A copy holds the content of the link's target. A move moves the link itself."""
     disk.save(image(1), "f/a.npy")
     disk.create_symlink("f/a.npy", "link.npy")
     disk.copy("link.npy", "copy.npy")
@@ -260,15 +260,15 @@ def test_failed_copy_leaves_nothing(
     damage: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An error anywhere in a folder names the file and leaves no part of the copy."""
+    """An error anywhere in a folder names the file, and no part of the copy is left."""
     if damage == "pipe":
         os.mkfifo(folder / "plate/z.npy")
     elif damage == "unreadable":
         (folder / "plate/z.npy").symlink_to("z.npy")
-        monkeypatch.setattr(os, "symlink", failing(errno.EACCES))
+        monkeypatch.setattr(os, "symlink", fail_with(errno.EACCES))
     else:
         (folder / "plate/z.npy").write_bytes(bytes(1 << 20))
-        monkeypatch.setattr(os, "write", failing(errno.ENOSPC))
+        monkeypatch.setattr(os, "write", fail_with(errno.ENOSPC))
     before = names()
     with pytest.raises(StorageError) as caught:
         plate.copy("plate", "copies/plate")
@@ -276,15 +276,15 @@ def test_failed_copy_leaves_nothing(
     assert [name for name in names() if name != "copies"] == before
 
 
-def failing(code: int) -> Callable[..., Any]:
+def fail_with(code: int) -> Callable[..., Any]:
     def fail(*args: Any, **options: Any) -> Any:
         raise OSError(code, os.strerror(code))
 
     return fail
 
 
-def test_running_copy_is_no_leftover(folder: Path) -> None:
-    """What is being copied in a folder's depth keeps the whole of it from `doctor`."""
+def test_running_copy_is_not_a_leftover(folder: Path) -> None:
+    """A file that is being copied deep in a folder protects the whole folder from `doctor`."""
     hidden = folder / ".~ps-0123456789abcdef"
     (hidden / "plate/A01").mkdir(parents=True)
     (hidden / "plate/A01/a.npy").touch()
@@ -295,7 +295,7 @@ def test_running_copy_is_no_leftover(folder: Path) -> None:
     assert list(find_leftovers(folder)) == [str(hidden)]
 
 
-# ── many at once ─────────────────────────────────────────────────────────────────────────
+# ── many threads at once ─────────────────────────────────────────────────────────────────
 
 Take = Callable[[DiskBackend, int], Any]
 
@@ -312,7 +312,7 @@ TAKES: dict[str, Take] = {
 
 
 @pytest.mark.parametrize("name", TAKES)
-def test_exactly_one_takes_name(disk: DiskBackend, names: Names, name: str) -> None:
+def test_exactly_one_gets_name(disk: DiskBackend, names: Names, name: str) -> None:
     def take(number: int) -> bool:
         try:
             TAKES[name](disk, number)
@@ -335,7 +335,7 @@ def test_exactly_one_takes_name(disk: DiskBackend, names: Names, name: str) -> N
 
 @pytest.mark.parametrize("operation", ["save", "copy", "move"])
 def test_all_others_skip(disk: DiskBackend, operation: str) -> None:
-    """Nobody fails, one is first, and no source of a skipped move is gone."""
+    """All calls succeed, one of them saves, and a move that is skipped keeps its source."""
 
     def skip(number: int) -> None:
         if operation == "save":
@@ -351,14 +351,14 @@ def test_all_others_skip(disk: DiskBackend, operation: str) -> None:
             disk.delete("target.npy")
 
 
-# ── from one device to another ───────────────────────────────────────────────────────────
+# ── moves between devices ────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture
 def other_device(free: DiskBackend, folder: Path) -> Iterator[Path]:
     shared = Path("/dev/shm")
     if not shared.is_dir() or shared.stat().st_dev == folder.stat().st_dev:
-        pytest.skip("system: /dev/shm is no other device")
+        pytest.skip("system: /dev/shm is not another device")
     made = Path(tempfile.mkdtemp(dir=shared))
     yield made
     shutil.rmtree(made)
@@ -411,7 +411,7 @@ def test_failed_crossing_loses_nothing(
 ) -> None:
     free.save(image(1), other_device / "f/a.npy")
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", failing(errno.ENOSPC))
+        patch.setattr(os, "write", fail_with(errno.ENOSPC))
         for source, target in (("f", "f"), ("f/a.npy", "a.npy")):
             with pytest.raises(StorageError, match="free space"):
                 free.move(other_device / source, target)

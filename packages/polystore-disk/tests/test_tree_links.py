@@ -1,4 +1,4 @@
-"""Links: what is saved goes through them, what is deleted or moved is the link itself."""
+"""Links: a save writes through a link, and a delete or move acts on the link itself."""
 
 import errno
 import json
@@ -37,7 +37,7 @@ Names = Callable[[], list[str]]
 
 
 @pytest.mark.parametrize("target", ["g/b.npy", "{folder}/g/b.npy", "g/link.npy", "up/g/b.npy"])
-def test_target_is_replaced(disk: DiskBackend, folder: Path, target: str) -> None:
+def test_target_of_link_is_replaced(disk: DiskBackend, folder: Path, target: str) -> None:
     disk.save(image(1), "g/b.npy")
     (folder / "g/link.npy").symlink_to("b.npy")
     (folder / "up").symlink_to(".")
@@ -48,7 +48,9 @@ def test_target_is_replaced(disk: DiskBackend, folder: Path, target: str) -> Non
     assert_same(disk.load("g/b.npy"), image(2))
 
 
-def test_dangling_link_gets_target(disk: DiskBackend, folder: Path, names: Names) -> None:
+def test_save_makes_target_of_dangling_link(
+    disk: DiskBackend, folder: Path, names: Names
+) -> None:
     (folder / "a.npy").symlink_to("new/b.npy")
     disk.save(image(1), "a.npy")
     assert names() == ["a.npy", "new", "new/b.npy"]
@@ -56,7 +58,7 @@ def test_dangling_link_gets_target(disk: DiskBackend, folder: Path, names: Names
 
 
 @pytest.mark.parametrize("if_exists", ["error", "skip"])
-def test_dangling_link_is_there(
+def test_dangling_link_counts_as_existing(
     disk: DiskBackend, folder: Path, names: Names, if_exists: str
 ) -> None:
     (folder / "a.npy").symlink_to("new.npy")
@@ -68,7 +70,7 @@ def test_dangling_link_is_there(
     assert names() == ["a.npy"]
 
 
-def test_link_to_folder_is_no_file(disk: DiskBackend, folder: Path, names: Names) -> None:
+def test_link_to_folder_is_not_a_file(disk: DiskBackend, folder: Path, names: Names) -> None:
     disk.ensure_directory("f")
     (folder / "a.npy").symlink_to("f")
     for operation in (disk.load, lambda path: disk.save(image(), path)):
@@ -89,7 +91,7 @@ def test_batch_writes_behind_links(disk: DiskBackend, folder: Path) -> None:
 
 @pytest.fixture
 def circles(disk: DiskBackend, folder: Path) -> DiskBackend:
-    """Links that lead nowhere, to themselves, to each other and to their own folder."""
+    """Make links that lead nowhere, to themselves, to each other and to their own folder."""
     disk.save(image(), "f/a.npy")
     for name, target in {
         "nowhere.npy": "missing",
@@ -116,7 +118,7 @@ def test_listing_ends(circles: DiskBackend) -> None:
 
 
 @pytest.mark.parametrize("path", ["nowhere.npy", "self.npy", "ping.npy", "through"])
-def test_circle_is_nothing(circles: DiskBackend, path: str) -> None:
+def test_circle_does_not_exist(circles: DiskBackend, path: str) -> None:
     assert not circles.exists(path)
     assert not circles.is_file(path)
     assert not circles.is_dir(path)
@@ -127,7 +129,7 @@ def test_circle_is_nothing(circles: DiskBackend, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["self.npy", "ping.npy", "self.npy/a.npy"])
-def test_circle_is_told(circles: DiskBackend, path: str) -> None:
+def test_circle_raises(circles: DiskBackend, path: str) -> None:
     for operation in (circles.load, circles.open, lambda path: circles.save(image(), path)):
         with pytest.raises(StorageError, match="form a loop") as caught:
             operation(path)
@@ -146,7 +148,7 @@ def test_long_detour_ends(circles: DiskBackend) -> None:
 @pytest.mark.parametrize(
     ("source", "link"), [("a.npy", "a.npy"), ("a.npy", "here/a.npy"), ("link.npy", "a.npy")]
 )
-def test_link_spares_its_source(
+def test_link_never_replaces_its_source(
     disk: DiskBackend, folder: Path, source: str, link: str
 ) -> None:
     disk.save(image(1), "a.npy")
@@ -158,7 +160,7 @@ def test_link_spares_its_source(
 
 
 def test_link_leads_past_links(disk: DiskBackend) -> None:
-    """A link made from a link leads to the file, so either of the two may go."""
+    """A link made from a link leads to the file, so either of the two can be deleted."""
     disk.save(image(1), "a.npy")
     disk.create_symlink("a.npy", "b.npy")
     disk.create_symlink("b.npy", "c.npy")
@@ -168,17 +170,17 @@ def test_link_leads_past_links(disk: DiskBackend) -> None:
 
 
 def test_link_is_replaced_whole(disk: DiskBackend) -> None:
-    """A reader beside one who turns a link always finds one of its two targets."""
+    """A reader always finds one of the two targets while another thread changes the link."""
     disk.save_batch([image(1), image(2)], ["a.npy", "b.npy"])
     disk.create_symlink("a.npy", "link.npy")
     stop = threading.Event()
 
-    def turn() -> None:
+    def switch_link() -> None:
         while not stop.is_set():
             for target in ("a.npy", "b.npy"):
                 disk.create_symlink(target, "link.npy", overwrite=True)
 
-    thread = threading.Thread(target=turn)
+    thread = threading.Thread(target=switch_link)
     thread.start()
     try:
         found = {int(disk.load("link.npy")[0, 0]) for _ in range(300)}
@@ -188,7 +190,7 @@ def test_link_is_replaced_whole(disk: DiskBackend) -> None:
     assert found <= {1000, 2000}
 
 
-def test_link_replaces_no_folder(disk: DiskBackend) -> None:
+def test_link_never_replaces_folder(disk: DiskBackend) -> None:
     disk.save(image(), "a.npy")
     disk.ensure_directory("f")
     with pytest.raises(NotAFileError):
@@ -258,7 +260,7 @@ def test_replaced_file_keeps_owner(disk: DiskBackend, folder: Path) -> None:
     assert (found.st_uid, found.st_gid) == (1234, 4321)
 
 
-# ── what is no file ──────────────────────────────────────────────────────────────────────
+# ── special files ────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.timeout(20)
@@ -308,7 +310,7 @@ def test_special_file_stays(
     if kind == "a named pipe":
         os.mkfifo(path)
     elif kind == "a socket":
-        monkeypatch.chdir(folder)  # the path of a socket must be short
+        monkeypatch.chdir(folder)  # The path of a socket must be short.
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind("special.npy")
     elif os.geteuid() != 0:
@@ -319,7 +321,8 @@ def test_special_file_stays(
         (folder / "link.npy").symlink_to("special.npy")
     before = path.lstat()
     if linked and operation in ("move", "link"):
-        SPECIAL[operation](disk, "link.npy")  # replaces the link, as over any other link
+        # The operation replaces the link itself, as it replaces any link.
+        SPECIAL[operation](disk, "link.npy")
     else:
         with pytest.raises((StorageError, BatchError), match=f"it is {kind}"):
             SPECIAL[operation](disk, "link.npy" if linked else "special.npy")
@@ -340,12 +343,12 @@ def test_lock_files_are_hidden(disk: DiskBackend, folder: Path, names: Names) ->
     assert sorted(os.listdir(folder / "m")) == ["a.npy", "meta.json"]
 
 
-def test_lock_files_keep_no_folder(disk: DiskBackend, folder: Path, names: Names) -> None:
+def test_lock_files_do_not_keep_folder(disk: DiskBackend, folder: Path, names: Names) -> None:
     atomic_update_json(folder / "f/meta.json", lambda _: {"x": 1})
     with pytest.raises(OSError, match="recursive=True"):
         disk.delete("f")
     disk.delete("f/meta.json")
-    (folder / "f/.~ps-0123456789abcdef").mkdir()  # of a copy that was killed
+    (folder / "f/.~ps-0123456789abcdef").mkdir()  # As a killed copy leaves it.
     (folder / "f/.~ps-fedcba9876543210").touch()
     disk.delete("f")
     assert names() == []
@@ -354,8 +357,9 @@ def test_lock_files_keep_no_folder(disk: DiskBackend, folder: Path, names: Names
 def test_writers_keep_their_folder(
     disk: DiskBackend, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A file that is being written on a file system without unnamed files is not removed."""
-    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_RDWR, raising=False)  # EISDIR
+    """A file that is being written is not removed on a file system without unnamed files."""
+    # O_TMPFILE is now a flag that open() rejects with EISDIR.
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY | os.O_RDWR, raising=False)
     disk.ensure_directory("f")
     pending = PendingFile(folder / "f/a.npy")
     try:
@@ -371,7 +375,10 @@ def test_writers_keep_their_folder(
 
 @pytest.mark.parametrize("recursive", [False, True])
 def test_lock_in_use_stays(disk: DiskBackend, folder: Path, recursive: bool) -> None:
-    """Without it the next updater would lock a new file, and one of the updates were lost."""
+    """If a used lock file were deleted, the next updater would lock a new one.
+
+    One of the two updates would then be lost.
+    """
     meta = folder / "f/meta.json"
     disk.ensure_directory("f")
     inside, leave = threading.Event(), threading.Event()
@@ -390,16 +397,14 @@ def test_lock_in_use_stays(disk: DiskBackend, folder: Path, recursive: bool) -> 
         inside.wait()
         jobs.append(pool.submit(delete))
         if not recursive:
-            jobs.pop().result()  # refused at once
+            jobs.pop().result()  # Refused at once.
         jobs.append(pool.submit(atomic_update_json, meta, lambda old: old | {"second": 2}))
         leave.set()
         for job in jobs:
             job.result()
     if not recursive:
         assert json.loads(meta.read_text()) == {"first": 1, "second": 2}
-    elif (
-        meta.exists()
-    ):  # deleted before or between the updates, which lost nothing to each other
+    elif meta.exists():  # A delete before or between the updates may remove the first one.
         assert json.loads(meta.read_text())["second"] == 2
 
 
@@ -416,8 +421,8 @@ def test_missing_stays_missing(disk: DiskBackend) -> None:
         disk.list_dir("a")
 
 
-def test_names_within_do_not_matter(disk: DiskBackend, folder: Path, names: Names) -> None:
-    """Making a folder that exists looks at nothing in it."""
+def test_names_in_folder_do_not_matter(disk: DiskBackend, folder: Path, names: Names) -> None:
+    """Ensuring that a folder exists does not look at its content."""
     disk.ensure_directory("f")
     (folder / "f/_").symlink_to(folder.parent / "nowhere/at/all")
     disk.ensure_directory("f")
@@ -425,8 +430,8 @@ def test_names_within_do_not_matter(disk: DiskBackend, folder: Path, names: Name
 
 
 @pytest.mark.parametrize("operation", ["copy", "move"])
-def test_source_is_no_target(disk: DiskBackend, folder: Path, operation: str) -> None:
-    """Converted through a link, the value would lie under a suffix that is not its own."""
+def test_source_as_target_is_refused(disk: DiskBackend, folder: Path, operation: str) -> None:
+    """A conversion through the link would store the value under a suffix of another format."""
     disk.save(image(), "a.npy")
     (folder / "link.tif").symlink_to("a.npy")
     with pytest.raises(InvalidOptionError, match="a path other than the source"):

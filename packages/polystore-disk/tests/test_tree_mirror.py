@@ -17,7 +17,7 @@ from polystore_testing.values import assert_same, image
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="system: needs POSIX")
 
 
-def test_mirror_spares_its_source(disk: DiskBackend) -> None:
+def test_mirror_never_replaces_its_source(disk: DiskBackend) -> None:
     disk.save(image(1), "f/a.npy")
     with pytest.raises(InvalidOptionError):
         disk.mirror_directory_with_symlinks("f", "f", overwrite=True)
@@ -25,7 +25,10 @@ def test_mirror_spares_its_source(disk: DiskBackend) -> None:
 
 
 def test_mirror_leads_to_every_file(disk: DiskBackend, folder: Path) -> None:
-    """Links among the files lead to their targets; folders and odd names are the same."""
+    """A link among the files is mirrored as a link to its target.
+
+    Folders and odd names are kept.
+    """
     paths = ["f/a.npy", "f/g/b.npy", "f/g/h/c 1.npy", "f/z.npy"]
     disk.save_batch([image(n) for n in range(4)], paths)
     disk.create_symlink("f/a.npy", "f/g/link.npy")
@@ -35,7 +38,7 @@ def test_mirror_leads_to_every_file(disk: DiskBackend, folder: Path) -> None:
         link = f"deep/m{path[1:]}"
         assert disk.is_symlink(link)
         assert_same(disk.load(link), image(n))
-    disk.delete("f/g/link.npy")  # it was only on the way
+    disk.delete("f/g/link.npy")  # The mirror links to the target, not to this link.
     assert_same(disk.load("deep/m/g/link.npy"), image(0))
 
 
@@ -45,8 +48,8 @@ def test_mirror_may_be_inside(disk: DiskBackend) -> None:
     assert disk.list_files("f/m", recursive=True) == ["f/m/a.npy", "f/m/g/b.npy"]
 
 
-def test_mirror_is_renewed(disk: DiskBackend) -> None:
-    """With overwrite, links and files give way."""
+def test_mirror_is_updated(disk: DiskBackend) -> None:
+    """With overwrite, the mirror replaces links and files."""
     disk.save_batch([image(1), image(2)], ["f/a.npy", "f/b.npy"])
     disk.mirror_directory_with_symlinks("f", "m")
     with pytest.raises(AlreadyExistsError, match=r"m/a\.npy"):
@@ -59,15 +62,15 @@ def test_mirror_is_renewed(disk: DiskBackend) -> None:
     assert disk.list_dir("m") == ["a.npy", "b.npy", "c.npy"]
 
 
-def test_mirror_replaces_no_folder(disk: DiskBackend) -> None:
+def test_mirror_never_replaces_folder(disk: DiskBackend) -> None:
     disk.save_batch([image(1), image(2)], ["f/a.npy", "m/a.npy/b.npy"])
     with pytest.raises(NotAFileError, match=r"m/a\.npy"):
         disk.mirror_directory_with_symlinks("f", "m", overwrite=True)
     assert_same(disk.load("m/a.npy/b.npy"), image(2))
 
 
-def test_mirror_spares_files_behind_it(disk: DiskBackend, folder: Path) -> None:
-    """A target that is the source by another name would leave links to themselves."""
+def test_mirror_never_replaces_files_behind_links(disk: DiskBackend, folder: Path) -> None:
+    """If the target is the source by another name, each link would lead to itself."""
     disk.save(image(1), "f/g/a.npy")
     (folder / "m").mkdir()
     (folder / "m/g").symlink_to("../f/g")
