@@ -4,7 +4,7 @@ from polystore_core import BackendRegistry, FileManager
 from polystore_testing import NAME, Bound, LinkTests, StorageTests, check_against_model
 
 
-def registry_of_memory():
+def make_registry():
     registry = BackendRegistry()
     registry.add(NAME, "memory", root="top")
     return registry
@@ -16,16 +16,16 @@ class TestMemory(StorageTests, LinkTests):
 
     @pytest.fixture
     def registry(self):
-        return registry_of_memory()
+        return make_registry()
 
 
 def test_equals_plain_dictionary():
-    check_against_model(lambda: Bound(FileManager(registry_of_memory())))
+    check_against_model(lambda: Bound(FileManager(make_registry())))
 
 
 @pytest.mark.parametrize("path", ["../plate/a.npy", "../../a.npy", "/data/a.npy", "data/a.npy"])
-def test_takes_disk_paths(path):
-    """A pipeline keeps in memory, by the very same paths, what it loaded from disk."""
+def test_paths_of_disk_work(path):
+    """A pipeline keeps loaded files in memory under the same paths that they have on disk."""
     fm = FileManager(BackendRegistry())
     for seed, other in enumerate(["/data/a.npy", "data/a.npy", "../data/a.npy", path]):
         fm.save(seed, other, backend="memory")
@@ -34,7 +34,7 @@ def test_takes_disk_paths(path):
     assert fm.list_files(folder, backend="memory") == [path]
 
 
-def test_top_has_nothing_above():
+def test_path_above_top_is_below_top():
     fm = FileManager(BackendRegistry())
     fm.save(1, "/../a.npy", backend="memory")
     assert fm.load("/a.npy", backend="memory") == 1

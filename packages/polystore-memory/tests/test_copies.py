@@ -1,4 +1,4 @@
-"""``copy="never"`` gives the memory of the kept value, or raises."""
+"""``copy="never"`` returns the memory of the stored value, or raises."""
 
 from itertools import product
 
@@ -23,7 +23,7 @@ def fm():
     return FileManager(BackendRegistry())
 
 
-def kept(kind):
+def make_array(kind):
     """Return an array of 4 × 16 float32, aligned to 64 bytes."""
     memory = np.zeros(4 * 16 * 4 + 64, np.uint8)
     array = memory[-memory.ctypes.data % 64 :][:256].view("f4").reshape(4, 16)
@@ -38,28 +38,28 @@ def kept(kind):
 @pytest.mark.frameworks
 @pytest.mark.parametrize("kind", [*FRAMEWORKS, "fortran", "matrix"])
 @pytest.mark.parametrize("framework", [None, *FRAMEWORKS])
-def test_never_shares_or_raises(fm, kind, framework):
+def test_never_option_shares_memory_or_raises(fm, kind, framework):
     for module in {kind, framework} & {"torch", "jax"}:
         pytest.importorskip(module, reason=f"{module} is not installed")
-    value = kept(kind)
+    value = make_array(kind)
     fm.save(value, "a", backend="memory", copy="never")
     shared = 0
     for dtype, region, device in product([None, "f4", ">f4", "f8"], REGIONS, [None, "cpu"]):
         asked = {"framework": framework, "dtype": dtype, "region": region, "device": device}
-        for found in (one_or_none(fm, **asked), one_of_batch_or_none(fm, **asked)):
+        for found in (load_or_none(fm, **asked), load_from_batch_or_none(fm, **asked)):
             assert found is None or np.shares_memory(to_numpy(found), to_numpy(value)), asked
             shared += found is not None
     assert shared or kind != framework
 
 
-def one_or_none(fm, **asked):
+def load_or_none(fm, **asked):
     try:
         return fm.load("a", backend="memory", copy="never", **asked)
     except (CopyRequiredError, UnsupportedDataError):
         return None
 
 
-def one_of_batch_or_none(fm, **asked):
+def load_from_batch_or_none(fm, **asked):
     try:
         return fm.load_batch(["a"], backend="memory", copy="never", **asked)[0]
     except BatchError as error:
@@ -71,22 +71,22 @@ def one_of_batch_or_none(fm, **asked):
 
 @pytest.mark.frameworks
 @pytest.mark.parametrize("framework", ["torch", "jax"])
-def test_kept_array_is_not_copied_unasked(fm, framework):
+def test_conversion_raises_with_copy_never(fm, framework):
     pytest.importorskip(framework, reason=f"{framework} is not installed")
-    fm.save(kept("numpy"), "a.npy", backend="memory")
+    fm.save(make_array("numpy"), "a.npy", backend="memory")
     with pytest.raises(CopyRequiredError, match=r"backend 'memory': 'a\.npy' needs a copy"):
         fm.load("a.npy", backend="memory", copy="never", framework=framework)
     assert fm.load("a.npy", backend="memory", framework=framework)[1, 2] == 18
 
 
 def test_other_dtype_is_a_copy(fm):
-    fm.save(kept("numpy"), "a.npy", backend="memory")
+    fm.save(make_array("numpy"), "a.npy", backend="memory")
     with pytest.raises(CopyRequiredError, match="converting float32 to float64"):
         fm.load("a.npy", backend="memory", copy="never", dtype="f8")
 
 
 def test_element_is_a_copy(fm):
-    fm.save(kept("numpy"), "a.npy", backend="memory")
+    fm.save(make_array("numpy"), "a.npy", backend="memory")
     assert fm.load("a.npy", backend="memory", region=(1, 2)) == 18
     with pytest.raises(CopyRequiredError, match="is one element"):
         fm.load("a.npy", backend="memory", region=(1, 2), copy="never")
@@ -97,7 +97,7 @@ def test_element_is_a_copy(fm):
 @pytest.mark.parametrize("region", [[0, 1], np.array([True] * 4), (slice(2), [0])])
 @pytest.mark.parametrize("copy", ["always", "never"])
 def test_regions_are_basic(fm, region, copy):
-    fm.save(kept("numpy"), "a.npy", backend="memory")
+    fm.save(make_array("numpy"), "a.npy", backend="memory")
     with pytest.raises(InvalidOptionError, match="integers, slices"):
         fm.load("a.npy", backend="memory", region=region, copy=copy)
 
@@ -114,10 +114,10 @@ def test_region_needs_parts(fm, value, copy):
 
 @pytest.mark.parametrize("backend", ["disk", "zarr"])
 @pytest.mark.parametrize("options", [{}, {"framework": "numpy"}, {"dtype": "f8"}])
-def test_files_give_memory_of_your_own(fm, tmp_path, backend, options):
+def test_files_return_new_memory(fm, tmp_path, backend, options):
     pytest.importorskip(f"polystore_{backend}", reason=f"polystore-{backend} is not installed")
     path = tmp_path / "a.zarr" / "b.npy"
-    fm.save(kept("numpy"), path, backend=backend)
+    fm.save(make_array("numpy"), path, backend=backend)
     for copy in ("auto", "always", "never"):
         if copy == "never" and "dtype" in options:
             with pytest.raises(CopyRequiredError, match=r"converting .* makes a new array"):
@@ -125,7 +125,7 @@ def test_files_give_memory_of_your_own(fm, tmp_path, backend, options):
         else:
             found = fm.load(path, backend=backend, copy=copy, **options)
             assert found.flags.writeable
-            assert found.tolist() == kept("numpy").tolist()
+            assert found.tolist() == make_array("numpy").tolist()
 
 
 @pytest.mark.parametrize("value", ["text", b"bytes", 7, (1, "a")])
@@ -138,7 +138,7 @@ def test_immutable_values_are_shared(fm, value):
 @pytest.mark.parametrize("framework", ["jax", "tensorflow"])
 def test_immutable_arrays_are_shared(fm, framework):
     pytest.importorskip(framework, reason=f"{framework} is not installed")
-    value = kept(framework)
+    value = make_array(framework)
     for saved in (value, {"a": value}):
         fm.save(saved, "a", backend="memory")
         for copy, shared in [("auto", True), ("never", True), ("always", False)]:
@@ -153,17 +153,17 @@ def test_immutable_arrays_are_shared(fm, framework):
 
 
 @pytest.mark.frameworks
-def test_saved_arrays_are_copied_when_asked(fm):
+def test_save_copies_array_on_request(fm):
     pytest.importorskip("jax", reason="jax is not installed")
-    value = kept("jax")
+    value = make_array("jax")
     fm.save(value, "a", backend="memory", copy="always")
     assert fm.load("a", backend="memory") is not value
-    value.delete()  # as a compiled function does with what it was given
+    value.delete()  # A compiled function also deletes its donated arguments.
     assert fm.load("a", backend="memory")[1, 2] == 18
 
 
 @pytest.mark.frameworks
-def test_gradients_are_resolved(fm):
+def test_tensors_with_gradients_are_copied(fm):
     torch = pytest.importorskip("torch", reason="torch is not installed")
     leaf = torch.arange(4.0, requires_grad=True)
     values = {
@@ -187,7 +187,7 @@ def test_gradients_are_resolved(fm):
 
 
 @pytest.mark.frameworks
-def test_views_are_kept_alone(fm):
+def test_views_are_stored_without_their_base(fm):
     torch = pytest.importorskip("torch", reason="torch is not installed")
     value = torch.tensor([[1 + 2j, 3 - 1j]] * 100)
     for view in (value[0], value[0].conj(), value[0].conj().imag, value[:1].expand(3, 2)):
@@ -219,23 +219,23 @@ def test_elements_of_structures_are_copied(fm):
 
 @pytest.mark.parametrize("value", [np.zeros(3), np.array([{}]), "text", {"a": [1]}])
 @pytest.mark.parametrize("copy", ["maybe", None, True])
-def test_invalid_copy_keeps_nothing(fm, value, copy):
+def test_invalid_copy_saves_nothing(fm, value, copy):
     with pytest.raises(InvalidOptionError, match="auto, always, never"):
         fm.save(value, "a", backend="memory", copy=copy)
     assert not fm.exists("a", backend="memory")
 
 
 @pytest.mark.parametrize("backend", ["disk", "zarr"])
-def test_files_have_no_object_to_keep(fm, tmp_path, backend):
+def test_files_refuse_copy_option(fm, tmp_path, backend):
     pytest.importorskip(f"polystore_{backend}", reason=f"polystore-{backend} is not installed")
     path = tmp_path / "a.zarr" / "b.npy"
     with pytest.raises(UnknownOptionError, match="'copy'"):
-        fm.save(kept("numpy"), path, backend=backend, copy="never")
+        fm.save(make_array("numpy"), path, backend=backend, copy="never")
     assert not path.parent.exists()
 
 
-def test_handle_gives_a_view_or_a_copy(fm):
-    value = kept("numpy")
+def test_handle_returns_view_or_copy(fm):
+    value = make_array("numpy")
     fm.save(value, "a.npy", backend="memory", copy="never")
     handle = fm.open("a.npy", backend="memory")
     for array, region in [
@@ -252,9 +252,9 @@ def test_handle_gives_a_view_or_a_copy(fm):
             assert np.array_equal(own, view)
 
 
-def test_workspace_hands_copy_on(fm, tmp_path):
+def test_workspace_passes_copy_on(fm, tmp_path):
     workspace = pytest.importorskip("polystore_workspace", reason="not installed")
-    value = kept("numpy")
+    value = make_array("numpy")
     fm.save(value, "stack.npy", backend="memory", copy="never")
     entries = {f"{n}.npy": workspace.Reference("memory", "stack.npy", (n,)) for n in range(4)}
     workspace.Workspace(entries).save(tmp_path / "ws.json")

@@ -1,4 +1,4 @@
-"""The values of a memory backend that are bytes, as a store."""
+"""The store of a memory backend, which holds the values that are bytes."""
 
 import gc
 import io
@@ -24,7 +24,7 @@ class TestMemoryStore(StoreTests):
 
 
 class TestFilesInMemory(StorageTests):
-    """Formats over the store: encoded values, in memory."""
+    """Formats on top of the store: encoded values in memory."""
 
     persistent = False
 
@@ -40,7 +40,7 @@ def backend():
     return MemoryBackend()
 
 
-def test_names_are_those_of_the_backend(backend):
+def test_store_and_backend_share_names(backend):
     store = backend.store
     backend.save(b"saved", "f/a")
     store.put("f/b", b"put")
@@ -64,7 +64,7 @@ def test_bytes_are_not_copied(backend):
 
 
 @pytest.mark.parametrize("value", [np.arange(3), "text", bytearray(b"abc")])
-def test_other_values_are_not_read(backend, value):
+def test_other_values_cannot_be_read(backend, value):
     store = backend.store
     backend.save(value, "a")
     for read in (
@@ -86,28 +86,28 @@ def test_versions_follow_the_backend(backend):
     store = backend.store
     seen = set()
 
-    def look():
+    def check_new_version():
         version = store.stat("a").version
         assert version not in seen
         assert version == store.stat("a").version
         seen.add(version)
 
     store.put("a", b"1")
-    look()
+    check_new_version()
     backend.save(b"2", "a")
-    look()
+    check_new_version()
     backend.save(b"3", "./a")
-    look()
+    check_new_version()
     backend.save(b"4", "b")
     backend.move("b", "a")
-    look()
+    check_new_version()
     backend.delete("a")
     backend.save(b"5", "c/a")
     backend.copy("c/a", "a")
-    look()
+    check_new_version()
     backend.create_symlink("c/a", "a", overwrite=True)
     backend.save(b"6", "c/a")
-    look()
+    check_new_version()
 
 
 def test_links_are_followed(backend):
@@ -148,7 +148,7 @@ def test_open_file_is_a_copy(backend):
     assert backend.store.read("a") == b"abc"
 
 
-def test_pickled_store_is_the_same_here(backend):
+def test_pickled_store_is_the_same(backend):
     store = backend.store
     store.put("a", b"abc")
     sent = pickle.dumps(store)
@@ -156,15 +156,15 @@ def test_pickled_store_is_the_same_here(backend):
     assert pickle.loads(sent).read("a") == b"abc"
 
 
-def test_store_keeps_no_circle():
-    """The values are free as soon as nobody uses the backend."""
+def test_store_has_no_reference_cycle():
+    """The values are freed as soon as the last reference to the backend is gone."""
     gc.disable()
     try:
         backend = MemoryBackend()
         backend.store.put("a", b"abc")
-        gone = weakref.ref(backend)
+        reference = weakref.ref(backend)
         del backend
-        assert gone() is None
+        assert reference() is None
     finally:
         gc.enable()
 
@@ -178,8 +178,8 @@ def test_backend_of_a_registry_has_a_store():
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="system: forks no processes")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
-def test_forked_child_waits_for_no_thread_of_its_parent(backend):
-    """The thread that has the lock of the backend, or of a key, is not in the child."""
+def test_forked_child_ignores_locks_of_its_parent(backend):
+    """A thread that holds the lock of the backend, or of a key, does not exist in the child."""
     store = backend.store
     for number in range(500):
         store.put(f"a/{number}", b"")
@@ -201,7 +201,7 @@ def test_forked_child_waits_for_no_thread_of_its_parent(backend):
                     with store.lock("k", timeout=0):
                         store.put("new", b"1")
                     os._exit(7)
-                finally:  # no exception may go on in a second pytest
+                finally:  # No exception may continue in a second pytest.
                     os._exit(1)
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
     finally:

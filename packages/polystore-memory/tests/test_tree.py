@@ -1,4 +1,4 @@
-"""Folders that are copied, moved, deleted and listed: any depth, any number of threads."""
+"""Folders of any depth are copied, moved, deleted and listed by any number of threads."""
 
 import sys
 import threading
@@ -8,7 +8,7 @@ import pytest
 from polystore_core import BackendRegistry
 from polystore_core.errors import AlreadyExistsError, InvalidOptionError, NotFoundError
 
-DEPTH = 3000  # functions that call themselves end at 1,000
+DEPTH = 3000  # Python allows only about 1,000 nested calls.
 DEEP = "/".join(["d"] * DEPTH)
 
 
@@ -31,27 +31,27 @@ def tree(memory):
 INSIDE = {"a", "in", "in/b", "empty", "link"}
 
 
-def below(memory, folder):
+def list_below(memory, folder):
     found = memory.collect_dirs_and_files(folder)
     return {path.removeprefix(f"{folder}/") for paths in found for path in paths}
 
 
 def test_copy_is_complete_and_independent(tree):
     tree.copy("f", "x/y")
-    assert below(tree, "x/y") == below(tree, "f") == INSIDE
+    assert list_below(tree, "x/y") == list_below(tree, "f") == INSIDE
     tree.save(5, "x/y/a")
     tree.save(6, "x/y/new")
     tree.delete("x/y/empty")
     tree.delete_all("x/y/in")
-    assert (tree.load("f/a"), below(tree, "f")) == (1, INSIDE)
+    assert (tree.load("f/a"), list_below(tree, "f")) == (1, INSIDE)
     assert tree.load("f/link/b") == 2
 
 
 @pytest.mark.parametrize("change", ["move", "delete"])
-def test_folder_goes_with_all_it_holds(tree, change):
+def test_folder_moves_and_deletes_with_content(tree, change):
     if change == "move":
         tree.move("f", "x/y")
-        assert below(tree, "x/y") == INSIDE
+        assert list_below(tree, "x/y") == INSIDE
         assert (tree.load("x/y/a"), tree.load("x/y/in/b")) == (1, 2)
     else:
         tree.delete_all("f")
@@ -59,10 +59,10 @@ def test_folder_goes_with_all_it_holds(tree, change):
     assert not tree.is_symlink("f/link")
     assert (tree.load("f2/a"), tree.load("f.a")) == (3, 4)
     tree.save(7, "f/new")
-    assert below(tree, "f") == {"new"}
+    assert list_below(tree, "f") == {"new"}
 
 
-def test_above_is_not_below(memory):
+def test_delete_keeps_folders_above(memory):
     memory.save(1, "../../a")
     memory.save(2, "../b")
     memory.delete_all("..")
@@ -72,7 +72,7 @@ def test_above_is_not_below(memory):
 
 @pytest.mark.parametrize("operation", ["copy", "move"])
 def test_folder_never_replaces_a_link(tree, operation):
-    """Also not one that leads nowhere, as on disk."""
+    """As on disk, this includes a link that leads nowhere."""
     tree.create_symlink("f2/a", "to_file")
     tree.create_symlink("f2", "to_folder")
     tree.save(5, "gone")
@@ -82,7 +82,7 @@ def test_folder_never_replaces_a_link(tree, operation):
         with pytest.raises(AlreadyExistsError, match=f"'{link}'"):
             getattr(tree, operation)("f", link)
         assert tree.is_symlink(link)
-    assert below(tree, "f") == INSIDE
+    assert list_below(tree, "f") == INSIDE
 
 
 @pytest.mark.parametrize("operation", ["copy", "move"])
@@ -90,7 +90,7 @@ def test_folder_never_replaces_a_link(tree, operation):
 def test_unknown_if_exists_is_refused(tree, operation, source):
     with pytest.raises(InvalidOptionError, match="if_exists='maybe'"):
         getattr(tree, operation)(source, "x", if_exists="maybe")
-    assert below(tree, "f") == INSIDE
+    assert list_below(tree, "f") == INSIDE
 
 
 def test_links_with_names_that_shells_expand(memory):
@@ -119,7 +119,7 @@ def test_deep_folders(memory, top):
 
 @pytest.fixture
 def eager_threads():
-    """Let another thread run after a microsecond, not after 5 milliseconds."""
+    """Let another thread run after a microsecond instead of 5 milliseconds."""
     usual = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     yield
@@ -129,7 +129,7 @@ def eager_threads():
 @pytest.mark.timeout(60)
 @pytest.mark.usefixtures("eager_threads")
 def test_folder_is_at_one_of_two_names(tree):
-    """While a thread moves a folder to and fro, others see it whole, and once."""
+    """While a thread moves a folder between two names, others always see it whole at one name."""
     for i in range(50):
         tree.save(i, f"f/{i}")
     tree.delete_all("f2")

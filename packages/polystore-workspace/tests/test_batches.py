@@ -1,4 +1,4 @@
-"""Each source is read once, however many virtual paths share it."""
+"""Each source is read once, for any number of virtual paths to it."""
 
 import threading
 
@@ -30,7 +30,7 @@ class CountingDisk(DiskBackend):
 
     def open(self, path, /, **options):
         CALLS.append(("open", path))
-        return Counted(super().open(path, **options))
+        return CountingHandle(super().open(path, **options))
 
 
 class CountingZarr(ZarrBackend):
@@ -38,11 +38,11 @@ class CountingZarr(ZarrBackend):
 
     def open(self, path, /, **options):
         CALLS.append(("open", path))
-        return Counted(super().open(path, **options))
+        return CountingHandle(super().open(path, **options))
 
 
-class Counted:
-    """A handle that notes what is read."""
+class CountingHandle:
+    """A handle that records each read."""
 
     def __init__(self, handle):
         self._handle = handle
@@ -120,8 +120,8 @@ def test_stack_of_500_is_opened_once(fm, tmp_path):
     assert CALLS[1:] == [("read", slice(0, 500))]
 
 
-def test_source_that_is_only_read_whole(fm, tmp_path):
-    """Such as a value in an object store: a lazy handle would read all of it for each part."""
+def test_source_without_partial_reads(fm, tmp_path):
+    """An object store has such values: a lazy handle would read the whole value for each part."""
     fm.registry.add("mine", FileBackend(CountingStore()))
     stack = OnlyLoads().load("a")
     fm.save(stack, "a.tif", "mine")
@@ -135,8 +135,8 @@ def test_source_that_is_only_read_whole(fm, tmp_path):
         np.testing.assert_array_equal(fm.load("z3.npy", "ws", region=1), stack[3, 1])
 
 
-def as_loaded_alone(fm, paths, **options):
-    """Load a batch of images, and compare each with the one that its path alone gives."""
+def load_and_compare(fm, paths, **options):
+    """Load a batch of images, and compare each one with the result of a single load."""
     images = fm.load_batch(paths, "ws", as_="image", **options)
     for path, image in zip(paths, images, strict=True):
         alone = fm.load(path, "ws", as_="image", **options)
@@ -149,18 +149,18 @@ def as_loaded_alone(fm, paths, **options):
 def test_images_of_stack_are_read_once(fm, tmp_path, region):
     fm.registry.add("mine", FileBackend(CountingStore()))
     stack = np.arange(40 * 6, dtype="uint16").reshape(10, 4, 6)
-    words = {"axes": "zyx", "scale": (2, 0.5, 0.25), "units": "micrometer"}
-    fm.save(stack, tmp_path / "a.ome.tif", "disk", **words)
-    fm.save(stack, "a.ome.tif", "mine", **words)
+    metadata = {"axes": "zyx", "scale": (2, 0.5, 0.25), "units": "micrometer"}
+    fm.save(stack, tmp_path / "a.ome.tif", "disk", **metadata)
+    fm.save(stack, "a.ome.tif", "mine", **metadata)
     for backend, kinds in (
-        ("workspace_counting_disk", ["open", "read", "read"]),  # planes 2 and 7
+        ("workspace_counting_disk", ["open", "read", "read"]),  # These are the planes 2 and 7.
         ("mine", ["read"]),
     ):
         entries = planes(backend, "a.ome.tif", 10)
         entries["all.tif"] = Reference("disk", "a.ome.tif")
         Workspace(entries).save(tmp_path / "ws.json")
         paths = ["z7.npy", "z2.npy", "all.tif", "z7.npy"]
-        as_loaded_alone(fm, paths, **({} if region is None else {"region": region}))
+        load_and_compare(fm, paths, **({} if region is None else {"region": region}))
         CALLS.clear()
         images = fm.load_batch(paths, "ws", as_="image")
         assert [kind for kind, _ in CALLS] == kinds
@@ -169,7 +169,7 @@ def test_images_of_stack_are_read_once(fm, tmp_path, region):
         assert not np.shares_memory(images[0].data, images[3].data)
 
 
-def test_images_without_words_are_told(fm, tmp_path):
+def test_images_without_axes_raise(fm, tmp_path):
     fm.save(np.zeros((3, 4)), tmp_path / "a.npy", "disk")
     Workspace(planes("disk", "a.npy", 3)).save(tmp_path / "ws.json")
     with pytest.raises(BatchError, match="does not name its axes") as caught:
@@ -181,7 +181,7 @@ def test_images_without_words_are_told(fm, tmp_path):
 
 
 def test_large_stack_is_read_in_parts(fm, tmp_path):
-    """Memory: the planes that are asked for, and 32 MiB of the stack."""
+    """Needs memory for the requested planes and for 32 MiB of the stack."""
     stack = np.arange(40, dtype="uint8")[:, None, None].repeat(1 << 20, axis=2)
     fm.save(stack, tmp_path / "a.npy", "disk")
     entries = planes("workspace_counting_disk", "a.npy", 40)
@@ -230,7 +230,10 @@ def test_whole_values_and_options_are_read_once(fm, tmp_path):
 
 @pytest.mark.parametrize("threads", [None, 1, 3])
 def test_many_stacks_in_any_order(fm, tmp_path, threads):
-    """Interleaved paths: each stack is opened once, and each failure has its own path."""
+    """The paths are interleaved.
+
+    Each stack is opened once, and each failure names its own path.
+    """
     entries, stacks = {}, {}
     for letter in "abc":
         stacks[letter] = np.random.default_rng(ord(letter)).random((4, 3))
@@ -257,7 +260,7 @@ def test_many_stacks_in_any_order(fm, tmp_path, threads):
     assert sorted(caught.value.done) == [path for path in paths if "b" not in path]
 
 
-def test_progress_that_fails_ends_the_batch(fm, tmp_path):
+def test_failing_progress_ends_the_batch(fm, tmp_path):
     fm.save(np.zeros((4, 3)), tmp_path / "a.npy", "disk")
     fm.save(np.zeros((4, 3)), tmp_path / "b.npy", "disk")
     entries = planes("disk", "a.npy", 4)

@@ -1,4 +1,4 @@
-"""From names of files to a document, and back."""
+"""Build a document from file names, save it and load it."""
 
 import os
 import pickle
@@ -41,7 +41,7 @@ def test_folder_becomes_wells(plate, fm):
     assert pickle.loads(pickle.dumps(workspace)) == workspace
 
 
-def test_notes_beside_images_are_left_out(plate, fm):
+def test_other_files_are_left_out(plate, fm):
     (plate / "notes.txt").write_text("a")
     (plate / "B/._B03_s1.tif").write_bytes(b"")
     (plate / "C/C11_s1.TIF").write_bytes(b"")
@@ -53,8 +53,8 @@ def test_notes_beside_images_are_left_out(plate, fm):
         Workspace.build([*fm.list_files(plate, "disk", recursive=True)], "{well}_s{site}.tif")
 
 
-def test_planes_have_words(plate, fm, tmp_path):
-    """``split`` makes one entry for each plane: it keeps pixel size and unit."""
+def test_planes_have_image_metadata(plate, fm, tmp_path):
+    """``split`` makes one entry for each plane, which keeps pixel size and unit."""
     files = fm.list_files(plate, "disk", recursive=True)
     paths = "{well}/s{site}/z{z:03d}_t{t}.tif"
     seen = []
@@ -148,7 +148,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("arguments", "text"), REFUSED.values(), ids=REFUSED)
-def test_refused_before_any_file_is_read(arguments, text):
+def test_bad_arguments_are_refused_before_reading(arguments, text):
     """No file of ``FILES`` exists."""
     arguments = {"files": FILES, **arguments}
     with pytest.raises(InvalidOptionError) as caught:
@@ -161,7 +161,7 @@ def test_missing_axis_is_named(plate):
         Workspace.build(plate, "{well}_s{site}.tif", split="zc")
 
 
-def test_save_is_whole_or_nothing(plate, tmp_path):
+def test_saved_document_has_one_entry_per_line(plate, tmp_path):
     workspace = Workspace.build(plate, "{well}_s{site}.tif")
     workspace.save(tmp_path / "ws.json")
     text = (tmp_path / "ws.json").read_text("utf-8")
@@ -173,7 +173,7 @@ def test_save_is_whole_or_nothing(plate, tmp_path):
         Workspace.load(tmp_path / "pipe.json")
 
 
-def test_names_of_any_bytes(tmp_path, fm):
+def test_names_may_have_any_bytes(tmp_path, fm):
     name = os.fsdecode(b"B03_\xe4\xff.npy")
     for file in (name, "C11_µ.npy"):
         fm.save(np.arange(3), tmp_path / "raw" / file, "disk")

@@ -1,4 +1,4 @@
-"""The table of sources, over sources that are elsewhere."""
+"""The tests of sources, over a workspace whose values are on other backends."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ VALUES = {
 
 
 class WorkspaceTests(SourceTests):
-    """Supply ``entries``: put the values of ``VALUES`` into ``files``, and say where they are."""
+    """Subclasses supply ``entries``, which saves ``VALUES`` and returns references to them."""
 
     @pytest.fixture
     def registry(self, tmp_path):
@@ -41,7 +41,7 @@ class TestOverFiles(WorkspaceTests):
 
 
 class TestOverOneStack(WorkspaceTests):
-    """Planes of one Zarr array, of which four lie in one chunk."""
+    """The planes of one Zarr array, whose four planes share a chunk."""
 
     def entries(self, files, folder):
         stack = np.stack(list(VALUES.values()))[:, None]
@@ -52,7 +52,7 @@ class TestOverOneStack(WorkspaceTests):
 
 
 class TestOverWorkspace(WorkspaceTests):
-    """A middle axis of an array in memory, seen through another workspace."""
+    """The middle axis of an array in memory, through another workspace."""
 
     def entries(self, files, folder):
         files.save(np.stack(list(VALUES.values()), axis=1), "deep/stack.npy", "memory")

@@ -1,11 +1,11 @@
-"""What polystore 0.6.3 from PyPI has written: ``data/published.zip``.
+"""Load the files in ``data/published.zip``, which polystore 0.6.3 from PyPI wrote.
 
-Two wells of two sites, two channels and three planes each, were saved with its
+There are two wells of two sites, with two channels and three planes each.
 ``ZarrStorageBackend().save_batch(planes, paths, chunk_name=well, batch_layout=layout, row=…,
-col=…)``, once into ``plate/images/`` and once into ``plate/run.zarr/``. The site is an axis with
-the role HCS_IMAGE. Its ``AtomicMetadataWriter().merge_subdirectory_metadata`` wrote both documents;
-the mapping of ``mapped/`` is made of ``SourcePixelRef("disk", …).to_workspace_mapping()``, and
-tifffile wrote its images.
+col=…)`` saved them twice, into ``plate/images/`` and into ``plate/run.zarr/``. The site is an
+axis with the role HCS_IMAGE. ``AtomicMetadataWriter().merge_subdirectory_metadata`` wrote both
+documents. The mapping of ``mapped/`` comes from ``SourcePixelRef("disk",
+…).to_workspace_mapping()``, and tifffile wrote its images.
 """
 
 import json
@@ -30,7 +30,7 @@ NAMES = [
 
 
 def plane(name):
-    """The plane that was saved under a name."""
+    """Return the plane that was saved under a name."""
     well, site, channel, z = (part.lstrip("swz") for part in name[: -len(".tif")].split("_"))
     first = 1000 * "BC".index(well[0]) + 100 * int(site) + 10 * (int(z) - 1)
     first += 500 * (int(channel) - 1)
@@ -46,12 +46,12 @@ def folder(tmp_path):
 
 @pytest.fixture
 def open_workspace():
-    def make(file):
+    def make_manager(file):
         registry = BackendRegistry()
         registry.add("ws", "virtual_workspace", file=file)
         return FileManager(registry)
 
-    return make
+    return make_manager
 
 
 def check_plate(fm, top):
@@ -68,12 +68,12 @@ def check_plate(fm, top):
 
 @pytest.mark.parametrize("store", ["images", "run.zarr"])
 def test_zarr_plate_loads_by_file_names(folder, open_workspace, store):
-    """The document says zarr and maps nothing: each file name is a virtual path."""
+    """The document names zarr and has no mapping: each file name is a virtual path."""
     check_plate(open_workspace(folder / "plate"), f"{store}/")
 
 
 @pytest.mark.parametrize("store", ["images", "run.zarr"])
-def test_zarr_plate_is_built(folder, open_workspace, store):
+def test_workspace_of_zarr_plate(folder, open_workspace, store):
     names = "{well}_s{site}_w{channel}_z{z}.tif"
     workspace = Workspace.build(folder / "plate" / store, names, paths="{file}", backend="zarr")
     workspace.save(folder / "ws.json")
@@ -85,7 +85,7 @@ def test_zarr_plate_is_built(folder, open_workspace, store):
         Workspace.build(folder / "plate" / store, names, split="t", backend="zarr")
 
 
-def test_mappings_of_subdirectories_are_one(folder, open_workspace):
+def test_mappings_of_subdirectories_are_merged(folder, open_workspace):
     fm = open_workspace(folder / "mapped/polystore_metadata.json")
     paths = [f"B03_s1_w1_z{z}.tif" for z in (1, 2, 3)]
     assert fm.list_files(".", "ws", recursive=True) == [*paths, "TimePoint_1/C11.tif"]
@@ -97,7 +97,7 @@ def test_mappings_of_subdirectories_are_one(folder, open_workspace):
 
 
 def test_zarr_plate_stays_inside(folder, open_workspace):
-    """A folder without a name of a store is read below the root, too."""
+    """The root is also enforced for a folder whose name is not that of a store."""
     (folder / "plate/images").rename(folder / "outside")
     (folder / "plate/images").symlink_to(folder / "outside")
     entry = Reference("zarr", "images/B/03/0", (0, 0))
@@ -123,7 +123,7 @@ OLD = {"B.tif": "raw/C11.tif"}
 
 
 def test_old_mappings_mean_disk(folder, open_workspace):
-    """Before version 0.6 a source was the path of a file, often an absolute one."""
+    """Before version 0.6 a source was the path of a file, and often an absolute one."""
     file = folder / "mapped/polystore_metadata.json"
     absolute = str(folder / "mapped/raw/C11.tif")
     change(file, MAPPING, {"a.tif": "raw/C11.tif", "b\\c.tif": absolute})
@@ -158,7 +158,7 @@ def test_bad_documents_are_named(folder, open_workspace, path, value, text):
         ("TimePoint_1/C11.tif", "raw/other.tif", "two subdirectories"),
     ],
 )
-def test_bad_entry_is_an_error_where_it_is_used(folder, open_workspace, name, value, text):
+def test_bad_entry_raises_where_it_is_used(folder, open_workspace, name, value, text):
     file = folder / "mapped/polystore_metadata.json"
     change(file, (*MAPPING, name), value)
     change(file, (*MAPPING, "B03_s1_w1_z1.tif", "note"), "of a later version")
@@ -170,7 +170,7 @@ def test_bad_entry_is_an_error_where_it_is_used(folder, open_workspace, name, va
     assert (caught.value.path, str(file) in str(caught.value)) == (name, True)
 
 
-def test_keys_that_the_document_has_twice(folder, open_workspace):
+def test_duplicate_keys_are_reported(folder, open_workspace):
     file = folder / "mapped/polystore_metadata.json"
     text = file.read_text()
     file.write_text(

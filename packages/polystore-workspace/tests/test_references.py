@@ -1,4 +1,4 @@
-"""Entries that lead somewhere else than to a value, and documents that are not valid."""
+"""Entries that lead to no value, and documents that are not valid."""
 
 import json
 import os
@@ -70,7 +70,7 @@ BAD = {
 
 @pytest.mark.parametrize(("backend", "address", "cause"), BAD.values(), ids=BAD)
 def test_bad_references_are_named(fm, write, tmp_path, backend, address, cause):
-    """Each operation that needs the source names the virtual path, the document and why."""
+    """Each operation that needs the source names the virtual path, the document and the reason."""
     write(backend, address)
     assert fm.list_files(".", "ws", recursive=True) == [PATH]
     assert fm.is_file(PATH, "ws")
@@ -100,14 +100,14 @@ def test_index_outside_is_named(fm, write, indices):
     assert {type(error) for _, error in caught.value.failed.values()} == {DamagedDataError}
 
 
-def test_region_outside_is_the_callers(fm, write):
+def test_region_outside_is_error_of_caller(fm, write):
     write("disk", "raw/a.npy", 1)
     with pytest.raises(IndexError, match=r"out of bounds|too many"):
         fm.load(PATH, "ws", region=np.s_[7])
 
 
-def test_missing_source_is_looked_for_in_the_root(fm, write, tmp_path):
-    """A document that was moved without its files: the error says where they should be."""
+def test_missing_source_names_the_root(fm, write, tmp_path):
+    """If a document was moved without its files, the error says where the files should be."""
     write()
     os.rename(tmp_path / "plate/raw", tmp_path / "plate/other")
     with pytest.raises(NotFoundError) as caught:
@@ -115,7 +115,7 @@ def test_missing_source_is_looked_for_in_the_root(fm, write, tmp_path):
     assert str(caught.value).endswith(f"does not exist in {str(tmp_path / 'plate')!r}")
 
 
-def test_circle_through_another_is_named(fm, write):
+def test_circle_through_another_workspace_is_named(fm, write):
     write("other", PATH)
     write("ws", PATH, name="other")
     for operation in (fm.load, fm.info):
@@ -130,7 +130,7 @@ def test_circle_through_another_is_named(fm, write):
     [(None, "does not exist"), ("{", "is damaged"), ('{"polystore_workspace": 1}', "entries")],
 )
 def test_fault_of_another_document_is_named(fm, write, tmp_path, document, text):
-    """The error names both documents, and which of them is wrong."""
+    """The error names both documents, and says which of them is wrong."""
     write("other", PATH)
     other = tmp_path / "plate/other.json"
     if document is not None:
@@ -145,7 +145,7 @@ def test_fault_of_another_document_is_named(fm, write, tmp_path, document, text)
 
 
 class ReadsBack(DataSource):
-    """Like a viewer: its values can only be loaded, and only while it runs."""
+    """A source like a viewer: its values can only be loaded, and only while it runs."""
 
     _backend_type = "workspace_reads_back"
 
@@ -160,7 +160,7 @@ class ReadsBack(DataSource):
     is_file = is_dir = is_symlink = lambda self, path: False
 
 
-def test_errors_of_other_kinds_name_the_entry(fm, write, tmp_path):
+def test_other_errors_name_the_entry(fm, write, tmp_path):
     write("workspace_reads_back", "gone")
     place = f"its entry in {str(tmp_path / 'plate/ws.json')!r} leads to "
     with pytest.raises(ReceiverUnavailableError) as caught:
@@ -222,7 +222,7 @@ DOCUMENTS = {
 
 @pytest.mark.parametrize(("document", "text"), DOCUMENTS.values(), ids=DOCUMENTS)
 def test_bad_documents_are_named(fm, write, tmp_path, document, text):
-    """A document that was good before is never used in place of one that is not valid."""
+    """An invalid document raises an error, and an earlier valid version never replaces it."""
     write()
     assert fm.exists(PATH, "ws")
     file = tmp_path / "plate/ws.json"
@@ -257,8 +257,8 @@ BAD_ENTRIES = {
 
 
 @pytest.mark.parametrize(("entry", "text"), BAD_ENTRIES.values(), ids=BAD_ENTRIES)
-def test_bad_entry_is_an_error_where_it_is_used(fm, tmp_path, entry, text):
-    """Listings and the other entries work."""
+def test_bad_entry_raises_where_it_is_used(fm, tmp_path, entry, text):
+    """Listings and the other entries still work."""
     file = tmp_path / "plate/ws.json"
     raw = entry if text == "object" else json.dumps(entry)
     entries = f'{{"{PATH}": {raw}, "B03/good.npy": {json.dumps(GOOD)}}}'
@@ -290,7 +290,7 @@ BAD_PATHS = ("../a.npy", "/a.npy", "a//b.npy", "./a.npy", "", "a/", "~/a.npy", "
 
 
 def test_bad_virtual_paths_are_not_listed(fm, tmp_path):
-    """A copy of the workspace would write them anywhere."""
+    """A copy of the workspace could write them outside of its target."""
     deep = "a/" * 200_000 + "b.npy"
     entries = dict.fromkeys((*BAD_PATHS, "x/Thumbs.db", deep, PATH), GOOD)
     file = tmp_path / "plate/ws.json"
@@ -322,7 +322,7 @@ def test_entry_that_is_also_a_folder(fm, tmp_path, order):
         Workspace({path: Reference("disk", "raw/a.npy") for path in entries})
 
 
-def test_path_that_the_document_has_twice(fm, tmp_path):
+def test_duplicate_path_is_reported(fm, tmp_path):
     entry = json.dumps(GOOD)
     entries = f'{{"{PATH}": {entry}, "{PATH}": {entry}, "B03/good.npy": {entry}}}'
     file = tmp_path / "plate/ws.json"
@@ -332,11 +332,12 @@ def test_path_that_the_document_has_twice(fm, tmp_path):
 
 
 def test_unknown_keys_are_ignored(fm, tmp_path):
-    """Of a later version, or of another program: they change nothing that is asked for."""
+    """Keys of a later version or of another program change no result."""
     entry = {"note": None, **GOOD, "indices": [1], "more": {"a": 1}}
     document = {"$schema": "x", "polystore_workspace": 1, "entries": {PATH: entry}}
     file = tmp_path / "plate/ws.json"
-    file.write_text(json.dumps(document), encoding="utf-8-sig")  # editors of Windows do this
+    # Editors on Windows write such a byte order mark.
+    file.write_text(json.dumps(document), encoding="utf-8-sig")
     assert fm.load(PATH, "ws").shape == (3, 4)
     document["entries"] = {"backend": GOOD, "address": GOOD}
     file.write_text(json.dumps(document))
@@ -344,7 +345,7 @@ def test_unknown_keys_are_ignored(fm, tmp_path):
 
 
 def test_change_within_a_tick_is_seen(fm, tmp_path):
-    """Same size, same inode, and the same time of modification."""
+    """The size, the inode and the modification time are the same."""
     file = tmp_path / "plate/ws.json"
     documents = []
     for index in (0, 1):
@@ -358,21 +359,23 @@ def test_change_within_a_tick_is_seen(fm, tmp_path):
 
 
 def test_settled_document_is_not_read_again(fm, write, tmp_path):
-    """Until it changes, one system call tells that it is the same."""
+    """Until the document changes, one system call shows that it is the same."""
     write()
     backend = fm.registry["ws"]
     first = backend.workspace
-    backend._read = backend._read._replace(is_settled=True)  # as a moment later
-    os.chmod(tmp_path / "plate/ws.json", 0)  # root may read it all the same
+    # The backend sets this itself after a moment.
+    backend._read = backend._read._replace(is_settled=True)
+    # This changes the time of the file, but not its bytes.
+    os.chmod(tmp_path / "plate/ws.json", 0)
     os.chmod(tmp_path / "plate/ws.json", 0o644)
-    assert backend.workspace is first  # another stamp, the same bytes
+    assert backend.workspace is first  # The time is new, and the bytes are the same.
     write("disk", "raw/a.npy", 1)
     assert backend.workspace is not first
 
 
 @pytest.mark.timeout(60)
 def test_threads_see_whole_documents(fm, tmp_path):
-    """While the document is replaced, each call works with the old one or the new one."""
+    """While the document is replaced, each call uses either the old or the new one."""
     file, seen = tmp_path / "plate/ws.json", set()
     workspaces = [
         Workspace({f"{n}.npy": Reference("disk", "raw/a.npy", (n,)) for n in range(count)})

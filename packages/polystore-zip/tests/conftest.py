@@ -19,7 +19,7 @@ def backend(file):
 
 @pytest.fixture
 def check_others(file):
-    """Check that other programs read the archive, and that it has these names."""
+    """Return a function that checks the names of the archive and reads it with other programs."""
 
     def check(names):
         with zipfile.ZipFile(file) as archive:

@@ -1,4 +1,4 @@
-"""Archives of other programs, damaged ones, and archives that change under us."""
+"""Archives of other programs, damaged archives, and archives that change while they are open."""
 
 import io
 import os
@@ -34,7 +34,7 @@ def flip(file, where):
     Path(file).write_bytes(content)
 
 
-# ── archives of others ───────────────────────────────────────────────────────────────────
+# ── archives of other programs ───────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -57,7 +57,7 @@ def test_reads_archives_of_others(backend, file, method):
 
 
 def test_streamed_archive(backend, file, check_others):
-    """Sizes come after the content, and are not in its header."""
+    """The sizes follow the content, and the header in front of it does not have them."""
 
     class Pipe(io.RawIOBase):
         def __init__(self):
@@ -124,7 +124,7 @@ def test_names_of_others(backend, file, name, host, key):
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_other_packing(backend, file, method):
+def test_other_compression_is_refused(backend, file, method):
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a.npy", npy(A), method)
         archive.writestr("b.npy", npy(A))
@@ -146,7 +146,7 @@ def test_encrypted_member(backend, file):
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_two_members_of_one_name(backend, file):
+def test_two_members_with_one_name(backend, file):
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a.npy", npy(A))
         archive.writestr("a.npy", npy(A + 1))
@@ -161,8 +161,8 @@ def test_two_members_of_one_name(backend, file):
         backend.save(A, "a.npy", if_exists="error")
 
 
-def test_long_end_where_the_short_one_has_the_numbers(backend, file, check_others):
-    """As Apache Commons Compress writes it with ``Zip64Mode.Always``."""
+def test_zip64_end_is_accepted_without_need(backend, file, check_others):
+    """Apache Commons Compress writes this with ``Zip64Mode.Always``."""
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a.npy", npy(A))
     content = Path(file).read_bytes()
@@ -176,7 +176,7 @@ def test_long_end_where_the_short_one_has_the_numbers(backend, file, check_other
     check_others(["a.npy", "b.npy"])
 
 
-def test_comment_stays(backend, file, check_others):
+def test_comment_is_kept(backend, file, check_others):
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("a.npy", npy(A))
         archive.comment = b"from the microscope"
@@ -185,7 +185,7 @@ def test_comment_stays(backend, file, check_others):
     check_others(["a.npy", "b.npy"])
 
 
-def test_others_append_to_ours(backend, file, check_others):
+def test_other_programs_append_to_archive(backend, file, check_others):
     backend.save(A, "a.npy")
     with zipfile.ZipFile(file, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("b.npy", npy(A + 1))
@@ -210,12 +210,13 @@ def test_changed_byte_is_noticed(backend, file, method, size):
         backend.load("a.npy")
     assert caught.value.path == "a.npy"
     with pytest.raises(DamagedDataError, match=r"'a\.npy'"):
-        backend.copy("a.npy", "copy.npy")  # which would get a checksum of its own
+        # The copy would otherwise get a valid checksum of its own.
+        backend.copy("a.npy", "copy.npy")
     assert backend.list_dir(".") == ["a.npy", "b.npy"]
     np.testing.assert_array_equal(backend.load("b.npy"), A)
 
 
-def test_header_is_not_where_it_should_be(backend, file):
+def test_missing_header_is_reported(backend, file):
     backend.save(A, "a.npy")
     backend.save(A, "b.npy")
     flip(file, 2)
@@ -225,7 +226,7 @@ def test_header_is_not_where_it_should_be(backend, file):
     np.testing.assert_array_equal(backend.load("b.npy"), A)
 
 
-def test_no_archive(backend, file):
+def test_missing_or_foreign_file(backend, file):
     with pytest.raises(NotFoundError, match=r"the archive '.*scan\.zip' does not exist"):
         backend.load("a.npy")
     assert backend.list_dir(".") == []
@@ -250,7 +251,7 @@ def test_empty_file_is_an_empty_archive(backend, file, check_others):
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
 @pytest.mark.timeout(20)
-def test_archive_is_not_a_file(backend, file, make):
+def test_folder_or_pipe_as_archive_raises(backend, file, make):
     make(file)
     for call in (lambda: backend.load("a.npy"), lambda: backend.save(A, "a.npy")):
         with pytest.raises(StorageError):
@@ -258,8 +259,11 @@ def test_archive_is_not_a_file(backend, file, make):
 
 
 @pytest.mark.parametrize("kept", [10, 2_000, 10_300])
-def test_cut_short(backend, file, kept):
-    """As by a download that has ended early. An archive inside it is not taken for it."""
+def test_truncated_archive_raises(backend, file, kept):
+    """A download that ended early leaves this.
+
+    An inner archive does not count as the directory.
+    """
     inner = io.BytesIO()
     np.savez(inner, a=A)
     backend.save_batch([A, {"a": A}, A], ["a.npy", "b.npz", "c.npy"])
@@ -273,9 +277,13 @@ def test_cut_short(backend, file, kept):
 
 
 def test_damaged_directory_loses_nothing(backend, file, check_others):
-    """An earlier directory is used, and a save keeps the bytes that only the damaged one has."""
+    """The backend uses an earlier directory.
+
+    A save keeps the bytes that only the damaged directory lists.
+    """
     backend.save(A, "a.npy")
-    backend.save(A + 1, "b.npy")  # larger than the directory, which stays before it
+    # This value is larger than the directory, so the old directory stays in front of it.
+    backend.save(A + 1, "b.npy")
     before = Path(file).read_bytes()
     flip(file, before.rindex(b"PK\1\2"))
     damaged = Path(file).read_bytes()
@@ -303,7 +311,7 @@ def test_directory_with_wrong_numbers(backend, file):
 # ── archives that change ─────────────────────────────────────────────────────────────────
 
 
-def test_archive_grows_under_us(backend, file):
+def test_two_backends_add_to_one_archive(backend, file):
     other = ZipBackend(file=file)
     for n in range(20):
         (backend if n % 3 else other).save(A + n, f"{n}.npy")
@@ -330,7 +338,7 @@ def test_archive_is_replaced(backend, file, tmp_path, check_others):
     check_others(["c.npy"])
 
 
-def test_archive_is_written_again(backend, file):
+def test_archive_is_rewritten(backend, file):
     backend.save(A, "a.npy")
     backend.load("a.npy")
     with zipfile.ZipFile(file, "w") as archive:

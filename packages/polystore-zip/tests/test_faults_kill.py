@@ -1,4 +1,4 @@
-"""Writers that are killed at every step and at every byte, and readers that look on."""
+"""Writers that are killed at every call and at any byte, and readers during a write."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = [
 
 KILLS = 30
 SIZES = [1, 60, 3_000, 200_000]
-"""Elements of 8 bytes: what is added is smaller or larger than the directory."""
+"""Numbers of 8-byte elements. A new value is smaller or larger than the directory."""
 SMALL, LARGE = 0, 3
 CALLS = {"write", "truncate", "fsync", "open", "flock"}
 
@@ -34,7 +34,7 @@ def value(number):
     return np.full(SIZES[number % len(SIZES)], number)
 
 
-# ── what runs in the other process ───────────────────────────────────────────────────────
+# ── the writing process ──────────────────────────────────────────────────────────────────
 
 
 def say(text):
@@ -42,7 +42,7 @@ def say(text):
 
 
 def add_for_ever(file, first, durable):
-    """Add values one by one and in batches, and say the number of each that is saved."""
+    """Add values one by one and in batches, and report the number of each saved value."""
     backend = ZipBackend(file=file, durable={"None": None, "False": False}[durable])
     number = int(first)
     while True:
@@ -55,14 +55,17 @@ def add_for_ever(file, first, durable):
 
 
 def add_until_byte(file, number, most):
-    """Save a value, and be killed by the system at the first byte of a file beyond ``most``."""
+    """Save a value.
+
+    The system kills the process when the file would grow beyond ``most`` bytes.
+    """
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(most), resource.RLIM_INFINITY))
     ZipBackend(file=file).save(value(int(number)), "new.npy")
 
 
 def add_until_call(file, number, most):
-    """Save a value, and be killed before the call with the number ``most``."""
+    """Save a value, and kill this process before the call with the number ``most``."""
     left = int(most)
 
     def count(frame, event, called):
@@ -79,8 +82,8 @@ def add_until_call(file, number, most):
 
 
 def main():
-    """Do each line of input in a process of its own, and say how that has ended."""
-    ZipBackend(file="/nowhere.zip").exists("a.npy")  # what must be imported
+    """Run each line of input in a child process, and report its exit status."""
+    ZipBackend(file="/nowhere.zip").exists("a.npy")  # Import all modules before the first fork.
     np.lib.format.magic(1, 0)
     say("ready")
     for line in sys.stdin:
@@ -95,7 +98,7 @@ def main():
 
 
 class Worker:
-    """The other process."""
+    """The writing process."""
 
     def __init__(self):
         self.process = subprocess.Popen(
@@ -105,28 +108,28 @@ class Worker:
             text=True,
             env=os.environ | {"PYTHONWARNINGS": "ignore", "OPENBLAS_NUM_THREADS": "1"},
         )
-        assert self.says() == "ready"
+        assert self.read_line() == "ready"
 
-    def says(self):
+    def read_line(self):
         return self.process.stdout.readline().strip()
 
     def start(self, *line):
         print(*line, file=self.process.stdin, flush=True)
-        return int(self.says().removeprefix("pid "))
+        return int(self.read_line().removeprefix("pid "))
 
     def lines(self):
-        """Yield what it says until it ends."""
-        for line in iter(self.says, "ended 0"):
-            assert line, "the other process has ended"
+        """Yield each line of output until the child ends."""
+        for line in iter(self.read_line, "ended 0"):
+            assert line, "the writing process has ended"
             if line.startswith("ended "):
                 return
             yield line
 
     def run(self, *line):
-        """Return whether it was killed."""
+        """Run the command, and return whether the child was killed."""
         self.start(*line)
-        while not (said := self.says()).startswith("ended "):
-            assert said, "the other process has ended"
+        while not (said := self.read_line()).startswith("ended "):
+            assert said, "the writing process has ended"
         assert said in ("ended 0", "ended 9", f"ended {int(signal.SIGXFSZ)}")
         return said != "ended 0"
 
@@ -138,7 +141,7 @@ def worker():
     worker.process.communicate()
 
 
-# ── what is left ─────────────────────────────────────────────────────────────────────────
+# ── the remaining archive ────────────────────────────────────────────────────────────────
 
 
 def check_all(file, numbers):
@@ -173,7 +176,7 @@ def ends_with_directory(file):
 
 @pytest.fixture(params=[(12, SMALL), (700, SMALL), (12, LARGE), (700, LARGE)], ids=str)
 def archive(request, tmp_path):
-    """The path of an archive, its bytes and numbers, and the number of a value to be added."""
+    """Return an archive's path, bytes and numbers, and the number of a value to add."""
     count, kind = request.param
     file = str(tmp_path / "scan.zip")
     numbers = [4 * n for n in range(count)]
@@ -211,7 +214,7 @@ def test_killed_before_each_call(archive, worker):
 
 @pytest.mark.timeout(600)
 def test_killed_at_each_byte(archive, worker):
-    """The system kills the writer in the middle of a call, after any number of bytes."""
+    """The system kills the writer during a call, after any number of bytes."""
     file, content, numbers, number = archive
     chance = random.Random(4)
     size, hidden = len(content), 0
@@ -239,13 +242,13 @@ def test_killed_at_random(tmp_path, worker, durable):
     for _ in range(KILLS):
         first = max(saved, default=0) + 1000
         pid = worker.start("add_for_ever", file, first, durable)
-        saved.append(int(worker.says()))
+        saved.append(int(worker.read_line()))
         time.sleep(chance.uniform(0, 0.1))
         os.kill(pid, signal.SIGKILL)
         saved += [int(line) for line in worker.lines() if line]
         check_all(file, saved)
         hidden += not is_readable_by_others(file, saved)
-        if chance.random() < 0.5:  # the next writer finds what is left, or the one after it
+        if chance.random() < 0.5:  # Either this writer or the next one finds the remains.
             ZipBackend(file=file).save(value(first - 1), f"plate/{first - 1}.npy")
             saved.append(first - 1)
             check_others(file, saved)
@@ -255,12 +258,12 @@ def test_killed_at_random(tmp_path, worker, durable):
 
 
 @pytest.mark.timeout(120)
-def test_readers_look_on(tmp_path, worker):
-    """Readers of this process find whole values while another one writes."""
+def test_reader_finds_whole_values(tmp_path, worker):
+    """Readers in this process find whole values while another process writes."""
     file = str(tmp_path / "scan.zip")
     pid = worker.start("add_for_ever", file, 0, "None")
     backend = ZipBackend(file=file)
-    saved, seen = [int(worker.says())], 0
+    saved, seen = [int(worker.read_line())], 0
     end = time.monotonic() + 3
     chance = random.Random(5)
     while time.monotonic() < end:

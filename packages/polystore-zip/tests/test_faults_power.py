@@ -1,4 +1,4 @@
-"""Power cuts on a real ext4: no cut takes a value that was there before, or a durable one."""
+"""Power cuts on a real ext4 destroy no value that existed before, and no durable value."""
 
 import numpy as np
 import pytest
@@ -66,7 +66,7 @@ def test_power_cut(tmp_path, workload, options):
         for name in archive.list_files("."):
             try:
                 found = archive.load(name)
-            except DamagedDataError:  # its bytes had not reached the device
+            except DamagedDataError:  # The bytes had not reached the device.
                 assert workload == "save"
                 continue
             np.testing.assert_array_equal(found, value(int(name.partition(".")[0])))

@@ -1,4 +1,4 @@
-"""What is saved is a zip archive that other programs read."""
+"""Saved values form a zip archive that other programs can read."""
 
 import itertools
 import os
@@ -22,10 +22,10 @@ from polystore_zip.records import End, new_member
 A = np.arange(5000, dtype="u2").reshape(50, 100)
 
 
-# ── what we write ────────────────────────────────────────────────────────────────────────
+# ── the written archive ──────────────────────────────────────────────────────────────────
 
 
-def test_others_read_what_we_write(backend, file, tmp_path, check_others):
+def test_other_programs_read_archive(backend, file, tmp_path, check_others):
     backend.save(A, "plate/a.npy")
     backend.save({"µ": 1}, "plate/größe µ.json")
     backend.save_batch([A, A + 1], ["b/1.npy", "b/2.npy"])
@@ -39,8 +39,8 @@ def test_others_read_what_we_write(backend, file, tmp_path, check_others):
         assert abs(found.stat().st_mtime - os.stat(file).st_mtime) < 100
 
 
-def test_nothing_is_left_between_members(backend, file):
-    """One by one takes no more room than one batch: old directories do not stay."""
+def test_no_space_is_left_between_members(backend, file):
+    """Single saves need no more space than one batch, because old directories are overwritten."""
     names = [f"plate/{n}.npy" for n in range(60)]
     for name in names:
         backend.save(A[:2], name)
@@ -66,7 +66,8 @@ def test_many_members_need_few_open_files(backend, file, tmp_path, check_others)
     for sink in sinks:
         sink.discard()
     assert most - before < 80
-    assert len(os.listdir("/dev/fd")) <= before + 1  # the archive itself
+    # One descriptor more, for the archive itself.
+    assert len(os.listdir("/dev/fd")) <= before + 1
     assert {stat.key: store.read(stat.key) for stat in store.scan()} == content
     lock = f".~ps-{os.path.basename(file)}.lock"
     assert sorted(os.listdir(os.path.dirname(file))) == [lock, os.path.basename(file)]
@@ -82,7 +83,7 @@ def test_old_directories_are_small(backend, file):
 
 
 def test_positions_beyond_4_gib(backend, file, check_others):
-    """The archive is sparse: a directory that starts behind 5 GiB of nothing."""
+    """The archive is sparse: its directory starts after 5 GiB of zeros."""
     with open(file, "wb") as archive:
         archive.truncate(5 << 30)
         archive.seek(5 << 30)
@@ -123,7 +124,7 @@ def test_more_than_65535_members(backend, file, check_others):
     check_others([*names, "last0.txt", "last1.txt", "last2.txt"])
 
 
-def test_name_that_zip_cannot_hold(backend):
+def test_name_that_zip_cannot_store_is_refused(backend):
     for name, fault in [
         (os.fsdecode(b"\xff.npy"), "are Unicode"),
         ("a" * 70_000 + ".npy", "at most 65,535 bytes"),
@@ -136,7 +137,7 @@ def test_name_that_zip_cannot_hold(backend):
 
 
 def test_failed_write_leaves_the_archive(file):
-    """A full disk, at the end of the archive and in the middle of it."""
+    """The disk is full at the end of the archive, or in the middle of it."""
     pytest.importorskip("resource", reason="system: needs POSIX limits")
     code = (
         "import sys, resource, signal, numpy as np\n"
@@ -156,10 +157,10 @@ def test_failed_write_leaves_the_archive(file):
         assert Path(file).read_bytes() == before
 
 
-# ── with other backends ──────────────────────────────────────────────────────────────────
+# ── other backends ───────────────────────────────────────────────────────────────────────
 
 
-def test_there_and_back(file, tmp_path, check_others):
+def test_transfer_to_archive_and_back(file, tmp_path, check_others):
     registry = BackendRegistry()
     registry.add("archive", "zip", file=file)
     registry.add("raw", "disk", root=tmp_path / "raw")
@@ -179,7 +180,7 @@ def test_there_and_back(file, tmp_path, check_others):
     assert fm.load("plate/3.json", backend="back") == {"n": 3}
 
 
-def test_command(file, tmp_path):
+def test_command_copies_and_lists(file, tmp_path):
     config = tmp_path / "polystore.toml"
     config.write_text(
         f"[backends.archive]\nbackend = 'zip'\nfile = '{file}'\n"
@@ -203,8 +204,8 @@ def test_command(file, tmp_path):
     assert "ZipStore" in refused.stderr
 
 
-def test_batch_fails_as_a_whole_window(file):
-    """If the directory cannot be written, no value of the batch is said to be saved."""
+def test_batch_without_directory_saves_nothing(file):
+    """If the directory cannot be written, no value of the batch counts as saved."""
     pytest.importorskip("resource", reason="system: needs POSIX limits")
     code = (
         "import sys, resource, numpy as np\n"
@@ -229,7 +230,7 @@ def test_batch_writes_one_directory_for_many(backend, file, durable):
     backend.save_batch([A] * 32, [f"{n}.npy" for n in range(10, 42)], durable=durable)
     with zipfile.ZipFile(file) as archive:
         starts = [member.header_offset for member in archive.infolist()]
-    # A small directory stays where it is, behind the member for which it was written.
+    # A small directory stays behind the member for which it was written.
     assert len({after - before for before, after in itertools.pairwise(starts)}) == 1
 
 
@@ -255,7 +256,7 @@ def test_durable_save_flushes_the_names_of_new_folders(tmp_path):
 # ── Ctrl-C ───────────────────────────────────────────────────────────────────────────────
 
 
-def sealed(backend, key):
+def seal_member(backend, key):
     sink = backend.store.sink(key)
     sink.file.write(b"1")
     sink.seal()
@@ -263,27 +264,30 @@ def sealed(backend, key):
 
 
 def test_block_that_raises_adds_nothing(backend, file):
-    sink = sealed(backend, "a.txt")
+    sink = seal_member(backend, "a.txt")
 
-    def interrupted():
+    def interrupt_block():
         with backend.store.together() as commit:
             commit(sink)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        interrupted()
+        interrupt_block()
     sink.discard()
     backend.save("2", "b.txt")
     assert ZipBackend(file=file).list_dir(".") == ["b.txt"]
 
 
-def test_block_that_is_never_left_takes_no_later_value(backend, file):
-    """Ctrl-C between the start of the block and its first line, with the traceback kept."""
+def test_unfinished_block_adds_no_later_value(backend, file):
+    """Ctrl-C strikes after the block starts and before its first line.
+
+    The traceback then keeps the block.
+    """
     block = backend.store.together()
     commit = block.__enter__()
     backend.save("1", "a.txt")
     assert ZipBackend(file=file).load("a.txt") == "1"
-    sink = sealed(backend, "b.txt")
+    sink = seal_member(backend, "b.txt")
     commit(sink)
     del block, commit
     sink.discard()
