@@ -1,4 +1,4 @@
-"""Ctrl-C that strikes after each call of C in turn."""
+"""Interrupts that strike after each call of C in turn."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ def descriptors() -> set[int]:
 
 
 def interrupt(step: int, call: Callable[[], Any]) -> Any:
-    """Raise ``KeyboardInterrupt`` in ``call`` when the call of C of that number returns.
+    """Raise ``KeyboardInterrupt`` when the call of C number ``step`` in ``call`` returns.
 
     Returns the result, or ``INTERRUPTED``.
     """

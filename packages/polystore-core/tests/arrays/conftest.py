@@ -1,4 +1,4 @@
-"""The frameworks that are installed."""
+"""Fixtures that import the installed frameworks."""
 
 from collections.abc import Iterator
 from typing import Any

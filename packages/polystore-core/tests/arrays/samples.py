@@ -1,4 +1,4 @@
-"""Arrays of every kind, and types of element."""
+"""Arrays of every kind, and lists of element types."""
 
 import subprocess
 from collections.abc import Callable
@@ -19,7 +19,7 @@ NARROW = [dtype for dtype in PLAIN if dtype not in ("i8", "u8", "f8", "c16")]
 
 
 def aligned(count: int, dtype: str = "f4", offset: int = 0) -> NDArray[Any]:
-    """Count up in memory that begins ``offset`` bytes behind a multiple of 64."""
+    """Return 0, 1, 2, … in memory that starts ``offset`` bytes after a multiple of 64."""
     size = count * np.dtype(dtype).itemsize
     memory = np.zeros(size + 128, np.uint8)
     begin = -memory.ctypes.data % 64 + offset
@@ -34,7 +34,7 @@ def read_only(array: NDArray[Any]) -> NDArray[Any]:
 
 
 class Speaker:
-    """Speaks DLPack and nothing else."""
+    """Has the methods of DLPack and nothing else."""
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.array = array
@@ -56,7 +56,7 @@ class Own(np.ndarray):
 
 
 class Quantity(np.ndarray):
-    """Carries a unit, as those of astropy and unyt do."""
+    """Carries a unit, like the arrays of astropy and unyt."""
 
     unit = None
 
@@ -73,7 +73,7 @@ class Slotted(np.ndarray):
 
 
 class Wrapping:
-    """Replaces the arithmetic of NumPy, and hands on the rest, as pint does."""
+    """Like pint, replaces the arithmetic of NumPy and passes on everything else."""
 
     def __init__(self, array: NDArray[Any]) -> None:
         self.magnitude = array

@@ -1,4 +1,7 @@
-"""CuPy without a GPU: its row is imported, and says what is missing. tests/gpu has the rest."""
+"""CuPy without a GPU: its row is imported, and errors name the missing part.
+
+The other tests of CuPy are in tests/gpu.
+"""
 
 import importlib.util
 
@@ -18,7 +21,7 @@ def test_row_is_listed() -> None:
 
 
 @pytest.mark.skipif(HAS_CUPY, reason="system: CuPy is installed")
-def test_missing_cupy_is_told() -> None:
+def test_missing_cupy_is_reported() -> None:
     fm = FileManager()
     fm.save(np.zeros(3), "a", "memory")
     for call in (
@@ -37,7 +40,7 @@ def test_missing_cupy_is_told() -> None:
     not HAS_CUPY, reason="system: CuPy is not installed, it needs an NVIDIA GPU"
 )
 @pytest.mark.parametrize("device", [None, "cuda", "cuda:0", "cpu", "cuda:x"])
-def test_missing_gpu_is_told(device: str | None) -> None:
+def test_missing_gpu_is_reported(device: str | None) -> None:
     row = framework("cupy")
     if row.devices():
         pytest.skip("system: there is a GPU")

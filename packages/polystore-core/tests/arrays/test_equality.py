@@ -49,7 +49,7 @@ def test_equal(value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "expected", "told"),
+    ("found", "expected", "message"),
     [
         (PIXELS, PIXELS[0], r"the shape is (2, 3, 4), not (3, 4)"),
         (PIXELS, PIXELS.astype("i2"), "the dtype is uint16, not int16"),
@@ -70,8 +70,8 @@ def test_equal(value: Any) -> None:
         (1, True, "the values differ"),
     ],
 )
-def test_difference_is_told(found: Any, expected: Any, told: str) -> None:
-    assert difference(found, expected) == told
+def test_difference_is_described(found: Any, expected: Any, message: str) -> None:
+    assert difference(found, expected) == message
 
 
 def test_byte_order_does_not_count() -> None:

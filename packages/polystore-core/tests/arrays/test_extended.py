@@ -1,4 +1,4 @@
-"""bfloat16 and float8: compared bit by bit, converted exactly, and named."""
+"""bfloat16 and float8 are compared bit by bit, converted exactly, and named."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def test_every_number_converts_to_float32_and_back(
     array = np.arange(256 ** min(dtype.itemsize, 2), dtype=f"u{dtype.itemsize}").view(dtype)
     wide = convert(array, np.dtype("float32"))
     np.testing.assert_array_equal(wide, array.astype("float32"))
-    numbers = ~np.isnan(wide)  # a NaN has one pattern of bits afterwards
+    numbers = ~np.isnan(wide)  # A converted NaN has one bit pattern only.
     back = convert(wide, dtype)
     assert difference(back[numbers], array[numbers]) == ""
     assert dtype_name(dtype) == name
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_rounding_is_refused_unless_asked_for(
+def test_rounding_is_refused_by_default(
     name: str, extended: Callable[[str], np.dtype[Any]]
 ) -> None:
     dtype = extended(name)
@@ -57,7 +57,7 @@ def test_dtypes_are_named_by_text(extended: Callable[[str], np.dtype[Any]]) -> N
         to_framework(np.array([1.5]), "numpy", dtype="float8_e9m9")
 
 
-def test_bits_decide_whether_arrays_are_equal(
+def test_arrays_are_compared_bit_by_bit(
     extended: Callable[[str], np.dtype[Any]],
 ) -> None:
     array = np.array([1, np.nan, 0]).astype(extended("bfloat16"))

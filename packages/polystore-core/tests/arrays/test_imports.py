@@ -1,4 +1,4 @@
-"""Imports of a conversion, and data that would end the process."""
+"""Imports of a conversion, and data that could end the process."""
 
 import sys
 from pathlib import Path
@@ -29,7 +29,7 @@ def test_nothing_else_is_imported(python: Python) -> None:
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_missing_framework_is_told(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_missing_framework_is_reported(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingDependencyError, match=rf"pip install 'polystore\[{name}\]'"):
         to_framework(aligned(4), name)
@@ -45,13 +45,13 @@ except ModuleNotFoundError as error:
 """
 
 
-def test_broken_framework_is_broken(python: Python, tmp_path: Path) -> None:
+def test_broken_framework_raises_its_own_error(python: Python, tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("import nowhere")
     done = python(BROKEN, PYTHONPATH=str(tmp_path))
     assert done.stdout == "ModuleNotFoundError nowhere\n"
 
 
-# ── what would end the process ───────────────────────────────────────────────────────────
+# ── data that could end the process ──────────────────────────────────────────────────────
 
 TRAPS = """
 import sys, warnings

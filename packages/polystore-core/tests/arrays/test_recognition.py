@@ -1,4 +1,4 @@
-"""Arrays are recognised, and so is their framework."""
+"""Arrays and their frameworks are recognised."""
 
 from typing import Any
 

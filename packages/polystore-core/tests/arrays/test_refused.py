@@ -1,4 +1,4 @@
-"""Values of frameworks that have no plain numbers: each refusal says what to save instead."""
+"""Framework values without plain numbers: each error says what to save instead."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,17 +12,18 @@ from polystore_core.errors import CopyRequiredError, InvalidOptionError, Unsuppo
 from .samples import Python, Require, aligned
 
 
-def nested(torch: Any, layout: str) -> Any:
+def make_nested(torch: Any, layout: str) -> Any:
     parts = [torch.ones(2), torch.ones(3)]
     return torch.nested.nested_tensor(parts, layout=getattr(torch, layout))
 
 
-def fake(torch: Any) -> Any:
+def make_fake(torch: Any) -> Any:
     with torch._subclasses.FakeTensorMode():
         return torch.ones(3)
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # sparse CSR, nested and quantised tensors
+# Sparse CSR, nested and quantised tensors warn.
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -33,9 +34,9 @@ def fake(torch: Any) -> Any:
             r"quantised .* save tensor\.dequantize\(\)",
         ),
         (lambda torch: torch.ones(3, device="meta"), "without data .* a tensor that has data"),
-        (fake, "without data .* a tensor that has data"),
-        (lambda torch: nested(torch, "strided"), r"nested .* tensor\.unbind\(\)"),
-        (lambda torch: nested(torch, "jagged"), r"nested .* tensor\.unbind\(\)"),
+        (make_fake, "without data .* a tensor that has data"),
+        (lambda torch: make_nested(torch, "strided"), r"nested .* tensor\.unbind\(\)"),
+        (lambda torch: make_nested(torch, "jagged"), r"nested .* tensor\.unbind\(\)"),
         (
             lambda torch: torch.empty(3, dtype=torch.float4_e2m1fn_x2),
             r"NumPy cannot read torch\.Tensor \(torch\.float4_e2m1fn_x2\)",
@@ -61,14 +62,14 @@ def test_torch_func_is_refused(torch: Any) -> None:
 
 
 def test_jax_tracers_are_refused(jax: Any) -> None:
-    def traced(part: Any) -> Any:
+    def trace(part: Any) -> Any:
         for convert in (to_numpy, lambda value: to_framework(value, "numpy")):
             with pytest.raises(UnsupportedDataError, match="while JAX traces a function"):
                 convert(part)
         return part.sum()
 
-    jax.jit(traced)(jax.numpy.ones(3))
-    jax.grad(traced)(jax.numpy.ones(3))
+    jax.jit(trace)(jax.numpy.ones(3))
+    jax.grad(trace)(jax.numpy.ones(3))
 
 
 def test_jax_keys_are_refused(jax: Any) -> None:
@@ -134,16 +135,16 @@ def test_tensorflow_says_what_to_save(
 
 
 def test_symbolic_tensors_are_refused(tensorflow: Any) -> None:
-    @tensorflow.function(autograph=False)  # it would leave files
-    def traced(part: Any) -> Any:
+    @tensorflow.function(autograph=False)  # autograph=True would leave files.
+    def trace(part: Any) -> Any:
         with pytest.raises(UnsupportedDataError, match=r"inside a tensorflow\.function"):
             to_numpy(part)
         return part
 
-    traced(tensorflow.ones(3))
+    trace(tensorflow.ones(3))
 
 
-def test_other_values_are_no_arrays(tensorflow: Any, torch: Any, jax: Any) -> None:
+def test_other_values_are_not_arrays(tensorflow: Any, torch: Any, jax: Any) -> None:
     for value in (tensorflow.data.Dataset.range(3), torch.nn.Linear(1, 1), jax.devices()[0]):
         assert not is_array(value)
         with pytest.raises(UnsupportedDataError, match="expected an array, got"):
@@ -168,7 +169,7 @@ def test_numpy_has_no_device() -> None:
 
 
 @pytest.mark.parametrize("name", ["torch", "tensorflow"])
-def test_foreign_dtype_is_named_as_numpy_does(require: Require, name: str) -> None:
+def test_foreign_dtype_gets_numpy_name(require: Require, name: str) -> None:
     for dtype in ("float16", "bfloat16"):
         foreign = getattr(require(name), dtype)
         with pytest.raises(InvalidOptionError, match=f"a NumPy dtype, such as '{dtype}'"):

@@ -1,4 +1,4 @@
-"""The rows of the frameworks: variables, memory that two of them share, and types of ml_dtypes."""
+"""Rows of the frameworks: variables, memory that two frameworks share, and types of ml_dtypes."""
 
 from itertools import permutations
 from typing import Any
@@ -23,7 +23,7 @@ def test_variables_are_arrays(tensorflow: Any) -> None:
         assert to_numpy(to_framework(variable, name)).tolist() == [1, 2]
 
 
-def test_variable_keeps_what_was_read(tensorflow: Any) -> None:
+def test_assignment_keeps_earlier_result(tensorflow: Any) -> None:
     variable = tensorflow.Variable(tensorflow.range(64.0))
     before = to_numpy(variable, copy="never")
     variable.assign_add(tensorflow.ones(64))
@@ -44,7 +44,7 @@ def test_variables_reach_other_frameworks(
     assert to_numpy(converted).tolist() == [*range(64)]
 
 
-# ── memory that two of them share ────────────────────────────────────────────────────────
+# ── memory that two frameworks share ─────────────────────────────────────────────────────
 
 MUTABLE = ("numpy", "torch")
 IMMUTABLE = ("jax", "tensorflow")
@@ -59,7 +59,9 @@ def address(value: Any) -> int:
     ("source", "target"), [*permutations(MUTABLE, 2), *permutations(IMMUTABLE, 2)]
 )
 @pytest.mark.parametrize("copy", ["auto", "never"])
-def test_alike_frameworks_share(require: Require, source: str, target: str, copy: Any) -> None:
+def test_similar_frameworks_share(
+    require: Require, source: str, target: str, copy: Any
+) -> None:
     require(source)
     require(target)
     value = to_framework(aligned(64), source)
@@ -80,7 +82,7 @@ def test_mutable_memory_is_shared_on_demand(require: Require, source: str, targe
 
 
 @pytest.mark.parametrize("source", IMMUTABLE)
-def test_immutable_memory_stays_so(require: Require, torch: Any, source: str) -> None:
+def test_immutable_memory_is_never_changed(require: Require, torch: Any, source: str) -> None:
     require(source)
     value = to_framework(aligned(64), source)
     to_framework(value, "torch").add_(1)
@@ -101,7 +103,7 @@ def test_immutables_keep_types(require: Require, source: str, target: str, dtype
         assert found.tolist() == array.tolist()
 
 
-def test_jax_takes_no_wide_tensors(jax: Any, tensorflow: Any) -> None:
+def test_jax_refuses_wide_tensors(jax: Any, tensorflow: Any) -> None:
     with pytest.raises(PolystoreError, match="JAX would narrow float64"):
         to_framework(tensorflow.constant(np.ones(64)), "jax")
 
@@ -109,7 +111,7 @@ def test_jax_takes_no_wide_tensors(jax: Any, tensorflow: Any) -> None:
 def test_slices_of_tensors_survive(jax: Any, tensorflow: Any) -> None:
     rows = tensorflow.reshape(tensorflow.range(300.0), (20, 15))
     for start in range(1, 5):
-        part = rows[start:]  # the memory of rows, at any address
+        part = rows[start:]  # Part of the memory of rows, at any address.
         assert to_numpy(to_framework(part, "jax")).tolist() == part.numpy().tolist()
 
 
@@ -119,7 +121,7 @@ def test_slices_of_tensors_survive(jax: Any, tensorflow: Any) -> None:
 @pytest.mark.parametrize("dtype", ["bfloat16", "float8_e4m3fn", "float8_e5m2"])
 @pytest.mark.parametrize("source", FRAMEWORKS)
 @pytest.mark.parametrize("target", FRAMEWORKS)
-def test_added_types_convert_crosswise(
+def test_added_types_convert_between_frameworks(
     require: Require, source: str, target: str, dtype: str
 ) -> None:
     for name in (source, target, "ml_dtypes"):
@@ -142,7 +144,7 @@ def test_torch_shares_added_types(torch: Any, require: Require, dtype: str) -> N
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
-def test_added_type_is_asked_for(require: Require, name: str) -> None:
+def test_dtype_option_takes_added_type(require: Require, name: str) -> None:
     require(name)
     require("ml_dtypes")
     value = to_framework(aligned(4), name, dtype="bfloat16")

@@ -51,7 +51,7 @@ def test_immutables_share_on_demand(require: Require, name: str, size: int) -> N
     assert [float(value[1]) for value in apart] == [1, 1]
 
 
-def test_torch_leaves_jax_alone(torch: Any, jax: Any) -> None:
+def test_torch_never_changes_jax_memory(torch: Any, jax: Any) -> None:
     value = jax.numpy.arange(64, dtype="f4")
     to_framework(value, "torch").add_(100)
     assert float(value[0]) == 0

@@ -1,4 +1,7 @@
-"""Buffers that take turns on the way to a GPU. No GPU is needed to lend them."""
+"""Staging buffers that are used in turn for transfers to a GPU.
+
+These tests need no GPU, because lending a buffer needs none.
+"""
 
 import threading
 from typing import Any
@@ -12,7 +15,7 @@ from polystore_core.frameworks.staging import Ring
 
 
 class Host:
-    """Allocates buffers, and transfers them when somebody waits: as late as a GPU may."""
+    """Allocates buffers, and transfers as late as a GPU may: when somebody waits for it."""
 
     def __init__(self) -> None:
         self.allocated: list[NDArray[np.uint8]] = []
@@ -31,7 +34,7 @@ class Host:
         self.ring.take_back(staged, transfer)
 
 
-def filled(ring: Ring, value: int, shape: tuple[int, ...] = (3, 2)) -> NDArray[Any]:
+def lend_filled(ring: Ring, value: int, shape: tuple[int, ...] = (3, 2)) -> NDArray[Any]:
     array = ring.lend(shape, np.dtype("u2"))
     array[...] = value
     return array
@@ -40,7 +43,7 @@ def filled(ring: Ring, value: int, shape: tuple[int, ...] = (3, 2)) -> NDArray[A
 def test_no_buffer_is_lent_before_it_is_transferred() -> None:
     host = Host()
     for number in range(50):
-        host.send(number, filled(host.ring, number))
+        host.send(number, lend_filled(host.ring, number))
     host.ring.finish()
     assert {n: array.tolist() for n, array in host.targets.items()} == {
         n: [[n, n]] * 3 for n in range(50)
@@ -52,23 +55,23 @@ def test_threads_share_the_ring() -> None:
     host = Host()
     barrier = threading.Barrier(4)
 
-    def one(number: int) -> None:
-        array = filled(host.ring, number)
+    def send_one(number: int) -> None:
+        array = lend_filled(host.ring, number)
         if number < 4:
-            barrier.wait()  # four buffers are lent at once
+            barrier.wait()  # Four buffers are lent at once.
         host.send(number, array)
 
     with in_threads(4) as run:
-        list(run(one, range(200)))
+        list(run(send_one, range(200)))
     host.ring.finish()
     assert {n: int(a[0, 0]) for n, a in host.targets.items()} == {n: n for n in range(200)}
 
 
-def test_reader_that_fails_delays_nobody() -> None:
+def test_unsent_buffer_delays_no_other() -> None:
     host = Host()
     for number in range(20):
-        filled(host.ring, 99)  # and never sent
-        host.send(number, filled(host.ring, number))
+        lend_filled(host.ring, 99)  # This buffer is never sent.
+        host.send(number, lend_filled(host.ring, number))
     host.ring.finish()
     assert [int(host.targets[n][0, 0]) for n in range(20)] == list(range(20))
 
@@ -76,7 +79,7 @@ def test_reader_that_fails_delays_nobody() -> None:
 @pytest.mark.parametrize("shape", [(), (0,), (0, 3), (1,), (5, 7)])
 def test_any_shape_is_lent(shape: tuple[int, ...]) -> None:
     host = Host()
-    array = filled(host.ring, 7, shape)
+    array = lend_filled(host.ring, 7, shape)
     assert (array.shape, array.dtype, array.flags.c_contiguous) == (shape, "u2", True)
     host.send(0, array)
     host.ring.finish()
@@ -86,7 +89,7 @@ def test_any_shape_is_lent(shape: tuple[int, ...]) -> None:
 def test_buffers_grow() -> None:
     host = Host()
     for number in range(12):
-        host.send(number, filled(host.ring, number, (number + 1, 10)))
+        host.send(number, lend_filled(host.ring, number, (number + 1, 10)))
     host.ring.finish()
     assert [host.targets[n].shape for n in range(12)] == [(n + 1, 10) for n in range(12)]
 
@@ -94,11 +97,11 @@ def test_buffers_grow() -> None:
 @pytest.mark.parametrize(
     "array", [np.arange(6.0)[::-1], np.arange(6, dtype=">i4"), np.asfortranarray(np.eye(3))]
 )
-def test_what_was_not_lent_is_copied(array: NDArray[Any]) -> None:
+def test_other_arrays_are_copied(array: NDArray[Any]) -> None:
     host = Host()
     expected = array.tolist()
     host.send(0, array)
-    array[...] = 0  # it is the caller's again
+    array[...] = 0  # The array belongs to the caller again.
     host.ring.finish()
     assert host.targets[0].tolist() == expected
     assert host.targets[0].dtype.isnative

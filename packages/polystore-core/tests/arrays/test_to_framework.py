@@ -1,4 +1,4 @@
-"""From NumPy to a framework."""
+"""Conversions from NumPy to a framework."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def test_wide_types_survive(require: Require, name: str, dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["i8", "u8", "f8", "c16"])
 @pytest.mark.parametrize("copy", ["auto", "always", "never"])
-def test_jax_narrows_nothing(jax: Any, dtype: str, copy: Any) -> None:
+def test_jax_never_narrows(jax: Any, dtype: str, copy: Any) -> None:
     with pytest.raises(UnsupportedDataError, match="JAX would narrow"):
         to_framework(aligned(6, dtype), "jax", copy=copy)
 
@@ -54,7 +54,7 @@ def test_x64_variable_suffices(jax: Any, python: Python) -> None:
     assert done.stdout == f"[{2**40}]\n", done.stderr
 
 
-def test_asked_dtype_narrows(jax: Any) -> None:
+def test_dtype_option_narrows(jax: Any) -> None:
     assert to_framework(aligned(6, "f8"), "jax", dtype="f4").dtype == "float32"
 
 
@@ -102,7 +102,7 @@ def test_numpy_is_an_ndarray(value: Any) -> None:
 
 
 @pytest.mark.parametrize("name", FRAMEWORKS)
-def test_masks_reach_no_framework(require: Require, name: str) -> None:
+def test_masked_arrays_are_refused(require: Require, name: str) -> None:
     require(name)
     with pytest.raises(UnsupportedDataError, match="would lose its mask"):
         to_framework(np.ma.array([1, 2], mask=[False, True]), name)
@@ -116,7 +116,7 @@ def test_impossible_dtype_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("source", FRAMEWORKS)
 @pytest.mark.parametrize("target", FRAMEWORKS)
-def test_frameworks_convert_crosswise(require: Require, source: str, target: str) -> None:
+def test_frameworks_convert_to_each_other(require: Require, source: str, target: str) -> None:
     require(source)
     require(target)
     value = to_framework(to_framework(aligned(6), source), target)
@@ -138,7 +138,7 @@ def test_frameworks_convert_crosswise(require: Require, source: str, target: str
     ],
 )
 @pytest.mark.parametrize("copy", ["auto", "never"])
-def test_device_is_taken(require: Require, name: str, device: str, copy: Any) -> None:
+def test_device_is_accepted(require: Require, name: str, device: str, copy: Any) -> None:
     require(name)
     value = to_framework(aligned(64), name, device=device, copy=copy)
     assert framework_of(value) == name
@@ -159,7 +159,7 @@ def test_missing_device_refused(require: Require, name: str, device: str, copy: 
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (
             {"framework": "cupyx"},
@@ -172,8 +172,8 @@ def test_missing_device_refused(require: Require, name: str, device: str, copy: 
         ({"dtype": "floaty"}, "dtype='floaty' is not valid"),
     ],
 )
-def test_wrong_options_refused(options: Any, said: str) -> None:
-    with pytest.raises(InvalidOptionError, match=said):
+def test_wrong_options_refused(options: Any, message: str) -> None:
+    with pytest.raises(InvalidOptionError, match=message):
         to_framework(aligned(4), **{"framework": "numpy"} | options)
 
 

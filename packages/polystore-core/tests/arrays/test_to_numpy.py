@@ -1,4 +1,4 @@
-"""From a framework to NumPy."""
+"""Conversions from a framework to NumPy."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ from .samples import (
 
 
 @pytest.mark.parametrize("dtype", PLAIN)
-def test_torch_types_arrive(torch: Any, dtype: str) -> None:
+def test_torch_types_are_kept(torch: Any, dtype: str) -> None:
     plain = np.array([[0, 1, 2], [3, 4, 5]]).astype(dtype)
     array = to_numpy(torch.from_numpy(plain))
     assert (array.dtype, array.tolist()) == (plain.dtype, plain.tolist())
@@ -33,14 +33,14 @@ def test_torch_types_arrive(torch: Any, dtype: str) -> None:
 
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("dtype", PLAIN)
-def test_jax_types_arrive(jax: Any, dtype: str) -> None:
+def test_jax_types_are_kept(jax: Any, dtype: str) -> None:
     plain = np.array([[0, 1, 2], [3, 4, 5]]).astype(dtype)
     array = to_numpy(jax.numpy.array(plain))
     assert (array.dtype, array.tolist()) == (plain.dtype, plain.tolist())
 
 
 @pytest.mark.parametrize("dtype", PLAIN)
-def test_tensorflow_types_arrive(tensorflow: Any, dtype: str) -> None:
+def test_tensorflow_types_are_kept(tensorflow: Any, dtype: str) -> None:
     plain = np.array([[0, 1, 2], [3, 4, 5]]).astype(dtype)
     array = to_numpy(tensorflow.constant(plain))
     assert (array.dtype, array.tolist()) == (plain.dtype, plain.tolist())
@@ -60,7 +60,7 @@ def test_tensorflow_types_arrive(tensorflow: Any, dtype: str) -> None:
         np.zeros(2, [("a", "i4")]).view(np.recarray),
     ],
 )
-def test_numpy_data_stays(value: Any) -> None:
+def test_numpy_data_is_shared(value: Any) -> None:
     array = to_numpy(value, copy="never")
     assert type(array) is np.ndarray
     assert (array.dtype, array.shape) == (value.dtype, value.shape)
@@ -89,13 +89,13 @@ def test_interface_alone_suffices() -> None:
     assert np.shares_memory(array, plain)
 
 
-def test_subclass_that_carries_nothing_is_data() -> None:
+def test_subclass_without_attributes_is_accepted() -> None:
     assert to_numpy(quantity(None)).tolist() == [0, 1, 2]
     assert to_numpy(np.arange(3.0).view(Slotted)).tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_unit_reaches_no_framework(framework: str) -> None:
+def test_unit_is_refused(framework: str) -> None:
     with pytest.raises(UnsupportedDataError, match="such as a unit"):
         to_framework(quantity("µm"), framework)
 
@@ -146,7 +146,7 @@ def test_impossible_values_refused(value: Any, reason: str, copy: Any) -> None:
         to_numpy(value, copy=copy)
 
 
-def in_torch(torch: Any) -> Iterator[tuple[str, Any, str]]:
+def make_tensors(torch: Any) -> Iterator[tuple[str, Any, str]]:
     yield "bfloat16", torch.ones(3, dtype=torch.bfloat16), "NumPy does not have bfloat16"
     yield "float8", torch.ones(3).to(torch.float8_e5m2), "NumPy does not have float8_e5m2"
     yield "sparse", torch.eye(3).to_sparse(), r"save tensor\.to_dense\(\)"
@@ -155,7 +155,7 @@ def in_torch(torch: Any) -> Iterator[tuple[str, Any, str]]:
 
 @pytest.mark.parametrize("copy", ["auto", "always"])
 def test_torch_values_refused(torch: Any, copy: Any) -> None:
-    for _, tensor, reason in in_torch(torch):
+    for _, tensor, reason in make_tensors(torch):
         with pytest.raises(UnsupportedDataError, match=reason):
             to_numpy(tensor, copy=copy)
 

@@ -1,4 +1,4 @@
-"""File systems of two kinds."""
+"""Paths on two kinds of file systems."""
 
 import errno
 import os
@@ -12,7 +12,10 @@ import pytest
 def path(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> Path:
-    """A path on a file system with unnamed temporary files, and on one without (NFS, SMB)."""
+    """Return a path on a file system with unnamed temporary files, and on one without them.
+
+    NFS and SMB have none.
+    """
     if request.param == "named":
         system_open, unnamed = os.open, getattr(os, "O_TMPFILE", -1)
 

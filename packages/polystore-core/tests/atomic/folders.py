@@ -1,4 +1,4 @@
-"""Folders and files as the tests look at them, and a process of another user."""
+"""Helpers that look at folders and files, and a process of another user."""
 
 import os
 import stat
@@ -17,12 +17,12 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="system: needs POSIX"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="system: needs /proc")
 
 
-def listed(directory: Path) -> list[str]:
-    """What stands in a directory, but for lock files."""
+def list_names(directory: Path) -> list[str]:
+    """Return the names in a directory, except lock files."""
     return sorted(name for name in os.listdir(directory) if not name.endswith(".lock"))
 
 
-def mode(path: Path) -> int:
+def get_mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 

@@ -1,4 +1,4 @@
-"""Writes that fail, flushed directories and directories that go."""
+"""Writes that fail, flushed directories, and directories that are deleted during a write."""
 
 import errno
 import itertools
@@ -17,7 +17,7 @@ from polystore_core import atomic_write
 from polystore_core.errors import DurabilityUnknownError, StorageError
 from polystore_core.files.pending import PendingFile
 
-from .folders import Python, linux, listed, posix
+from .folders import Python, linux, list_names, posix
 
 # ── failure ──────────────────────────────────────────────────────────────────────────────
 
@@ -31,7 +31,7 @@ def write_and_raise(
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, PermissionError, KeyboardInterrupt])
-def test_body_error_passes(path: Path, error: type[BaseException]) -> None:
+def test_error_of_block_is_raised(path: Path, error: type[BaseException]) -> None:
     raised = error("mine")
     with pytest.raises(error) as caught:
         write_and_raise(path, "new", raised)
@@ -49,12 +49,15 @@ def test_failed_body_changes_nothing(
     with suppress(error):
         write_and_raise(path, text, error)
     assert path.read_text() == "old"
-    assert listed(path.parent) == ["a.txt"]
+    assert list_names(path.parent) == ["a.txt"]
     assert descriptors() == before
 
 
-def interrupted(pending: PendingFile, calls: int) -> bool:
-    """Write until so many calls of the system or of C have returned; false if there are less."""
+def interrupt_write(pending: PendingFile, calls: int) -> bool:
+    """Interrupt a write after ``calls`` calls of the system or of C.
+
+    Returns False if the write makes fewer calls.
+    """
     waiting = iter(range(calls))
 
     def strike(_frame: object, event: str, _argument: object) -> None:
@@ -78,16 +81,16 @@ def interrupted(pending: PendingFile, calls: int) -> bool:
 def test_ctrl_c_after_any_call_leaves_nothing(
     tmp_path: Path, unnamed: bool, descriptors: Callable[[], int]
 ) -> None:
-    """A signal that comes during a system call strikes when the call has returned."""
+    """A signal that arrives during a system call takes effect when the call returns."""
     path = tmp_path / "a.txt"
     path.write_text("old")
     before = descriptors()
     for calls in itertools.count():
         pending = PendingFile(path)
         pending._has_unnamed = unnamed
-        struck = interrupted(pending, calls)
+        struck = interrupt_write(pending, calls)
         assert descriptors() == before
-        assert listed(tmp_path) == ["a.txt"]
+        assert list_names(tmp_path) == ["a.txt"]
         if not struck:
             break
     assert calls > 5
@@ -132,10 +135,10 @@ def test_full_disk_keeps_old(python: Python, tmp_path: Path, size: int) -> None:
     assert done.stderr == ""
     assert done.stdout.splitlines() == [f"StorageError {errno.EFBIG} True"] * 3
     assert path.read_text() == '"old"'
-    assert listed(tmp_path) == ["a.json"]
+    assert list_names(tmp_path) == ["a.json"]
 
 
-def failing(code: int) -> Callable[..., Any]:
+def fail_with(code: int) -> Callable[..., Any]:
     def fail(*args: object, **options: object) -> None:
         raise OSError(code, os.strerror(code))
 
@@ -148,12 +151,12 @@ def test_failed_call_changes_nothing(
     path: Path, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     path.write_text("old")
-    monkeypatch.setattr(os, call, failing(errno.EIO))
+    monkeypatch.setattr(os, call, fail_with(errno.EIO))
     with pytest.raises(StorageError) as caught, atomic_write(path) as file:
         file.write("new")
     assert (caught.value.errno, caught.value.filename) == (errno.EIO, str(path))
     assert path.read_text() == "old"
-    assert listed(path.parent) == ["a.txt"]
+    assert list_names(path.parent) == ["a.txt"]
 
 
 @linux
@@ -163,11 +166,11 @@ def test_failed_link_changes_nothing(
 ) -> None:
     if present:
         (tmp_path / "a.txt").write_text("old")
-    monkeypatch.setattr(os, "link", failing(errno.ENOSPC))
+    monkeypatch.setattr(os, "link", fail_with(errno.ENOSPC))
     with pytest.raises(StorageError) as caught, atomic_write(tmp_path / "a.txt") as file:
         file.write("new")
     assert caught.value.errno == errno.ENOSPC
-    assert listed(tmp_path) == (["a.txt"] if present else [])
+    assert list_names(tmp_path) == (["a.txt"] if present else [])
 
 
 # ── durability ───────────────────────────────────────────────────────────────────────────
@@ -195,7 +198,7 @@ def test_durable_flushes_both(
 
 
 @posix
-def test_unflushed_directory_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unflushed_directory_is_reported(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     system_fsync = os.fsync
 
     def fsync(descriptor: int) -> None:
@@ -209,17 +212,17 @@ def test_unflushed_directory_is_told(path: Path, monkeypatch: pytest.MonkeyPatch
         file.write("new")
     assert caught.value.errno == errno.EIO
     assert path.read_text() == "new"
-    assert listed(path.parent) == ["a.txt"]
+    assert list_names(path.parent) == ["a.txt"]
 
 
-# ── a directory that goes ────────────────────────────────────────────────────────────────
+# ── a directory that is deleted ──────────────────────────────────────────────────────────
 
 
 @posix
 @pytest.mark.parametrize("replaces", [False, True])
 @pytest.mark.parametrize("durable", [None, True])
 def test_directory_is_made_again(path: Path, replaces: bool, durable: bool | None) -> None:
-    """Somebody deletes it, with the temporary file, while we write: the content is saved."""
+    """Content is saved even if another process deletes the directory and the temporary file."""
     place = path.parent / "f/g/a.bin"
     place.parent.mkdir(parents=True)
     if replaces:
@@ -234,4 +237,4 @@ def test_directory_is_made_again(path: Path, replaces: bool, durable: bool | Non
     finally:
         pending.discard()
     assert place.read_bytes() == content
-    assert listed(place.parent) == ["a.bin"]
+    assert list_names(place.parent) == ["a.bin"]

@@ -1,4 +1,4 @@
-"""Documents in JSON, and their updates."""
+"""JSON documents and their updates."""
 
 import json
 import os
@@ -12,13 +12,13 @@ from polystore_core import atomic_update_json, atomic_write_json, file_lock
 from polystore_core.errors import DamagedDataError, NotAFileError, UnsupportedDataError
 from polystore_core.files import json as json_files
 
-from .folders import STRANGER, Python, Start, listed
+from .folders import STRANGER, Python, Start, list_names
 
 
 @pytest.mark.parametrize(
     "data", [None, True, 1.5, 2**80, "ä😀\n", [], {}, {"a": [1, {"b": None}]}, [[[]]], 1e-300]
 )
-def test_json_comes_back_equal(tmp_path: Path, data: Any) -> None:
+def test_json_round_trips(tmp_path: Path, data: Any) -> None:
     path = tmp_path / "a.json"
     atomic_write_json(data, path, durable=False)
     assert json.loads(path.read_text("utf-8")) == data
@@ -35,8 +35,8 @@ def test_json_comes_back_equal(tmp_path: Path, data: Any) -> None:
     ],
     ids=repr,
 )
-def test_metadata_of_every_day(tmp_path: Path, data: Any, expected: Any) -> None:
-    """What pipelines note of an image is written as ``json.dump`` does."""
+def test_usual_metadata(tmp_path: Path, data: Any, expected: Any) -> None:
+    """Usual metadata of images is written as ``json.dump`` writes it."""
     path = tmp_path / "a.json"
     atomic_write_json(data, path, durable=False)
     assert json.loads(path.read_text("utf-8")) == expected
@@ -76,7 +76,7 @@ UNSUPPORTED = [
 
 
 @pytest.mark.parametrize("data", UNSUPPORTED, ids=lambda data: type(data).__name__)
-def test_json_refuses_before_touching(tmp_path: Path, data: Any) -> None:
+def test_unsupported_value_changes_no_file(tmp_path: Path, data: Any) -> None:
     with pytest.raises(UnsupportedDataError) as caught:
         atomic_write_json(data, tmp_path / "folder" / "a.json")
     assert caught.value.path == str(tmp_path / "folder" / "a.json")
@@ -90,7 +90,7 @@ def test_refused_update_changes_nothing(tmp_path: Path, data: Any) -> None:
     with pytest.raises(UnsupportedDataError):
         atomic_update_json(path, lambda _: data)
     assert path.read_bytes() == b'{"old": 1}'
-    assert listed(tmp_path) == ["a.json"]
+    assert list_names(tmp_path) == ["a.json"]
 
 
 @pytest.mark.parametrize(
@@ -121,14 +121,14 @@ def test_damaged_json_stays(
     path = tmp_path / "a.json"
     path.write_bytes(damaged)
     with pytest.raises(DamagedDataError) as caught:
-        atomic_update_json(path, lambda _: pytest.fail("damaged data reached the updater"))
+        atomic_update_json(path, lambda _: pytest.fail("the updater got damaged data"))
     assert (caught.value.path, caught.value.format) == (str(path), "json")
     assert path.read_bytes() == damaged
 
 
 def test_directory_is_not_missing(tmp_path: Path) -> None:
     with pytest.raises(NotAFileError):
-        atomic_update_json(tmp_path, lambda _: pytest.fail("taken for missing"))
+        atomic_update_json(tmp_path, lambda _: pytest.fail("the directory counts as missing"))
 
 
 def test_unreadable_is_not_missing(shared: Path, python: Python) -> None:
@@ -146,7 +146,7 @@ def test_missing_gives_default(tmp_path: Path, options: dict[str, Any], start: A
     assert json.loads(path.read_text()) == [start]
 
 
-def test_updaters_error_passes(tmp_path: Path) -> None:
+def test_error_of_updater_is_raised(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(b'{"old": 1}')
     with pytest.raises(KeyError, match="new"):

@@ -1,4 +1,4 @@
-"""Readers, writers and interrupts beside a write."""
+"""Readers, writers and interrupts during a write."""
 
 import json
 import os
@@ -12,9 +12,9 @@ from polystore_core import atomic_write, file_lock
 from polystore_core.errors import LockTimeoutError
 from polystore_core.files.atomic import find_leftovers
 
-from .folders import Python, Start, linux, listed
+from .folders import Python, Start, linux, list_names
 
-# ── others look on ───────────────────────────────────────────────────────────────────────
+# ── other readers and writers ────────────────────────────────────────────────────────────
 
 
 READER = """
@@ -108,11 +108,11 @@ def test_interrupts_leave_no_litter(
 ) -> None:
     done = python(STORM, tmp_path / "a.json", road)
     interrupts, free = map(int, done.stdout.split())
-    assert interrupts >= 98  # CPython drops one that strikes in a finalizer
+    assert interrupts >= 98  # CPython drops an interrupt that strikes in a finalizer.
     assert free == 100
     assert set(json.loads((tmp_path / "a.json").read_text())) == {1}
-    # Where temporary files have names, the call that removes one can be interrupted itself.
-    assert len(listed(tmp_path)) <= 1 + litter
+    # If temporary files have names, the call that removes one can itself be interrupted.
+    assert len(list_names(tmp_path)) <= 1 + litter
 
 
 # ── leftovers ────────────────────────────────────────────────────────────────────────────
@@ -145,5 +145,5 @@ def test_killed_writer_leaves_nothing(start: Start, tmp_path: Path) -> None:
     assert writer.says() == "writes"
     writer.kill()
     writer.wait()
-    assert listed(tmp_path) == []
+    assert list_names(tmp_path) == []
     assert [*find_leftovers(tmp_path, older_than=-1)] == []

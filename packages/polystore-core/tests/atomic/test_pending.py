@@ -12,10 +12,10 @@ import pytest
 
 from polystore_core.files.pending import PendingFile
 
-from .folders import listed
+from .folders import list_names
 
 
-def test_exclusive_has_one_winner(path: Path) -> None:
+def test_one_exclusive_save_succeeds(path: Path) -> None:
     start = threading.Barrier(4)
 
     def save(content: bytes) -> bytes | None:
@@ -34,10 +34,10 @@ def test_exclusive_has_one_winner(path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         saved = [content for content in pool.map(save, [b"1", b"2", b"3", b"4"]) if content]
     assert saved == [path.read_bytes()]
-    assert listed(path.parent) == ["a.txt"]
+    assert list_names(path.parent) == ["a.txt"]
 
 
-def test_newcomer_is_replaced(path: Path) -> None:
+def test_late_file_is_replaced(path: Path) -> None:
     pending = PendingFile(path)
     pending.file.write(b"mine")
     pending.seal()
@@ -45,12 +45,12 @@ def test_newcomer_is_replaced(path: Path) -> None:
     pending.commit()
     pending.discard()
     assert path.read_bytes() == b"mine"
-    assert listed(path.parent) == ["a.txt"]
+    assert list_names(path.parent) == ["a.txt"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="system: Windows has no modes")
 def test_newcomer_stays_private(path: Path) -> None:
-    """The mode of a file that appeared after ``seal`` is kept, as that of one before."""
+    """The mode of a file that appears after ``seal`` is kept, like that of an earlier file."""
     pending = PendingFile(path)
     pending.file.write(b"mine")
     pending.seal()
@@ -62,7 +62,7 @@ def test_newcomer_stays_private(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
-def test_position_is_that_of_the_file(path: Path) -> None:
+def test_position_equals_that_of_the_file(path: Path) -> None:
     pending = PendingFile(path)
     pending.file.write(b"0123456789" * 20_000)
     pending.file.seek(5)

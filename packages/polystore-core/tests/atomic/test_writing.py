@@ -1,4 +1,4 @@
-"""One file that is written, and the rights and links that are kept."""
+"""Writes of one file, which keep its mode, owner and links."""
 
 import errno
 import json
@@ -11,7 +11,7 @@ import pytest
 from polystore_core import atomic_update_json, atomic_write, atomic_write_json
 from polystore_core.errors import InvalidOptionError, NotAFileError, StorageError
 
-from .folders import STRANGER, Python, listed, mode, posix
+from .folders import STRANGER, Python, get_mode, list_names, posix
 
 # ── one file ─────────────────────────────────────────────────────────────────────────────
 
@@ -19,9 +19,9 @@ from .folders import STRANGER, Python, listed, mode, posix
 def test_new_file_appears(path: Path) -> None:
     with atomic_write(path) as file:
         file.write("new")
-        assert listed(path.parent) != ["a.txt"]
+        assert list_names(path.parent) != ["a.txt"]
     assert path.read_text() == "new"
-    assert listed(path.parent) == ["a.txt"]
+    assert list_names(path.parent) == ["a.txt"]
 
 
 def test_old_file_is_replaced(path: Path) -> None:
@@ -31,10 +31,10 @@ def test_old_file_is_replaced(path: Path) -> None:
         file.flush()
         assert path.read_text() == "old, and longer than the new one"
     assert path.read_text() == "new"
-    assert listed(path.parent) == ["a.txt"]
+    assert list_names(path.parent) == ["a.txt"]
 
 
-def test_nothing_written_empties(path: Path) -> None:
+def test_write_of_nothing_empties_file(path: Path) -> None:
     path.write_text("old")
     with atomic_write(path):
         pass
@@ -88,11 +88,11 @@ def test_longest_name_works(path: Path) -> None:
     assert longest.read_text() == "two"
 
 
-def test_too_long_name_says_so(path: Path) -> None:
+def test_too_long_name_raises(path: Path) -> None:
     with pytest.raises(StorageError) as caught, atomic_write(path.parent / ("n" * 256)) as file:
         file.write("new")
     assert caught.value.errno == errno.ENAMETOOLONG
-    assert listed(path.parent) == []
+    assert list_names(path.parent) == []
 
 
 def test_missing_directories_are_made(path: Path) -> None:
@@ -110,24 +110,24 @@ def test_bare_name_works(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert path.read_text() == "two"
 
 
-def test_directory_is_no_file(path: Path) -> None:
+def test_directory_is_refused(path: Path) -> None:
     path.mkdir()
     with pytest.raises(NotAFileError), atomic_write(path) as file:
         file.write("new")
     assert path.is_dir()
 
 
-# ── what is kept ─────────────────────────────────────────────────────────────────────────
+# ── modes, owners and links ──────────────────────────────────────────────────────────────
 
 
 @posix
-@pytest.mark.parametrize("kept", [0o640, 0o600, 0o755])
-def test_mode_is_kept(path: Path, kept: int) -> None:
+@pytest.mark.parametrize("old_mode", [0o640, 0o600, 0o755])
+def test_mode_is_kept(path: Path, old_mode: int) -> None:
     path.touch()
-    path.chmod(kept)
+    path.chmod(old_mode)
     with atomic_write(path) as file:
         file.write("new")
-    assert mode(path) == kept
+    assert get_mode(path) == old_mode
 
 
 @pytest.fixture
@@ -142,7 +142,7 @@ def umask() -> Iterator[None]:
 def test_umask_is_obeyed(path: Path) -> None:
     with atomic_write(path) as file:
         file.write("new")
-    assert mode(path) == 0o640
+    assert get_mode(path) == 0o640
 
 
 @posix
@@ -175,4 +175,4 @@ def test_two_users_take_turns(shared: Path, python: Python) -> None:
     assert python(STRANGER, path).stderr == ""
     atomic_update_json(path, lambda old: old | {"again": True})
     assert json.loads(path.read_text()) == {"root": True, "stranger": True, "again": True}
-    assert mode(path) == 0o664
+    assert get_mode(path) == 0o664

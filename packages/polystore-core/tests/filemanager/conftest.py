@@ -1,4 +1,4 @@
-"""The managers that the tests use."""
+"""File managers for the tests."""
 
 import pytest
 
@@ -14,7 +14,7 @@ def fm() -> FileManager:
 
 @pytest.fixture
 def memory(require: Require) -> FileManager:
-    """Two trees in memory, called "one" and "two"."""
+    """Return a manager with two trees in memory, called "one" and "two"."""
     require("polystore_memory")
     registry = BackendRegistry()
     registry.add("one", "memory")

@@ -1,4 +1,4 @@
-"""The methods of a manager, and backends that do little."""
+"""Arguments for each method of a manager, and small backends."""
 
 import re
 import subprocess
@@ -56,7 +56,7 @@ class Place(str, Enum):  # noqa: UP042 - StrEnum formats as its value
 
 
 class Screen(DataSink):
-    """Only writes, as a viewer does."""
+    """A backend that only writes, like a viewer."""
 
     _backend_type = "test-screen"
 
@@ -66,7 +66,7 @@ class Screen(DataSink):
 
 
 class Camera(DataSource):
-    """Only reads."""
+    """A backend that only reads."""
 
     _backend_type = "test-camera"
 
@@ -77,7 +77,7 @@ class Camera(DataSource):
 
 
 class MyBackend(StorageBackend):
-    """The README's, which takes every option."""
+    """The backend of the README, which accepts every option."""
 
     _backend_type = "test-mine"
 

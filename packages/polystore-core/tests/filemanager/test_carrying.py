@@ -1,4 +1,4 @@
-"""What an image says of itself arrives with it, or is told to be lost."""
+"""A transfer keeps the metadata of an image, and reports the part that is lost."""
 
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ def image() -> Image:
 
 
 class FewWords(DataSink):
-    """Holds axes and scale alone."""
+    """Stores axes and scale only."""
 
     _backend_type = "test-few-words"
 
@@ -56,7 +56,7 @@ class FewWords(DataSink):
 
 
 class Viewer(DataSink, DataSource):
-    """Gives back what it shows, but does not describe it."""
+    """Returns the shown values, but does not describe them."""
 
     _backend_type = "test-window"
 
@@ -75,7 +75,7 @@ class Viewer(DataSink, DataSource):
         return self.shown[path]
 
 
-def test_image_keeps_its_words(memory: FileManager, image: Image) -> None:
+def test_transfer_keeps_metadata(memory: FileManager, image: Image) -> None:
     memory.save(image, "a", "one")
     done = memory.transfer("a", "b", **ROUTES)
     assert (done, done.lost, done.skipped) == (["b"], {}, {})
@@ -85,10 +85,8 @@ def test_image_keeps_its_words(memory: FileManager, image: Image) -> None:
 
 
 @pytest.mark.parametrize("words", [True, False])
-def test_viewer_is_a_source_and_a_target(
-    memory: FileManager, image: Image, words: bool
-) -> None:
-    """A backend need not describe its images for them to keep their words."""
+def test_viewer_as_source_and_target(memory: FileManager, image: Image, words: bool) -> None:
+    """Images keep their metadata even if the backend does not describe them."""
     memory.save(image if words else PIXELS, "a", "one")
     for one, two in (("one", "test-window"), ("test-window", "two")):
         routes: Any = {"source_backend": one, "target_backend": two}
@@ -98,7 +96,7 @@ def test_viewer_is_a_source_and_a_target(
     np.testing.assert_array_equal(memory.load("a", "two"), PIXELS)
 
 
-def test_folder_of_images_and_others(memory: FileManager, image: Image) -> None:
+def test_folder_of_images_and_other_values(memory: FileManager, image: Image) -> None:
     memory.save_batch([image, "text", PIXELS], ["f/a", "f/b", "f/c"], "one")
     assert memory.transfer("f", "g", **ROUTES) == ["g/a", "g/b", "g/c"]
     assert memory.load("g/a", "two", as_="image").metadata == image.metadata
@@ -106,7 +104,7 @@ def test_folder_of_images_and_others(memory: FileManager, image: Image) -> None:
     assert memory.info("g/c", "two").image is None
 
 
-def test_lost_words_are_told(memory: FileManager, image: Image) -> None:
+def test_lost_metadata_is_reported(memory: FileManager, image: Image) -> None:
     memory.save(image, "f/a", "one")
     done = memory.transfer("f", "g", **TO_FEW)
     assert done == ["g/a"]
@@ -116,7 +114,7 @@ def test_lost_words_are_told(memory: FileManager, image: Image) -> None:
     assert repr(done) == "Transferred(['g/a'], lost={'g/a': ('unit', 'channels.name')})"
 
 
-def test_no_word_fits(
+def test_all_metadata_is_lost(
     memory: FileManager, image: Image, require: Require, tmp_path: Path
 ) -> None:
     require("polystore_disk")
@@ -127,14 +125,14 @@ def test_no_word_fits(
     np.testing.assert_array_equal(np.load(target), PIXELS)
 
 
-def test_error_of_target_is_its_own(memory: FileManager, image: Image) -> None:
+def test_error_of_target_is_raised(memory: FileManager, image: Image) -> None:
     memory.save(image, "a", "one")
     with pytest.raises(UnsupportedDataError, match="axes= is needed"):
         memory.transfer("a", "picky", **TO_FEW)
     assert memory.registry["test-few-words"].saved == []  # type: ignore[union-attr]
 
 
-def test_explicit_words_reach_save(memory: FileManager, image: Image) -> None:
+def test_explicit_metadata_reaches_save(memory: FileManager, image: Image) -> None:
     memory.save(image, "a", "one")
     memory.transfer("a", "b", **TO_FEW, axes="zyx")
     ((_, axes),) = memory.registry["test-few-words"].saved  # type: ignore[union-attr]
@@ -162,13 +160,15 @@ def test_copy_makes_a_tiff_an_ome_tiff(
 
 @pytest.fixture
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every array counts as large."""
+    """Make every array count as large."""
     monkeypatch.setattr(carrying, "_LARGE", 0)
 
 
 @pytest.mark.usefixtures("small_parts")
 @pytest.mark.parametrize("words", [True, False])
-def test_large_array_comes_as_a_handle(memory: FileManager, image: Image, words: bool) -> None:
+def test_large_array_is_passed_as_handle(
+    memory: FileManager, image: Image, words: bool
+) -> None:
     memory.save(image if words else PIXELS, "a", "one")
     memory.transfer("a", "b", **ROUTES, verify="values")
     np.testing.assert_array_equal(memory.load("b", "two"), PIXELS)
@@ -188,7 +188,7 @@ def test_large_array_without_handles_is_loaded(
 
 
 class Closing(DataSink):
-    """Remembers what it is given."""
+    """Keeps the last saved value."""
 
     _backend_type = "test-closing"
     given: Any = None
@@ -209,7 +209,7 @@ def test_handles_are_closed(memory: FileManager, require: Require, tmp_path: Pat
         handle[0]
 
 
-def test_unknown_words_stay_unknown(memory: FileManager) -> None:
+def test_unknown_metadata_stays_unknown(memory: FileManager) -> None:
     metadata = ImageMetadata(axes=Image.of(PIXELS).metadata.axes, name="x")
     memory.save(Image(PIXELS, metadata), "a", "one")
     memory.transfer("a", "b", **ROUTES)

@@ -1,4 +1,4 @@
-"""Batches, conversions and paths."""
+"""Batches, conversions and paths of a manager."""
 
 import inspect
 import io
@@ -58,7 +58,7 @@ def test_dtype_converts(fm: FileManager, memory: FileManager, dtype: Any) -> Non
 
 
 @pytest.mark.parametrize(
-    ("value", "dtype", "said"),
+    ("value", "dtype", "message"),
     [
         (300, "u1", r"the element at \[0, 0\] is 300 and would become 44"),
         (1.7, "i4", r"the element at \[0, 0\] is 1\.7 and would become 1"),
@@ -66,12 +66,12 @@ def test_dtype_converts(fm: FileManager, memory: FileManager, dtype: Any) -> Non
         (0.1, "f4", "casting='same_kind' to round"),
     ],
 )
-def test_conversion_is_exact(memory: FileManager, value: Any, dtype: str, said: str) -> None:
+def test_conversion_is_exact(memory: FileManager, value: Any, dtype: str, message: str) -> None:
     memory.save(np.full((2, 2), value), "a/b.npy", backend="one")
-    with pytest.raises(UnsupportedDataError, match=said) as caught:
+    with pytest.raises(UnsupportedDataError, match=message) as caught:
         memory.load("a/b.npy", backend="one", dtype=dtype)
     assert str(caught.value).startswith("backend 'one': 'a/b.npy' cannot be loaded: ")
-    with pytest.raises(BatchError, match=said) as batch:
+    with pytest.raises(BatchError, match=message) as batch:
         memory.load_batch(["a/b.npy"], backend="one", dtype=dtype)
     assert str(batch.value.failed[0][1]) == str(caught.value)
     for loaded in (
@@ -101,7 +101,7 @@ def test_failed_conversion_names_path(memory: FileManager, require: Require) -> 
 # ── paths ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_swapped_arguments_are_told(memory: FileManager) -> None:
+def test_swapped_arguments_are_reported(memory: FileManager) -> None:
     swapped: Any = np.zeros(3)
     for path in ("a.npy", Path("a.npy")):
         with pytest.raises(
@@ -119,7 +119,9 @@ def test_swapped_arguments_are_told(memory: FileManager) -> None:
 @pytest.mark.parametrize(
     "path", [io.BytesIO(), np.zeros(3), None, 7], ids=lambda p: type(p).__name__
 )
-def test_other_things_are_no_paths(memory: FileManager, operation: str, path: Any) -> None:
+def test_other_types_are_refused_as_paths(
+    memory: FileManager, operation: str, path: Any
+) -> None:
     named = inspect.signature(getattr(memory, operation)).parameters
     backends = {name: "one" for name in named if name.endswith("backend")}
     before, given = ARGUMENTS[operation][:-1], ARGUMENTS[operation][-1]
@@ -154,7 +156,7 @@ def test_device_alone_keeps_framework(memory: FileManager, require: Require) -> 
         memory.load("b", backend="one", device="cuda:0")
 
 
-def test_text_is_no_array(memory: FileManager) -> None:
+def test_text_cannot_be_converted(memory: FileManager) -> None:
     memory.save("text", "a", backend="one")
     with pytest.raises(UnsupportedDataError, match="need an array, got str"):
         memory.load("a", backend="one", framework="numpy")

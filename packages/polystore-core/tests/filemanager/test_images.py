@@ -1,4 +1,4 @@
-"""Images through a file manager: ``as_=``, ``like=``, and what refuses them."""
+"""Images in a file manager: ``as_=`` and ``like=``, and their errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def image() -> Image:
     )
 
 
-def test_load_gives_an_array_unless_asked(memory: FileManager, image: Image) -> None:
+def test_load_returns_array_by_default(memory: FileManager, image: Image) -> None:
     memory.save(image, "a", "one")
     assert type(memory.load("a", "one")) is np.ndarray
     found = memory.load("a", "one", as_="image")
@@ -51,7 +51,7 @@ def test_region_of_an_image(memory: FileManager, image: Image) -> None:
 
 
 @pytest.mark.frameworks
-def test_conversions_keep_words(memory: FileManager, image: Image, require: Require) -> None:
+def test_conversions_keep_metadata(memory: FileManager, image: Image, require: Require) -> None:
     torch: Any = require("torch")
     memory.save(image.with_data(image.data.astype("i2")), "a", "one")
     same = memory.load("a", "one", as_="image", framework="torch")
@@ -62,8 +62,8 @@ def test_conversions_keep_words(memory: FileManager, image: Image, require: Requ
     assert other.channels[0].limits is None
 
 
-def test_array_says_nothing_of_its_axes(memory: FileManager) -> None:
-    """An axis is never guessed: the error tells how to name it."""
+def test_array_has_no_axes(memory: FileManager) -> None:
+    """Axes are never guessed, and the error says how to name them."""
     memory.save(np.zeros((3, 4)), "a", "one")
     for ask in (memory.load, memory.open):
         for kind in ("image", "xarray"):
@@ -106,7 +106,7 @@ def test_lazy_dataarray(memory: FileManager, image: Image, require: Require) -> 
     assert found.identical(loaded)
 
 
-def test_dataarray_comes_back(memory: FileManager, require: Require) -> None:
+def test_dataarray_round_trips(memory: FileManager, require: Require) -> None:
     xr: Any = require("xarray")
     array = xr.DataArray(
         np.zeros((2, 3, 4), np.uint16),
@@ -127,7 +127,7 @@ def test_dataarray_comes_back(memory: FileManager, require: Require) -> None:
     xr.testing.assert_identical(memory.load("b", "one", as_="xarray"), single)
 
 
-def test_array_gets_words_of_an_image(memory: FileManager, image: Image) -> None:
+def test_like_gives_metadata_to_array(memory: FileManager, image: Image) -> None:
     filtered = image.data // 2
     for like in (image, image.metadata):
         memory.save(filtered, "a", "one", like=like)
@@ -138,14 +138,14 @@ def test_array_gets_words_of_an_image(memory: FileManager, image: Image) -> None
 
 
 def test_like_of_another_image_refused(memory: FileManager, image: Image) -> None:
-    """Nothing is saved, and both shapes are in the text."""
-    for data, like, told in (
+    """Nothing is saved, and the error has both shapes."""
+    for data, like, message in (
         (image.data[0], image, r"\(3, 4\).*\(2, 3, 4\)"),
         (image.data[0], image.metadata, r"cyx.*\(3, 4\)"),
         (image, image, "an Image, which has its own metadata"),
         (image.data, "image", "an Image, or the metadata of one"),
     ):
-        with pytest.raises(InvalidOptionError, match=told):
+        with pytest.raises(InvalidOptionError, match=message):
             memory.save(data, "a", "one", like=like)  # type: ignore[arg-type]
     assert memory.list_dir(".", "one") == []
 
@@ -156,7 +156,7 @@ def test_like_in_a_batch_stops_at_another_shape(memory: FileManager, image: Imag
     assert caught.value.done == ("a",)
 
 
-def test_batch_names_each_array_without_words(memory: FileManager, image: Image) -> None:
+def test_batch_names_each_array_without_axes(memory: FileManager, image: Image) -> None:
     memory.save(image, "a", "one")
     memory.save(image.data, "b", "one")
     with pytest.raises(BatchError, match=r"Image\.of") as caught:
@@ -164,10 +164,10 @@ def test_batch_names_each_array_without_words(memory: FileManager, image: Image)
     assert caught.value.failed_index == 1
 
 
-def test_formats_without_words_refuse(
+def test_formats_without_metadata_refuse_images(
     fm: FileManager, image: Image, tmp_path: Any, require: Require
 ) -> None:
-    """Numbers without their meaning are saved only where that is asked for."""
+    """A format without metadata saves the bare numbers only on request."""
     require("polystore_disk")
     require("polystore_formats")
     path = str(tmp_path / "a.npy")

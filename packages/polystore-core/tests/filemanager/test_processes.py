@@ -64,7 +64,7 @@ def test_manager_works_in_workers(
 
 
 def test_format_without_handles(require: Require, tmp_path: Path) -> None:
-    """The error names the backend that was called, not the format."""
+    """The error names the called backend, not the format."""
     require("polystore_disk")
     require("polystore_formats")
     manager = FileManager()

@@ -1,4 +1,4 @@
-"""From a backend and a path to a method, with its options."""
+"""A call of a manager reaches the right method of the right backend, with its options."""
 
 import inspect
 import pickle
@@ -27,13 +27,13 @@ from polystore_core.errors import (
 from .samples import ARGUMENTS, KEYWORDS, ON_FOLDERS, OPERATIONS, Place, Require
 
 
-def test_every_method_is_tried() -> None:
+def test_every_method_has_arguments() -> None:
     public = {name for name in dir(FileManager) if not name.startswith("_")}
     assert public == set(ARGUMENTS)
 
 
-def test_registry_is_a_registry() -> None:
-    """polystore 0.6 took a dict of backends."""
+def test_dict_as_registry_is_refused() -> None:
+    """polystore 0.6 accepted a dict of backends."""
     backends: Any = {"disk": object()}
     with pytest.raises(InvalidOptionError, match="expected a BackendRegistry, got dict: use"):
         FileManager(backends)
@@ -41,7 +41,7 @@ def test_registry_is_a_registry() -> None:
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_only_backend_follows_paths(operation: str) -> None:
-    """Options can be added and reordered, because no call gives them by position."""
+    """No call passes options by position, so they can be added and reordered."""
     parameters = list(inspect.signature(getattr(FileManager, operation)).parameters.values())
     positional = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert positional.index("backend") == len(positional) - 1 == len(ARGUMENTS[operation]) + 1
@@ -53,7 +53,7 @@ def test_only_backend_follows_paths(operation: str) -> None:
     "name", ["two", Place.TWO, np.str_("two")], ids=["str", "enum", "numpy"]
 )
 def test_position_is_keyword(memory: FileManager, operation: str, name: str) -> None:
-    """Both calls return the same and leave the same, in two trees of the same content."""
+    """Both calls return the same result and change their trees in the same way."""
     method = getattr(memory, operation)
     for tree in ("one", "two"):
         memory.save_batch(
@@ -71,7 +71,7 @@ def test_position_is_keyword(memory: FileManager, operation: str, name: str) -> 
 
 
 def outcome(call: Callable[[], Any]) -> str:
-    """Return the text of the result, or of the error."""
+    """Return the text of the result or of the error."""
     try:
         return re.sub(r"modified=[\d.]+", "", repr(call()))
     except PolystoreError as error:
@@ -97,7 +97,7 @@ def test_backend_is_required(fm: FileManager, operation: str, given: Any) -> Non
     with pytest.raises(BackendRequiredError, match="needs the name of a backend") as caught:
         method(*ARGUMENTS[operation], **KEYWORDS.get(operation, {}), **options)
     assert str(caught.value).startswith(f"{operation}() needs the name of a backend {where}. ")
-    # Other tests define backends too, and of many names the text leaves the middle out.
+    # Other tests also define backends, and the text omits the middle of a long list.
     assert caught.value.known == tuple(fm.registry.names())
     assert f"Available: '{caught.value.known[0]}', " in str(caught.value)
 
@@ -106,7 +106,9 @@ def test_backend_is_required(fm: FileManager, operation: str, given: Any) -> Non
 @pytest.mark.parametrize(
     "given", ["", 7, Path("b.npy"), {"level": 3}, ["memory"], b"memory", np.zeros(2)], ids=repr
 )
-def test_other_things_are_no_backends(fm: FileManager, operation: str, given: Any) -> None:
+def test_other_types_are_refused_as_backend(
+    fm: FileManager, operation: str, given: Any
+) -> None:
     arguments, options = [*ARGUMENTS[operation], given], KEYWORDS.get(operation, {})
     if operation == "transfer":
         options = {"source_backend": "test-camera", "target_backend": arguments.pop()}
@@ -184,7 +186,7 @@ def test_checkers_require_backend(require: Require, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("operation", [name for name in OPERATIONS if "save" not in name])
-def test_sink_refuses_rest(fm: FileManager, operation: str) -> None:
+def test_sink_refuses_other_operations(fm: FileManager, operation: str) -> None:
     with pytest.raises(UnsupportedOperationError, match=": it only writes"):
         getattr(fm, operation)(
             *ARGUMENTS[operation], **KEYWORDS.get(operation, {}), backend="test-screen"

@@ -1,4 +1,4 @@
-"""A batch on its way to a device, through a stage whose transfers come as late as they may."""
+"""Batches sent to a device, through a stage that transfers as late as it may."""
 
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Far:
 
 
 class Late(Stage):
-    """Transfers when somebody waits."""
+    """Transfers only when somebody waits for it."""
 
     def __init__(self, make: Any) -> None:
         self.allocated = 0
@@ -104,7 +104,7 @@ def stages(install: Install) -> list[Late]:
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> tuple[FileManager, list[str], Any]:
+def saved_batch(tmp_path: Path) -> tuple[FileManager, list[str], Any]:
     fm = FileManager()
     stack = np.arange(30 * 12, dtype="i4").reshape(30, 3, 4)
     paths = [str(tmp_path / f"{n}.npy") for n in range(30)]
@@ -115,10 +115,10 @@ def saved(tmp_path: Path) -> tuple[FileManager, list[str], Any]:
 @pytest.mark.parametrize("threads", [1, 4])
 @pytest.mark.parametrize("dtype", [None, "f8", ">i4"])
 @pytest.mark.parametrize("stack", [False, True])
-def test_batch_arrives(
-    stages: list[Late], saved: Any, stack: bool, dtype: str | None, threads: int
+def test_batch_is_sent_whole(
+    stages: list[Late], saved_batch: Any, stack: bool, dtype: str | None, threads: int
 ) -> None:
-    fm, paths, expected = saved
+    fm, paths, expected = saved_batch
     asked = {"framework": "acme_far", "device": "far:0", "dtype": dtype, "threads": threads}
     found = fm.load_batch(paths, "disk", stack=stack, **asked)
     values = [found[n].inside for n in range(30)]
@@ -127,8 +127,8 @@ def test_batch_arrives(
     assert stages[0].allocated < 15
 
 
-def test_jagged_stack_is_refused(stages: list[Late], saved: Any) -> None:
-    fm, paths, _ = saved
+def test_jagged_stack_is_refused(stages: list[Late], saved_batch: Any) -> None:
+    fm, paths, _ = saved_batch
     fm.save(np.zeros((2, 2), "i4"), paths[7], "disk")
     with pytest.raises(BatchError, match=r"this one is int32 \(2, 2\), but .*0\.npy") as caught:
         fm.load_batch(paths, "disk", stack=True, framework="acme_far")
@@ -137,22 +137,22 @@ def test_jagged_stack_is_refused(stages: list[Late], saved: Any) -> None:
     assert found[7].inside.shape == (2, 2)
 
 
-def test_missing_file_delays_nobody(stages: list[Late], saved: Any) -> None:
-    fm, paths, _ = saved
+def test_missing_file_delays_no_other(stages: list[Late], saved_batch: Any) -> None:
+    fm, paths, _ = saved_batch
     with pytest.raises(BatchError, match="1 of 31"):
         fm.load_batch([*paths[:5], "none.npy", *paths[5:]], "disk", framework="acme_far")
 
 
-def test_dicts_are_converted(stages: list[Late], saved: Any, tmp_path: Path) -> None:
-    fm, _, _ = saved
+def test_dicts_are_converted(stages: list[Late], saved_batch: Any, tmp_path: Path) -> None:
+    fm, _, _ = saved_batch
     fm.save({"a": np.arange(3)}, tmp_path / "a.npz", "disk")
     (found,) = fm.load_batch([tmp_path / "a.npz"], "disk", framework="acme_far")
     assert framework_of(found["a"]) == "acme_far"
     assert to_numpy(found["a"]).tolist() == [0, 1, 2]
 
 
-def test_device_and_copy_are_checked(stages: list[Late], saved: Any) -> None:
-    fm, paths, _ = saved
+def test_device_and_copy_are_checked(stages: list[Late], saved_batch: Any) -> None:
+    fm, paths, _ = saved_batch
     with pytest.raises(InvalidOptionError, match="device='far:7'"):
         fm.load_batch(paths, "disk", framework="acme_far", device="far:7")
     with pytest.raises(BatchError) as caught:

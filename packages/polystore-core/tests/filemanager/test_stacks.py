@@ -1,4 +1,4 @@
-"""``load_batch(stack=True)``: one array, filled as the items arrive."""
+"""``load_batch(stack=True)`` returns one array, which is filled as the items are loaded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def files(memory: FileManager) -> FileManager:
-    """Four arrays of one kind, "0.npy" to "3.npy"."""
+    """Return a manager with four equal-sized arrays, "0.npy" to "3.npy"."""
     for n in range(4):
         memory.save(np.full((2, 3), n, "u2"), f"{n}.npy", backend="one")
     return memory
@@ -36,12 +36,12 @@ def files(memory: FileManager) -> FileManager:
 NAMES = [f"{n}.npy" for n in range(4)]
 
 
-def test_items_keep_their_places(files: FileManager) -> None:
+def test_items_keep_their_order(files: FileManager) -> None:
     paths = ["3.npy", "0.npy", "3.npy", "1.npy"]
     stacked = files.load_batch(paths, backend="one", stack=True)
     assert (stacked.shape, stacked.dtype) == ((4, 2, 3), "u2")
     assert stacked[:, 0, 0].tolist() == [3, 0, 3, 1]
-    stacked[0] = 9  # memory of the caller's own
+    stacked[0] = 9  # The stack is new memory for the caller.
     assert files.load("3.npy", backend="one").tolist() == [[3] * 3] * 2
 
 
@@ -61,15 +61,15 @@ def test_byte_order_is_native(memory: FileManager) -> None:
     assert stacked.tolist() == [[0, 1, 2]] * 2
 
 
-def test_jagged_batch_is_told(files: FileManager) -> None:
+def test_other_shape_is_reported(files: FileManager) -> None:
     files.save(np.zeros((5, 3), "u2"), "long.npy", backend="one")
     with pytest.raises(BatchError) as caught:
         files.load_batch(["0.npy", "long.npy", "1.npy"], backend="one", stack=True)
     ((path, cause),) = caught.value.failed.values()
     assert path == "long.npy"
     assert isinstance(cause, UnsupportedDataError)
-    for said in ("uint16 (5, 3)", "'0.npy' is uint16 (2, 3)", "without stack=True"):
-        assert said in str(cause)
+    for message in ("uint16 (5, 3)", "'0.npy' is uint16 (2, 3)", "without stack=True"):
+        assert message in str(cause)
 
 
 def test_mixed_types_need_dtype(files: FileManager) -> None:
@@ -96,7 +96,7 @@ def test_other_values_do_not_stack(memory: FileManager, value: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"stack": 1}, "stack=1 is not valid: expected True or False"),
         ({"stack": True, "dtype": "no"}, "dtype='no' is not valid"),
@@ -106,13 +106,13 @@ def test_other_values_do_not_stack(memory: FileManager, value: Any) -> None:
         ({"stack": True, "as_": "image"}, "stack=True does not work with as_='image'"),
     ],
 )
-def test_options_are_checked_first(files: FileManager, options: Any, said: str) -> None:
+def test_options_are_checked_first(files: FileManager, options: Any, message: str) -> None:
     seen: list[int] = []
     with pytest.raises(InvalidOptionError) as caught:
         files.load_batch(
             NAMES, backend="one", progress=lambda done, _: seen.append(done), **options
         )
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert not seen
 
 
@@ -122,23 +122,25 @@ def test_empty_list_has_no_shape(memory: FileManager) -> None:
 
 
 def test_too_large_is_one_error(memory: FileManager) -> None:
-    """An array of the memory backend cannot claim to be as large, but the header of a file can."""
+    """No array in memory can claim this size, but the header of a file can."""
 
     def load(collector: Collector) -> list[Any]:
-        def one(index: int) -> Any:
+        def put_one(index: int) -> Any:
             return collector.put(index, collector.memory(index, (1 << 20, 1 << 20), dtype))
 
         dtype = np.dtype("u1")
-        return run_batch("one", "load", ["a", "b", "c", "d"], one)
+        return run_batch("one", "load", ["a", "b", "c", "d"], put_one)
 
     with pytest.raises(UnsupportedDataError) as caught:
         collect(Conversion("one"), ["a", "b", "c", "d"], load, stack=True)
     assert str(caught.value).startswith("backend 'one': 'a' cannot be loaded: ")
-    said = f"a stack of 4 arrays (uint8 (1048576, 1048576)) needs {1 << 42} bytes (4096.0 GiB)"
-    assert said in str(caught.value)
+    message = (
+        f"a stack of 4 arrays (uint8 (1048576, 1048576)) needs {1 << 42} bytes (4096.0 GiB)"
+    )
+    assert message in str(caught.value)
 
 
-def test_never_refuses_copies_in_memory(files: FileManager) -> None:
+def test_never_option_refuses_copies_in_memory(files: FileManager) -> None:
     with pytest.raises(BatchError) as caught:
         files.load_batch(NAMES, backend="one", stack=True, copy="never")
     assert len(caught.value.failed) == 4
@@ -165,7 +167,7 @@ def test_failure_frees_the_stack(files: FileManager, monkeypatch: pytest.MonkeyP
     assert [type(e) for _, e in caught.value.failed.values()] == [NotFoundError]
 
 
-def test_progress_is_in_this_thread(files: FileManager) -> None:
+def test_progress_runs_in_calling_thread(files: FileManager) -> None:
     seen: list[tuple[int, int, int]] = []
     files.load_batch(
         NAMES,
@@ -188,7 +190,7 @@ def test_interrupt_ends_the_batch(files: FileManager) -> None:
 
 @pytest.mark.frameworks
 @pytest.mark.parametrize("framework", ["torch", "jax", "tensorflow"])
-def test_frameworks_take_the_stack(
+def test_stack_converts_to_frameworks(
     files: FileManager, require: Require, framework: str
 ) -> None:
     require(framework)
@@ -217,7 +219,7 @@ def test_extended_types_stack(memory: FileManager, require: Require) -> None:
 
 
 class _Keeping(Collector):
-    """Keeps what arrives, and whether it is in the memory that it gave."""
+    """Hands out memory, and ``put`` returns whether the value is in that memory."""
 
     def __init__(self) -> None:
         self.lent: dict[int, Any] = {}

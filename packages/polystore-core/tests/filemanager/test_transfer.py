@@ -1,4 +1,4 @@
-"""From one backend to another."""
+"""Transfers from one backend to another."""
 
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,7 @@ def test_folder_is_transferred(
         assert str(memory.load(path, backend="two")).endswith(path.removeprefix("copy/"))
 
 
-def test_partial_transfer_is_told(memory: FileManager) -> None:
+def test_partial_transfer_is_reported(memory: FileManager) -> None:
     memory.save_batch([1, None, 3], ["f/a", "f/b", "f/c"], backend="one")
     with pytest.raises(BatchError) as caught:
         memory.transfer("f", "g", source_backend="one", target_backend="test-screen")
@@ -117,7 +117,7 @@ def test_transfer_refuses_other_kinds(
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
 
 
-def test_damaged_file_stops_nobody(
+def test_damaged_file_stops_no_other(
     memory: FileManager, require: Require, tmp_path: Path
 ) -> None:
     require("polystore_disk")

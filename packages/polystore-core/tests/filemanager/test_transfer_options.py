@@ -1,4 +1,4 @@
-"""Transfers that verify, resume, choose and pretend."""
+"""Options of a transfer: verify, resume, patterns and dry runs."""
 
 import os
 from pathlib import Path
@@ -29,7 +29,7 @@ ON_DISK: Any = {"source_backend": "disk", "target_backend": "disk"}
 
 
 class Forgetful(StorageBackend):
-    """Changes one element of what it keeps, and remembers what it has loaded."""
+    """Changes one element of each saved value, and records what it loads."""
 
     _backend_type = "test-forgetful"
     loads: ClassVar[list[str]] = []
@@ -150,7 +150,7 @@ def test_bytes_of_other_formats(fm: FileManager, require: Require, tmp_path: Pat
         ),
     ],
 )
-def test_refused_before_anything_is_read(
+def test_bad_options_are_refused_before_reading(
     memory: FileManager, require: Require, routes: Any, options: Any, error: type[Exception]
 ) -> None:
     require("polystore_disk")
@@ -158,7 +158,7 @@ def test_refused_before_anything_is_read(
         memory.transfer("nothing.tif", "b.tif", **routes, **options)
 
 
-# ── what exists ──────────────────────────────────────────────────────────────────────────
+# ── existing files ───────────────────────────────────────────────────────────────────────
 
 
 def test_resume_loads_only_the_rest(memory: FileManager) -> None:
@@ -189,14 +189,14 @@ def test_existing_files_of_a_folder(memory: FileManager) -> None:
     assert memory.load("g/b", "two") == "old"
 
 
-def test_folder_in_the_way_is_no_value(memory: FileManager) -> None:
+def test_folder_at_target_is_refused(memory: FileManager) -> None:
     memory.save(1, "a", "one")
     memory.ensure_directory("b", "two")
     with pytest.raises(NotAFileError):
         memory.transfer("a", "b", **ROUTES, if_exists="skip")
 
 
-# ── which files ──────────────────────────────────────────────────────────────────────────
+# ── selected files ───────────────────────────────────────────────────────────────────────
 
 
 def test_pattern(memory: FileManager) -> None:

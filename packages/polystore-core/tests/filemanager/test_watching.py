@@ -1,4 +1,4 @@
-"""``FileManager.watch``: folders and arrays that others write while we follow them."""
+"""``FileManager.watch`` follows folders and arrays while others write them."""
 
 import pickle
 import shutil
@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(120)
 
 @pytest.fixture
 def disk(require: Require, tmp_path: Path) -> FileManager:
-    """A manager whose "raw" is the folder ``tmp_path``."""
+    """Return a manager whose backend "raw" is the folder ``tmp_path``."""
     require("polystore_disk")
     require("polystore_formats")
     registry = BackendRegistry()
@@ -40,14 +40,14 @@ def disk(require: Require, tmp_path: Path) -> FileManager:
     return FileManager(registry)
 
 
-def names(items: Iterator[Arrival]) -> list[str]:
+def get_names(items: Iterator[Arrival]) -> list[str]:
     return [item.path.rpartition("/")[2] for item in items]
 
 
 # ── folders ──────────────────────────────────────────────────────────────────────────────
 
 
-def test_files_come_in_natural_order_and_then_as_they_appear(
+def test_existing_files_are_sorted_and_new_ones_follow(
     disk: FileManager, tmp_path: Path
 ) -> None:
     for name in ("a10", "a9", ".~ps-hidden", ".a8.json", "b1"):
@@ -86,7 +86,7 @@ def test_folder_that_does_not_exist_yet(
 
 
 def test_folders_inside(disk: FileManager, tmp_path: Path) -> None:
-    """As an instrument makes them: one for each well, while others watch."""
+    """An instrument makes one folder for each well, even while a watch runs."""
     disk.save(1, "run/B03/a.json", backend="raw")
     disk.save(2, "run/b.json", backend="raw")
     disk.save(3, "run/.hidden/c.json", backend="raw")
@@ -106,8 +106,8 @@ def test_folders_inside(disk: FileManager, tmp_path: Path) -> None:
         assert (item.index, item.path, item.load()) == (2, "run/C11/field/1.json", 5)
 
 
-def test_file_is_given_when_its_writer_has_ended(disk: FileManager, tmp_path: Path) -> None:
-    """Another program writes it in place. Each look, before which we are asked, sees more."""
+def test_file_is_returned_when_its_writer_ends(disk: FileManager, tmp_path: Path) -> None:
+    """Another program writes the file in place, and each look of the watch sees more of it."""
     image = np.arange(60_000, dtype="<u2").reshape(200, 300)
     disk.save(image, "source.npy", backend="raw")
     content = (tmp_path / "source.npy").read_bytes()
@@ -124,10 +124,10 @@ def test_file_is_given_when_its_writer_has_ended(disk: FileManager, tmp_path: Pa
     assert np.array_equal(item.load(), image)
 
 
-def test_files_that_are_there_settle_in_natural_order(
+def test_existing_files_settle_in_natural_order(
     memory: FileManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also if the first look at them is slow: they were not all seen at the same time."""
+    """The order is natural even if a slow first look sees the files at different times."""
     for n in range(5):
         memory.save(n, f"run/{n}.json", "one")
     source: Any = memory.registry["one"]
@@ -139,20 +139,18 @@ def test_files_that_are_there_settle_in_natural_order(
 
     monkeypatch.setattr(source, "info", describe)
     watch = memory.watch("run", backend="one", settle=0.1, poll=0.005, timeout=0)
-    assert names(watch) == [f"{n}.json" for n in range(5)]
+    assert get_names(watch) == [f"{n}.json" for n in range(5)]
 
 
-def test_timeout_waits_for_a_file_that_is_still_written(
-    disk: FileManager, tmp_path: Path
-) -> None:
+def test_timeout_waits_for_unfinished_file(disk: FileManager, tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("1")
-    assert names(disk.watch(".", backend="raw", timeout=0, settle=0.2)) == ["a.json"]
+    assert get_names(disk.watch(".", backend="raw", timeout=0, settle=0.2)) == ["a.json"]
     (tmp_path / "dangling.json").symlink_to("nowhere.json")
     (tmp_path / "just_made.json").touch()
-    assert names(disk.watch(".", backend="raw", timeout=0, settle=0.2)) == ["a.json"]
+    assert get_names(disk.watch(".", backend="raw", timeout=0, settle=0.2)) == ["a.json"]
 
 
-def test_deleted_file_is_new_when_it_is_back(disk: FileManager) -> None:
+def test_deleted_file_counts_as_new_again(disk: FileManager) -> None:
     disk.save(1, "run/a.json", backend="raw")
     watch = disk.watch("run", backend="raw", settle=0)
     assert next(watch).load() == 1
@@ -181,10 +179,13 @@ def test_folder_that_becomes_a_file(disk: FileManager, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("library", ["watchdog", None])
-def test_change_of_the_folder_wakes(
+def test_change_of_folder_wakes_watch(
     disk: FileManager, require: Require, monkeypatch: pytest.MonkeyPatch, library: str | None
 ) -> None:
-    """With watchdog a watch that looks once an hour is in time. Without it, only looks find."""
+    """With watchdog, a watch that looks once an hour reacts at once.
+
+    Without watchdog, only a look finds the change.
+    """
     if library is None:
         monkeypatch.setitem(sys.modules, "watchdog", None)
     else:
@@ -231,7 +232,7 @@ def test_frames_of_an_array(memory: FileManager) -> None:
         (np.zeros((9, 4), "u2"), r"\|u1 of shape \(4,\), and now they are <u2 of shape \(4,\)"),
     ],
 )
-def test_array_that_was_replaced_or_cut(
+def test_replaced_or_truncated_array_raises(
     memory: FileManager, other: np.ndarray[Any, Any], reason: str
 ) -> None:
     memory.save(np.zeros((5, 4), "u1"), "movie", "one")
@@ -243,7 +244,7 @@ def test_array_that_was_replaced_or_cut(
     assert (caught.value.backend, caught.value.path) == ("one", "movie")
 
 
-def test_array_that_was_replaced_before_its_first_frame(memory: FileManager) -> None:
+def test_array_replaced_before_its_first_frame(memory: FileManager) -> None:
     memory.save(np.zeros((2, 4), "u1"), "movie", "one")
     watch = memory.watch("movie", backend="one", start=5)
     assert watch._look().new == range(5, 5)
@@ -253,12 +254,12 @@ def test_array_that_was_replaced_before_its_first_frame(memory: FileManager) -> 
     assert [item.index for item in islice(watch, 2)] == [5, 6]
 
 
-def test_array_that_was_deleted(memory: FileManager) -> None:
+def test_deleted_array_raises(memory: FileManager) -> None:
     memory.save(np.zeros((5, 4), "u1"), "movie", "one")
     watch = memory.watch("movie", backend="one")
     next(watch)
     memory.delete("movie", "one")
-    list(islice(watch, 4))  # found before
+    list(islice(watch, 4))  # These frames were found before.
     with pytest.raises(NotFoundError, match="it was deleted or moved while it was watched"):
         next(watch)
 
@@ -272,12 +273,12 @@ def test_array_without_frames_and_patterns(memory: FileManager) -> None:
         next(memory.watch("movie", backend="one", pattern="*.tif"))
 
 
-# ── the end ──────────────────────────────────────────────────────────────────────────────
+# ── the end of a watch ───────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("kind", ["event", "function"])
-def test_stop_gives_all_that_is_there(disk: FileManager, kind: str) -> None:
-    """Also a file that must settle, and then no other."""
+def test_stop_returns_all_existing_files(disk: FileManager, kind: str) -> None:
+    """A file that must still settle is returned, and then no other one."""
     stop = threading.Event()
     watch = disk.watch(
         ".", backend="raw", settle=0.1, stop=stop if kind == "event" else stop.is_set
@@ -286,13 +287,13 @@ def test_stop_gives_all_that_is_there(disk: FileManager, kind: str) -> None:
     assert next(watch).load() == 1
     disk.save(2, "2.json", backend="raw")
     stop.set()
-    assert names(watch) == ["2.json"]
+    assert get_names(watch) == ["2.json"]
     disk.save(3, "3.json", backend="raw")
-    assert names(watch) == []
+    assert get_names(watch) == []
 
 
-def test_stop_leaves_out_what_appears_later(memory: FileManager, disk: FileManager) -> None:
-    """The loop ends although its writer is as fast as it is."""
+def test_stop_leaves_out_later_files(memory: FileManager, disk: FileManager) -> None:
+    """The loop ends although the writer is as fast as the loop."""
     memory.save(np.zeros((2, 4), "u1"), "movie", "one")
     lengths = []
     for item in memory.watch("movie", backend="one", stop=lambda: True):
@@ -308,14 +309,14 @@ def test_stop_leaves_out_what_appears_later(memory: FileManager, disk: FileManag
 
 
 def test_timeout_is_shorter_than_a_pause(disk: FileManager) -> None:
-    assert names(disk.watch("run", backend="raw", poll=3600, timeout=0.1)) == []
+    assert get_names(disk.watch("run", backend="raw", poll=3600, timeout=0.1)) == []
     disk.save(0, "run/0.json", backend="raw")
     watch = disk.watch("run", backend="raw", poll=3600, timeout=0.1, settle=0.1)
-    assert names(watch) == ["0.json"]
+    assert get_names(watch) == ["0.json"]
 
 
 @pytest.mark.parametrize("end", ["stop", "close"])
-def test_watch_that_waits_ends_when_told_by_another_thread(disk: FileManager, end: str) -> None:
+def test_another_thread_ends_waiting_watch(disk: FileManager, end: str) -> None:
     stop = threading.Event()
     watch = disk.watch("run", backend="raw", poll=3600, stop=stop)
     timer = threading.Timer(0.05, stop.set if end == "stop" else watch.close)
@@ -339,7 +340,7 @@ def test_ctrl_c_ends_a_wait(start: Start, require: Require, tmp_path: Path) -> N
     assert follower.says() == "interrupted"
 
 
-def test_items_travel(disk: FileManager) -> None:
+def test_items_pickle(disk: FileManager) -> None:
     disk.save({"a": 1}, "a.json", backend="raw")
     (item,) = disk.watch(".", backend="raw", timeout=0, settle=0)
     copy = pickle.loads(pickle.dumps(item))
@@ -352,7 +353,7 @@ def test_items_travel(disk: FileManager) -> None:
 def test_change_of_the_current_directory(
     require: Require, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    """A relative path means the same in the whole loop, and for its items later."""
+    """A relative path keeps its meaning for the whole loop, and later for its items."""
     require(f"polystore_{backend}")
     fm, movie = FileManager(), np.arange(24).reshape(2, 3, 4)
     monkeypatch.chdir(tmp_path)

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 
 
 def gpus(name: str) -> int:
-    """Return how many GPUs a framework finds."""
+    """Return the number of GPUs that a framework finds."""
     if importlib.util.find_spec(name) is None:
         return 0
     module = importlib.import_module(name)
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(params=["torch", "cupy", "jax"])
 def name(request: pytest.FixtureRequest) -> str:
-    """A framework that finds a GPU."""
+    """Return a framework that finds a GPU."""
     found: str = request.param
     if not gpus(found):
         pytest.skip(f"system: {found} finds no NVIDIA GPU")
@@ -50,7 +50,7 @@ def fm() -> FileManager:
 
 @pytest.fixture
 def images(fm: FileManager, tmp_path: Path) -> tuple[list[str], Any]:
-    """The paths of 40 images, and all of them as one array."""
+    """Return the paths of 40 images, and all images as one array."""
     random = np.random.default_rng(1)
     stack = random.integers(0, 60_000, (40, 64, 48)).astype("i4")
     paths = [str(tmp_path / f"{n}.npy") for n in range(len(stack))]

@@ -1,4 +1,4 @@
-"""Arrays on a GPU: saved, loaded, staged, and given from one framework to another."""
+"""Arrays on a GPU are saved, loaded, staged, and shared between frameworks."""
 
 from itertools import permutations
 from pathlib import Path
@@ -16,7 +16,7 @@ from .conftest import gpus
 CUDA = "cuda:0"
 
 
-def on_gpu(name: str, array: Any) -> Any:
+def move_to_gpu(name: str, array: Any) -> Any:
     value = to_framework(array, name, device=CUDA)
     assert framework_of(value) == name
     assert framework(name).device_of(value) != "cpu"
@@ -24,10 +24,10 @@ def on_gpu(name: str, array: Any) -> Any:
 
 
 @pytest.mark.parametrize("dtype", ["?", "i1", "u1", "i2", "u2", "i4", "f2", "f4", "c8"])
-def test_values_go_there_and_back(name: str, dtype: str) -> None:
+def test_values_round_trip(name: str, dtype: str) -> None:
     array = (np.arange(24).reshape(2, 3, 4) % 2).astype(dtype)
     for given in (array, array[:, ::-1], array.T, array[0, 0, 0, ...], array[:0]):
-        back = to_numpy(on_gpu(name, given))
+        back = to_numpy(move_to_gpu(name, given))
         assert (back.dtype, back.tolist()) == (given.dtype, given.tolist())
 
 
@@ -35,7 +35,7 @@ def test_values_go_there_and_back(name: str, dtype: str) -> None:
 def test_gpu_arrays_are_saved(fm: FileManager, tmp_path: Path, name: str, place: str) -> None:
     array = np.arange(64, dtype="u2").reshape(8, 8)
     path, backend = tmp_path / place, "zarr" if place.endswith("zarr") else "disk"
-    fm.save(on_gpu(name, array), path, backend)
+    fm.save(move_to_gpu(name, array), path, backend)
     assert fm.load(path, backend).tolist() == array.tolist()
     loaded = fm.load(path, backend, framework=name, device=CUDA)
     assert framework(name).device_of(loaded) != "cpu"
@@ -43,7 +43,7 @@ def test_gpu_arrays_are_saved(fm: FileManager, tmp_path: Path, name: str, place:
 
 
 def test_memory_keeps_the_device(fm: FileManager, name: str) -> None:
-    value = on_gpu(name, np.arange(6, dtype="f4"))
+    value = move_to_gpu(name, np.arange(6, dtype="f4"))
     fm.save(value, "a", "memory")
     loaded = fm.load("a", "memory")
     assert framework(name).device_of(loaded) == framework(name).device_of(value)
@@ -51,11 +51,11 @@ def test_memory_keeps_the_device(fm: FileManager, name: str) -> None:
     assert fm.load("a", "memory", copy="never", framework=name) is not None
 
 
-def test_never_copies_to_a_gpu_nor_from_it(name: str) -> None:
+def test_never_option_refuses_copies_to_and_from_gpu(name: str) -> None:
     with pytest.raises(CopyRequiredError):
         to_framework(np.zeros(64, "f4"), name, device=CUDA, copy="never")
     with pytest.raises(CopyRequiredError):
-        to_numpy(on_gpu(name, np.zeros(64, "f4")), copy="never")
+        to_numpy(move_to_gpu(name, np.zeros(64, "f4")), copy="never")
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "cuda:x", "xpu:0"])
@@ -68,9 +68,9 @@ def test_missing_gpu_is_refused(name: str, device: str) -> None:
 def test_frameworks_share_gpu_memory(source: str, target: str) -> None:
     if not (gpus(source) and gpus(target)):
         pytest.skip(f"system: {source} and {target} do not both find an NVIDIA GPU")
-    value = on_gpu(source, np.arange(256, dtype="f4"))
+    value = move_to_gpu(source, np.arange(256, dtype="f4"))
     moved = framework(target).from_device(value, device=None, copy="auto")
-    assert moved is not None  # it did not pass through the host
+    assert moved is not None  # The array did not pass through the host.
     assert framework(target).device_of(moved) != "cpu"
     assert to_numpy(moved).tolist() == list(range(256))
 
@@ -96,7 +96,7 @@ def test_staged_batches_convert(fm: FileManager, images: Any, name: str) -> None
     assert np.array_equal(to_numpy(found), expected.astype("f4"))
 
 
-def test_results_are_there_for_work_on_the_gpu(fm: FileManager, images: Any, name: str) -> None:
+def test_results_are_ready_for_gpu_work(fm: FileManager, images: Any, name: str) -> None:
     paths, expected = images
     for _ in range(5):
         found = fm.load_batch(paths, "disk", stack=True, framework=name, device=CUDA)

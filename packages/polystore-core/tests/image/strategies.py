@@ -1,4 +1,4 @@
-"""Words of images for hypothesis: all that an image can say, and documents of strangers."""
+"""Hypothesis strategies for image metadata and for arbitrary JSON documents."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ POSITIONS = st.builds(
 
 @st.composite
 def images(draw: st.DrawFn) -> tuple[tuple[int, ...], ImageMetadata]:
-    """Return the shape of an array, and words that it can have."""
+    """Return the shape of an array, and metadata that it can have."""
     names = [name for name in "tcz" if draw(st.booleans())] + ["y", "x"]
     shape = tuple(draw(st.integers(1, 5)) for _ in names)
     count = shape[names.index("c")] if "c" in names else 1
@@ -73,7 +73,7 @@ def images(draw: st.DrawFn) -> tuple[tuple[int, ...], ImageMetadata]:
 
 @st.composite
 def regions(draw: st.DrawFn, length: int, *, ascends: bool = False) -> slice | int:
-    """Return an index of one axis."""
+    """Return an index for one axis."""
     if draw(st.booleans()) and not ascends:
         return draw(st.integers(-length, length - 1)) if length else slice(None)
     ends = maybe(st.integers(-length - 1, length + 1))

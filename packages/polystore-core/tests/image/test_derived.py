@@ -1,4 +1,4 @@
-"""The words of a part, of a transposed image and of a level are those of its pixels."""
+"""The metadata of a part, a transposed image and a level describe the pixels in them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from polystore_core.image import Axis, Channel, ImageMetadata
 from .strategies import images, regions
 
 
-def places(axis: Axis, length: int) -> Any:
-    """Return where the elements of an axis are."""
+def get_positions(axis: Axis, length: int) -> Any:
+    """Return the positions of the elements of an axis."""
     if axis.coords is not None:
         return np.array(axis.coords)
     if axis.scale is None or axis.origin is None:
@@ -25,8 +25,8 @@ def places(axis: Axis, length: int) -> Any:
     return axis.origin + np.arange(length) * axis.scale
 
 
-def close(found: ImageMetadata, expected: ImageMetadata) -> None:
-    """Assert equal words; numbers that are computed differ by rounding."""
+def assert_close(found: ImageMetadata, expected: ImageMetadata) -> None:
+    """Assert equal metadata, and allow computed numbers to differ by rounding."""
     for axis, other in zip(found.axes, expected.axes, strict=True):
         for word in ("scale", "origin"):
             one, two = getattr(axis, word), getattr(other, word)
@@ -36,8 +36,8 @@ def close(found: ImageMetadata, expected: ImageMetadata) -> None:
 
 
 @given(images(), st.data())
-def test_words_of_a_slice_are_those_of_its_pixels(image: Any, data: st.DataObject) -> None:
-    """Each remaining element is where it was, along every axis, and has its channel."""
+def test_slice_keeps_metadata_of_its_pixels(image: Any, data: st.DataObject) -> None:
+    """Each remaining element keeps its position on every axis, and its channel."""
     shape, metadata = image
     region = tuple(data.draw(regions(length)) for length in shape)
     found = metadata.select(region, shape)
@@ -48,9 +48,9 @@ def test_words_of_a_slice_are_those_of_its_pixels(image: Any, data: st.DataObjec
     for axis, (before, item, length), now in zip(
         found.axes, remaining, array.shape, strict=True
     ):
-        expected = places(before, length)
-        if (after := places(axis, now)) is not None and expected is not None:
-            # A turned axis is described from its other end, if at all.
+        expected = get_positions(before, length)
+        if (after := get_positions(axis, now)) is not None and expected is not None:
+            # A reversed axis is described from its other end, if at all.
             assert after == pytest.approx(expected[item])
         assert (axis.name, axis.unit) == (before.name, before.unit)
         if before.scale is not None:
@@ -62,8 +62,8 @@ def test_words_of_a_slice_are_those_of_its_pixels(image: Any, data: st.DataObjec
 
 
 @given(images(), st.data())
-def test_slicing_twice_is_slicing_once(image: Any, data: st.DataObject) -> None:
-    """``words[a][b]`` are the words of the composed slice."""
+def test_two_slices_equal_the_composed_slice(image: Any, data: st.DataObject) -> None:
+    """Selecting ``a`` and then ``b`` gives the metadata of the composed slice."""
     shape, metadata = image
     first = tuple(data.draw(regions(length, ascends=True)) for length in shape)
     between = np.empty(shape)[first].shape
@@ -73,11 +73,11 @@ def test_slicing_twice_is_slicing_once(image: Any, data: st.DataObject) -> None:
         chosen = range(length)[one][two]
         composed.append(slice(chosen.start, chosen.stop, chosen.step))
     once = metadata.select(tuple(composed), shape)
-    close(metadata.select(first, shape).select(second, between), once)
+    assert_close(metadata.select(first, shape).select(second, between), once)
 
 
 def test_slice_by_hand() -> None:
-    """The first pixel of a part is where it was; every second pixel is twice as large."""
+    """The first pixel of a part keeps its position, and every second pixel is twice as large."""
     metadata = ImageMetadata(
         axes=(
             Axis("t", "time", "second", coords=(0.0, 1.5, 7.0)),
@@ -100,8 +100,11 @@ def test_slice_by_hand() -> None:
     )
 
 
-def test_turned_axis_has_no_origin() -> None:
-    """A scale cannot be negative, so the place of a turned axis is unknown. Coords turn."""
+def test_reversed_axis_has_no_origin() -> None:
+    """A scale cannot be negative, so a reversed axis has no origin.
+
+    Coords are reversed instead.
+    """
     metadata = ImageMetadata(
         axes=(
             Axis("z", "space", "micrometer", coords=(0.0, 1.0, 5.0)),
@@ -116,7 +119,7 @@ def test_turned_axis_has_no_origin() -> None:
     assert single.axes[2] == Axis("x", "space", None, 0.5, 11.0)
 
 
-def test_channels_are_turned() -> None:
+def test_channels_are_reversed() -> None:
     metadata = ImageMetadata(
         axes=(Axis("c", "channel"), Axis("y", "space"), Axis("x", "space")),
         channels=tuple(Channel(name=name) for name in "abcd"),
@@ -137,8 +140,8 @@ def test_impossible_regions_refused(region: Any, error: type[Exception]) -> None
 
 
 @given(images(), st.data())
-def test_moved_is_a_transpose(image: Any, data: st.DataObject) -> None:
-    """Names and numbers mean the same, and the inverse order undoes it."""
+def test_transpose_moves_metadata(image: Any, data: st.DataObject) -> None:
+    """Names and numbers move with their axes, and the inverse order restores them."""
     shape, metadata = image
     order = data.draw(st.permutations(range(len(shape))))
     moved = metadata.transpose(order)
@@ -159,32 +162,32 @@ def test_impossible_orders_refused(order: Any) -> None:
 
 @given(images(), st.sampled_from((1, 2, 4)), st.sampled_from((1, 2, 3)))
 def test_level_of_level(image: Any, first: int, second: int) -> None:
-    """A level of a level is that of the product of both factors."""
+    """A level of a level equals a level with the product of both factors."""
     _, metadata = image
 
-    def factors(factor: int) -> list[int]:
+    def make_factors(factor: int) -> list[int]:
         return [factor if name in "yx" else 1 for name in metadata.names]
 
-    twice = metadata.level(factors(first)).level(factors(second))
-    once = metadata.level(factors(first * second))
-    close(twice, once)
+    twice = metadata.level(make_factors(first)).level(make_factors(second))
+    once = metadata.level(make_factors(first * second))
+    assert_close(twice, once)
     assert replace(twice, axes=()) == replace(metadata, axes=())
 
 
 def test_level_by_hand() -> None:
-    """A pixel of a level is centred over the pixels that it spans."""
+    """A pixel of a level is centred over the pixels that it covers."""
     metadata = ImageMetadata(
         axes=(Axis("y", "space", None, 0.5, 10.0), Axis("x", "space", None, 0.5))
     )
     assert metadata.level((4, 2)).axes == (
-        Axis("y", "space", None, 2.0, 10.75),  # the mean of 10, 10.5, 11, 11.5
+        Axis("y", "space", None, 2.0, 10.75),  # The mean of 10, 10.5, 11 and 11.5.
         Axis("x", "space", None, 1.0),
     )
 
 
 @given(images())
-def test_without_all_words_is_bare(image: Any) -> None:
-    """``words`` names all that ``without`` takes away."""
+def test_without_all_words_is_empty(image: Any) -> None:
+    """``words`` names everything that ``without`` removes."""
     _, metadata = image
     bare = metadata.without(metadata.words())
     assert bare.words() == frozenset()
@@ -197,7 +200,7 @@ def test_without_all_words_is_bare(image: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "told"),
+    ("metadata", "message"),
     [
         (ImageMetadata(axes=(Axis("y"), Axis("x"))), r"3 axes for shape \(2, 3, 4\)"),
         (
@@ -214,8 +217,8 @@ def test_without_all_words_is_bare(image: Any) -> None:
         ),
     ],
 )
-def test_words_of_another_shape_refused(metadata: ImageMetadata, told: str) -> None:
-    with pytest.raises(InvalidOptionError, match=told):
+def test_metadata_of_another_shape_refused(metadata: ImageMetadata, message: str) -> None:
+    with pytest.raises(InvalidOptionError, match=message):
         metadata.check((2, 3, 4))
 
 
@@ -224,7 +227,7 @@ def test_repeated_axes_refused() -> None:
         ImageMetadata(axes=(Axis("y"), Axis("y")))
 
 
-def test_only_what_is_known_is_shown() -> None:
+def test_repr_shows_known_fields_only() -> None:
     metadata = ImageMetadata(axes=(Axis("x", "space", scale=0.5),), source={"ngff": "…"})
     shown = "ImageMetadata(axes=(Axis(name='x', type='space', scale=0.5),))"
     assert repr(metadata) == shown

@@ -1,4 +1,4 @@
-"""Words as JSON: they come back, and documents of strangers change nothing that is known."""
+"""Metadata as JSON round-trips, and a document of another program changes no known value."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from polystore_core.image import (
 from .strategies import JSON, images
 
 
-def bare(metadata: ImageMetadata) -> ImageMetadata:
+def keep_axes_only(metadata: ImageMetadata) -> ImageMetadata:
     return ImageMetadata(axes=tuple(Axis(n, AXIS_TYPES[n]) for n in metadata.names))
 
 
 @given(images())
-def test_words_come_back_through_json(image: Any) -> None:
+def test_metadata_round_trips_through_json(image: Any) -> None:
     shape, metadata = image
     document = json.loads(json.dumps(metadata_document(metadata), allow_nan=False))
-    assert with_document(bare(metadata), document, shape) == metadata
+    assert with_document(keep_axes_only(metadata), document, shape) == metadata
 
 
 @given(images(), st.data())
-def test_each_word_has_one_place(image: Any, data: st.DataObject) -> None:
-    """Words that a format holds itself, and the rest in a document, are all of them."""
+def test_format_and_document_hold_all_metadata(image: Any, data: st.DataObject) -> None:
+    """The fields of a format and the document with the rest together hold all metadata."""
     shape, metadata = image
     words = sorted(metadata.words() - {"coords", "channels.visible", "channels.inverted"})
     held = frozenset(data.draw(st.lists(st.sampled_from(words or ["name"]))))
@@ -48,8 +48,8 @@ def test_each_word_has_one_place(image: Any, data: st.DataObject) -> None:
 
 
 @given(images(), JSON, st.data())
-def test_strangers_change_nothing_known(image: Any, junk: Any, data: st.DataObject) -> None:
-    """Any JSON is read without an error, fits the image, and leaves what is known."""
+def test_other_documents_keep_known_values(image: Any, junk: Any, data: st.DataObject) -> None:
+    """Any JSON is read without an error, fits the image, and keeps the known values."""
     shape, metadata = image
     document = metadata_document(metadata)
     keys = sorted([*document, "channels", "position", "bits", "acquired"])
@@ -70,7 +70,7 @@ def test_strangers_change_nothing_known(image: Any, junk: Any, data: st.DataObje
     for word in ("name", "bits", "position", "acquired"):
         if getattr(metadata, word):
             assert getattr(found, word) == getattr(metadata, word)
-    with_document(bare(metadata), document, shape).check(shape)
+    with_document(keep_axes_only(metadata), document, shape).check(shape)
 
 
 @given(
@@ -109,14 +109,14 @@ def test_any_json_is_harmless(junk: Any, key: str) -> None:
         {"name": 7},
     ],
 )
-def test_misfits_are_left_out(document: Any) -> None:
+def test_invalid_values_are_left_out(document: Any) -> None:
     metadata = ImageMetadata(axes=(Axis("y", "space"), Axis("x", "space")))
     found = with_document(metadata, document, (2, 2))
     assert found.without({"channels.name"}) == metadata
 
 
 def test_edited_scale_wins_over_kept_coords() -> None:
-    """Coords are taken while they still describe the axis that the format has."""
+    """Coords are used as long as they agree with the axis of the format."""
     uneven = ImageMetadata(axes=(Axis("z", "space", "micrometer", coords=(1.0, 2.0, 5.0)),))
     document = metadata_document(uneven)
     for scale, origin, is_taken in (
@@ -132,7 +132,7 @@ def test_edited_scale_wins_over_kept_coords() -> None:
         assert is_taken or found.axes == (axis,)
 
 
-def test_known_words_of_channels_win() -> None:
+def test_known_values_of_channels_win() -> None:
     metadata = ImageMetadata(axes=(Axis("y"), Axis("x")), channels=(Channel(name="a"),))
     document = {"channels": [{"name": "b", "color": "#ff00ff", "emission_nm": 520}]}
     found = with_document(metadata, document, (2, 2)).channels

@@ -1,4 +1,4 @@
-"""An array with its words: each operation keeps both in step, or is refused."""
+"""An array with metadata: each operation changes both together, or is refused."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Require = Callable[[str], ModuleType]
 
 @pytest.fixture
 def image() -> Image:
-    """A stack of two channels, whose pixels all differ."""
+    """Return a stack of two channels, whose pixels all differ."""
     return Image.of(
         np.arange(2 * 3 * 4 * 5, dtype=np.uint16).reshape(2, 3, 4, 5),
         axes="CZYX",
@@ -31,7 +31,7 @@ def image() -> Image:
     )
 
 
-def test_of_takes_words_of_a_caller(image: Image) -> None:
+def test_of_takes_metadata_of_caller(image: Image) -> None:
     assert image.axes == ("c", "z", "y", "x")
     assert image.scale == (None, 2.0, 0.1, 0.1)
     assert image.units == (None, "micrometer", "micrometer", "micrometer")
@@ -40,7 +40,7 @@ def test_of_takes_words_of_a_caller(image: Image) -> None:
 
 
 def test_of_corrects_an_image(image: Image) -> None:
-    """Words of a caller replace those of the image, and no others."""
+    """The given metadata replaces only the same fields of the image."""
     found = Image.of(image, scale={"z": 3}, name="fixed")
     assert found.data is image.data
     assert (found.scale, found.name) == ((None, 3.0, 0.1, 0.1), "fixed")
@@ -52,7 +52,7 @@ def test_of_corrects_an_image(image: Image) -> None:
 @pytest.mark.parametrize(
     "region", [0, -1, (slice(None), 1), (..., slice(2, None)), (0, 0, 0, 0), ..., ()]
 )
-def test_indexing_is_that_of_the_array(image: Image, region: Any) -> None:
+def test_indexing_equals_that_of_the_array(image: Image, region: Any) -> None:
     found = image[region]
     assert np.array_equal(found.data, image.data[region])
     assert found.metadata == image.metadata.select(region, image.shape)
@@ -80,15 +80,15 @@ def test_sel_takes_names(image: Image) -> None:
 
 
 @pytest.mark.parametrize(
-    ("regions", "told"),
+    ("regions", "message"),
     [
         ({"t": 0}, "axis='t'.*one of c, z, y, x"),
         ({"c": "RFP"}, "c='RFP'.*one of 'DAPI', 'GFP'"),
         ({"z": "GFP"}, "integers, slices"),
     ],
 )
-def test_sel_of_unknown_refused(image: Image, regions: Any, told: str) -> None:
-    with pytest.raises(InvalidOptionError, match=told):
+def test_sel_of_unknown_refused(image: Image, regions: Any, message: str) -> None:
+    with pytest.raises(InvalidOptionError, match=message):
         image.sel(**regions)
 
 
@@ -100,7 +100,7 @@ def test_sel_of_two_channels_with_one_name_refused() -> None:
         Image.of(np.zeros((2, 4, 4)), axes="cyx").sel(c="a")
 
 
-def test_with_data_keeps_words_of_the_same_type(image: Image) -> None:
+def test_with_data_keeps_metadata_of_same_type(image: Image) -> None:
     filtered = image.with_data(image.data // 2)
     assert filtered.metadata == image.metadata
     other = image.with_data(image.data / 2)
@@ -110,7 +110,7 @@ def test_with_data_keeps_words_of_the_same_type(image: Image) -> None:
 
 
 def test_with_data_of_another_shape_refused(image: Image) -> None:
-    """Both shapes, and both ways out, are in the text."""
+    """The error has both shapes and both remedies."""
     with pytest.raises(InvalidOptionError) as caught:
         image.with_data(image.data.max(axis=1))
     for part in ("(2, 4, 5)", "(2, 3, 4, 5)", "image.sel(…)", "Image.of"):
@@ -118,10 +118,10 @@ def test_with_data_of_another_shape_refused(image: Image) -> None:
 
 
 def test_only_arrays_are_images(image: Image) -> None:
-    for wrong, told in (([1, 2], "got list"), (7, "got int"), (image, "pass its .data")):
-        with pytest.raises(UnsupportedDataError, match=told):
+    for wrong, message in (([1, 2], "got list"), (7, "got int"), (image, "pass its .data")):
+        with pytest.raises(UnsupportedDataError, match=message):
             image.with_data(wrong)
-        with pytest.raises(UnsupportedDataError, match=told):
+        with pytest.raises(UnsupportedDataError, match=message):
             Image(wrong, image.metadata)
     with pytest.raises(UnsupportedDataError, match="got list"):
         Image.of([[1, 2]], axes="yx")
@@ -137,8 +137,8 @@ def test_transpose_is_a_view(image: Image) -> None:
     assert found.transpose(image.axes).metadata == image.metadata
 
 
-def test_places_get_their_order(image: Image) -> None:
-    """A writer gets the axes in the order that its format has, or as they are."""
+def test_writer_gets_its_order_of_axes(image: Image) -> None:
+    """A writer gets the axes in the order of its format, or unchanged."""
     pixels, words = array_and_words(image.transpose("xzcy"), "tzcyxs")
     assert words == image.metadata.transpose("zcyx")
     assert np.array_equal(pixels, image.transpose("zcyx"))
@@ -150,7 +150,7 @@ def test_places_get_their_order(image: Image) -> None:
 
 @pytest.mark.frameworks
 def test_arrays_of_frameworks(image: Image, require: Require) -> None:
-    """A tensor stays one, and has the words of an array of the same element type."""
+    """A tensor stays a tensor, and has the metadata of an array with the same element type."""
     torch: Any = require("torch")
     tensor = image.with_data(torch.from_numpy(image.data.astype("i2")))
     assert tensor.with_data(image.data.astype("i2")).metadata == tensor.metadata
@@ -169,7 +169,7 @@ def test_dask_arrays_stay_lazy(image: Image, require: Require) -> None:
 
 
 def test_image_is_an_array(image: Image) -> None:
-    """NumPy shares its memory, and copies only where it has to."""
+    """NumPy shares its memory, and copies only where necessary."""
     assert np.asarray(image) is image.data
     assert np.shares_memory(np.asarray(image, np.uint16), image.data)
     assert not np.shares_memory(np.array(image), image.data)
@@ -179,7 +179,7 @@ def test_image_is_an_array(image: Image) -> None:
         image.__array__(np.dtype("f4"), copy=False)
 
 
-def test_to_numpy_refuses_to_lose_words(image: Image) -> None:
+def test_to_numpy_refuses_to_lose_metadata(image: Image) -> None:
     with pytest.raises(UnsupportedDataError, match=r"numpy\.asarray\(image\)"):
         to_numpy(image)
 
@@ -193,7 +193,7 @@ def test_images_pickle_and_copy(image: Image) -> None:
     assert {metadata: 1}[pickle.loads(pickle.dumps(metadata))] == 1
 
 
-def test_repr_says_what_is_known(image: Image) -> None:
+def test_repr_shows_known_metadata(image: Image) -> None:
     assert repr(image) == (
         "<Image ndarray uint16; c=2 z=3 y=4 x=5; scale z 2 micrometer, y 0.1 micrometer, "
         "x 0.1 micrometer; channels DAPI, GFP>"
@@ -205,7 +205,7 @@ def test_repr_says_what_is_known(image: Image) -> None:
 # ── like= ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_given_words_win_over_those_of_an_image(image: Image) -> None:
+def test_given_metadata_wins_over_image(image: Image) -> None:
     known = image.metadata
     same = image_metadata(image.shape, image.dtype, like=known)
     assert same == known
@@ -224,8 +224,8 @@ def test_given_words_win_over_those_of_an_image(image: Image) -> None:
     assert found.name == "other"
 
 
-def test_given_axes_leave_the_words_of_others() -> None:
-    """An axis with another name was never measured, and other channels have other words."""
+def test_given_axes_drop_metadata_of_other_axes() -> None:
+    """An axis with another name was never measured, and other channels need other metadata."""
     known = image_metadata(
         (3, 4, 4), "u2", axes="cyx", scale=(None, 2, 2), channels=["a", "b", "c"]
     )
@@ -247,17 +247,17 @@ def test_a_given_scale_replaces_coords() -> None:
     assert found.axes[0] == Axis("z", "space", None, 3.0)
 
 
-def test_words_of_another_shape_refused_with_both() -> None:
+def test_like_of_another_shape_is_refused() -> None:
     known = image_metadata((3, 4, 4), "u2", axes="cyx", channels=["a", "b", "c"])
-    for shape, told in (
+    for shape, message in (
         ((2, 4, 4), "channels has 3 entries, but axis c has length 2"),
         ((4, 4), r"axes=\('c', 'y', 'x'\) .* 2 different axes for shape \(4, 4\)"),
     ):
-        with pytest.raises(InvalidOptionError, match=told):
+        with pytest.raises(InvalidOptionError, match=message):
             image_metadata(shape, "u2", like=known)
 
 
-def test_given_words_are_not_guessed() -> None:
+def test_given_metadata_is_not_guessed() -> None:
     guess = ImageMetadata(
         axes=(Axis("z", "space"), Axis("y", "space"), Axis("x", "space")),
         guessed=frozenset(("axes", "scale")),

@@ -1,4 +1,4 @@
-"""What is said of an image: checked, completed, or refused with what was meant."""
+"""Metadata of an image is checked, completed, or refused with a suggestion."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from polystore_core.image import Channel, channel_colors, image_metadata
     ],
 )
 def test_axes_are_guessed(shape: tuple[int, ...], channels: Any, axes: str) -> None:
-    """Without axes, their number decides, and channels make the first of three one of them."""
+    """Without ``axes=`` their number decides. With channels, the first of three axes is c."""
     metadata = image_metadata(shape, "u2", channels=channels)
     assert "".join(axis.name for axis in metadata.axes) == axes
 
 
 @pytest.mark.parametrize("axes", ["xy", "yxz", "yyx", "zyx", "cz", "xY", "", ("y", 3), 7])
 def test_impossible_axes_refused(axes: Any) -> None:
-    """Axes out of order, twice, unknown, or of another number are refused."""
+    """Axes that are out of order, repeated, unknown or of another number are refused."""
     with pytest.raises(InvalidOptionError, match="with y and x among them"):
         image_metadata((4, 4), "u2", axes=axes)
 
@@ -60,7 +60,7 @@ def test_impossible_scale_refused(scale: Any) -> None:
 
 
 def test_numpy_scale_becomes_plain() -> None:
-    """Pixel sizes may come as NumPy numbers, and are stored as Python's."""
+    """Pixel sizes may be NumPy numbers, and are stored as Python numbers."""
     sizes: Any = np.array([0.5, 2], np.float32)
     metadata = image_metadata((4, 4), "u2", scale=sizes)
     assert metadata.scale == (0.5, 2.0)
@@ -79,13 +79,13 @@ def test_numpy_scale_becomes_plain() -> None:
     ],
 )
 def test_unit_abbreviations_accepted(given: str, meant: str) -> None:
-    """A unit for the whole image is that of its spatial axes, written out."""
+    """A unit for the whole image applies to its spatial axes, and is spelled out."""
     metadata = image_metadata((2, 2, 4, 4), "u2", axes="tcyx", units=given)
     assert [axis.unit for axis in metadata.axes] == [None, None, meant, meant]
 
 
 @pytest.mark.parametrize(
-    ("units", "told"),
+    ("units", "message"),
     [
         ("micrometre", "did you mean 'micrometer'"),
         ("Micrometer", "did you mean 'micrometer'"),
@@ -98,14 +98,14 @@ def test_unit_abbreviations_accepted(given: str, meant: str) -> None:
         (["um"], "a mapping"),
     ],
 )
-def test_impossible_units_refused(units: Any, told: str) -> None:
-    """A unit is one that is known for the axis; near misses are recognised."""
-    with pytest.raises(InvalidOptionError, match=told):
+def test_impossible_units_refused(units: Any, message: str) -> None:
+    """Each axis has known units, and the error suggests a similar one."""
+    with pytest.raises(InvalidOptionError, match=message):
         image_metadata((2, 2, 4, 4), "u2", axes="tcyx", units=units)
 
 
 def test_channels_are_completed() -> None:
-    """Names, mappings and channels mix, and the keys of NGFF are read; nothing is invented."""
+    """Names, mappings and channels mix. Keys of NGFF are read, and nothing is invented."""
     given: list[Any] = [
         "DAPI",
         {
@@ -125,7 +125,7 @@ def test_channels_are_completed() -> None:
 
 
 def test_half_a_window_is_completed() -> None:
-    """The element type says the other end of a window of NGFF."""
+    """The element type completes a window of NGFF."""
     given: list[Any] = ["a", {"window": {}}, {"window": {"start": 10}}]
     metadata = image_metadata((3, 4, 4), np.uint8, channels=given)
     assert [channel.limits for channel in metadata.channels] == [None, None, (10, 255)]
@@ -134,7 +134,7 @@ def test_half_a_window_is_completed() -> None:
 
 
 def test_default_colors_follow_count() -> None:
-    """One channel is white, two are magenta and green, more go through the colours."""
+    """One channel is white, two are magenta and green, and more get the list of colours."""
     for count, first in ((1, "FFFFFF"), (2, "FF00FF"), (7, "FF00FF")):
         colors = channel_colors([Channel(name="a")] * count)
         assert colors[0] == first
@@ -162,7 +162,7 @@ def test_default_colors_follow_count() -> None:
     ],
 )
 def test_impossible_channels_refused(channels: Any) -> None:
-    """Channels are as many as axis c is long, and each says only what is known of it."""
+    """The number of channels is the length of axis c, and each channel has valid fields only."""
     with pytest.raises(
         InvalidOptionError, match=r"channels(=| has [1-9] entr)|of a channel is not valid"
     ):
@@ -170,7 +170,7 @@ def test_impossible_channels_refused(channels: Any) -> None:
 
 
 def test_impossible_images_refused() -> None:
-    """Images have 2 to 5 axes, labels are integers without channels, names are text."""
+    """Images have 2 to 5 axes, labels are integers without channels, and names are text."""
     for shape in ((4,), (1,) * 6):
         with pytest.raises(UnsupportedDataError, match="2 to 5"):
             image_metadata(shape, "u2")
@@ -183,7 +183,7 @@ def test_impossible_images_refused() -> None:
 
 
 def test_any_axes() -> None:
-    """A plain array has dimensions of any names, in any order."""
+    """A plain array has axes of any names, in any order."""
     words = image_metadata(
         (4, 9, 8), "f4", axes=("angle", "x", "y"), scale=(5, 1, 2), units="um", any_axes=True
     )

@@ -1,4 +1,4 @@
-"""DataArrays, both ways."""
+"""Conversions to DataArrays and back."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def xr(require: Require) -> Any:
     return require("xarray")
 
 
-def along(xr: Any, values: Any, dim: str = "t", **attrs: str) -> Axis:
-    """Return the axis that coords of ``dim`` become."""
+def make_axis(xr: Any, values: Any, dim: str = "t", **attrs: str) -> Axis:
+    """Return the axis that ``of_dataarray`` makes of coords of ``dim``."""
     coord = (dim, np.asarray(values), attrs)
     array = xr.DataArray(np.zeros(len(values)), {dim: coord}, (dim,))
     return of_dataarray(array).axes[0]
 
 
 def test_image_becomes_a_dataarray(xr: Any) -> None:
-    """Coords are the centres of pixels, and names of channels."""
+    """Coords are the centres of pixels, and the names of channels."""
     image = Image.of(
         np.zeros((2, 3, 4), np.uint16),
         axes="cyx",
@@ -66,8 +66,8 @@ def test_one_channel_is_a_scalar(xr: Any) -> None:
     found = to_xarray(image)
     assert found.c.item() == "b"
     assert array_and_words(found)[1] == image.metadata
-    beside = found.assign_coords(c=("y", ["p", "q", "r"]))
-    assert of_dataarray(beside).channels == ()
+    misplaced = found.assign_coords(c=("y", ["p", "q", "r"]))
+    assert of_dataarray(misplaced).channels == ()
 
 
 @given(
@@ -76,7 +76,7 @@ def test_one_channel_is_a_scalar(xr: Any) -> None:
     st.integers(2, 200),
 )
 def test_scale_survives_coords(scale: float, steps: float, length: int) -> None:
-    """The scale that comes back makes the same coords."""
+    """Coords of the returned scale equal the first coords."""
     pytest.importorskip("xarray", reason="xarray is not installed")
     axis = Axis("x", "space", "micrometer", scale, steps * scale)
     image = Image(np.zeros(length), ImageMetadata(axes=(axis,)))
@@ -101,33 +101,35 @@ def test_scale_survives_coords(scale: float, steps: float, length: int) -> None:
     ],
 )
 def test_step_of_coords(xr: Any, values: Any, scale: Any, origin: Any) -> None:
-    """A step that is computed in 64 or 32 bits is the number that somebody meant."""
-    axis = along(xr, values, "x")
+    """A step that was computed in 64 or 32 bits becomes the intended number."""
+    axis = make_axis(xr, values, "x")
     assert (axis.scale, axis.origin) == (scale, origin)
 
 
-def test_counts_with_a_unit_are_places(xr: Any) -> None:
-    assert along(xr, [0, 1, 2], "z", units="um") == Axis("z", "space", "micrometer", 1.0, 0.0)
+def test_counts_with_unit_are_positions(xr: Any) -> None:
+    assert make_axis(xr, [0, 1, 2], "z", units="um") == Axis(
+        "z", "space", "micrometer", 1.0, 0.0
+    )
 
 
 def test_irregular_coords(xr: Any) -> None:
     """Times and depths may be irregular, or descend. The grid of pixels may not."""
-    assert along(xr, [0.0, 1.5, 7.0], units="s") == Axis(
+    assert make_axis(xr, [0.0, 1.5, 7.0], units="s") == Axis(
         "t", "time", "second", coords=(0, 1.5, 7)
     )
-    assert along(xr, [3.0, 2.0, 1.0], "z").coords == (3.0, 2.0, 1.0)
+    assert make_axis(xr, [3.0, 2.0, 1.0], "z").coords == (3.0, 2.0, 1.0)
     for values in ([0.0, 1.0, 3.0], [3.0, 2.0, 1.0], [1.0, 1.0]):
         with pytest.raises(InvalidOptionError, match="coords of x that ascend in equal steps"):
-            along(xr, values, "x")
+            make_axis(xr, values, "x")
 
 
 def test_durations_are_seconds(xr: Any) -> None:
     times = np.array([0, 90, 180], "m8[s]").astype("m8[ns]")
-    assert along(xr, times) == Axis("t", "time", "second", 90.0, 0.0)
+    assert make_axis(xr, times) == Axis("t", "time", "second", 90.0, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("values", "attrs", "told"),
+    ("values", "attrs", "message"),
     [
         (["a", "b"], {}, "finite numbers for axis t"),
         ([0, np.nan], {}, "finite numbers for axis t"),
@@ -136,13 +138,13 @@ def test_durations_are_seconds(xr: Any) -> None:
         ([0, 1], {"units": "seconds since 1970"}, "a unit of time for t"),
     ],
 )
-def test_impossible_coords_refused(xr: Any, values: Any, attrs: Any, told: str) -> None:
-    with pytest.raises(InvalidOptionError, match=told):
-        along(xr, values, **attrs)
+def test_impossible_coords_refused(xr: Any, values: Any, attrs: Any, message: str) -> None:
+    with pytest.raises(InvalidOptionError, match=message):
+        make_axis(xr, values, **attrs)
 
 
 def test_dims_in_upper_case(xr: Any) -> None:
-    """bioio names its dims so, and its channels by a coord."""
+    """bioio uses such dims, and names its channels by a coord."""
     array = xr.DataArray(
         np.zeros((1, 2, 1, 3, 4)), {"C": ["a", "b"], "X": np.arange(4) * 0.2}, list("TCZYX")
     )
@@ -153,8 +155,8 @@ def test_dims_in_upper_case(xr: Any) -> None:
     assert of_dataarray(array.drop_vars("C").rename(T="B")).names == ("B", "C", "Z", "Y", "X")
 
 
-def test_key_of_a_graph_is_no_name(xr: Any) -> None:
-    """xarray calls an array of Dask after its key, and parts and results keep that name."""
+def test_key_of_graph_is_not_a_name(xr: Any) -> None:
+    """xarray names a Dask array after its key, and parts and results keep that name."""
     dask_array = pytest.importorskip("dask.array")
     array = xr.DataArray(dask_array.zeros((4, 5, 6)), dims=("t", "y", "x"))
     for found in (array, array[0], array + 1, array[0].compute()):
@@ -170,11 +172,12 @@ def test_long_names_of_dims(xr: Any) -> None:
     found = of_dataarray(array)
     assert found.names == ("t", "c", "y", "x")
     assert of_dataarray(array.sel(channel="b")).channels == (Channel(name="b"),)
-    for other in (array.rename(y="lat"), array.rename(x="c")):  # not axes of images, or twice
+    # The names are not axes of images, or are repeated.
+    for other in (array.rename(y="lat"), array.rename(x="c")):
         assert of_dataarray(other.drop_vars("channel")).names[:2] == ("time", "channel")
 
 
-def test_counts_of_channels_are_no_names(xr: Any) -> None:
+def test_counts_of_channels_are_not_names(xr: Any) -> None:
     array = xr.DataArray(np.zeros((2, 3, 4)), {"c": [0, 1]}, ("c", "y", "x"))
     assert of_dataarray(array).channels == ()
     numbers = of_dataarray(array.assign_coords(c=[488, 561])).channels
@@ -183,7 +186,7 @@ def test_counts_of_channels_are_no_names(xr: Any) -> None:
         of_dataarray(array.assign_coords(c=[0.5, 1.5]))
 
 
-def test_axes_that_no_image_has(xr: Any) -> None:
+def test_axes_of_other_arrays(xr: Any) -> None:
     array = xr.DataArray(
         np.zeros((2, 2, 3, 4)), {"well": ["A1", "A2"]}, ("well", "site", "y", "x")
     )
