@@ -15,32 +15,34 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.Semaphore;
 
 /**
- * A viewer without a window: it takes all, settles it as shown, and tells what it took. It ends
- * with its standard input, and does the words that come there: hold, go, state, close.
+ * A viewer without a window. It receives all values, reports them as shown, and can print their
+ * paths. It obeys the words of its standard input, which are hold, go, state and close, and ends
+ * with that input.
  */
 final class Echo implements Viewer {
-    // Locks: the lock of the class lets one thread at a time print a line. goes is volatile: the
-    // thread of the words writes it, that of the values waits for it, and alone uses shown.
+    // Locks: the lock of the class lets one thread at a time print a line. gate is volatile: the
+    // thread of the words writes it, and the thread of the values waits for it. Only the latter
+    // uses shown.
 
-    private final Semaphore came = new Semaphore(0);
+    private final Semaphore arrivals = new Semaphore(0);
     private final Map<String, Delivery> shown = new HashMap<>();
     private final CountDownLatch ready = new CountDownLatch(1);
-    private volatile CountDownLatch goes = new CountDownLatch(0);
+    private volatile CountDownLatch gate = new CountDownLatch(0);
     private Receiver receiver;
 
-    /** Arguments: name, port, whether to say what was taken. */
+    /** Arguments: name, port, whether to print received values. */
     public static void main(String[] arguments) throws Exception {
         Echo echo = new Echo();
         try {
             echo.receiver = new Receiver(echo, arguments[0], Receiver.port(arguments[1]));
         } catch (Refused refused) {
-            say("refused", refused.getMessage());
+            print("refused", refused.getMessage());
             return;
         }
         echo.ready.countDown();
-        boolean tells = Boolean.parseBoolean(arguments[2]);
-        Receiver.thread("echo", () -> echo.show(tells)).start();
-        say("ready", echo.receiver.connectionFile().toString());
+        boolean prints = Boolean.parseBoolean(arguments[2]);
+        Receiver.thread("echo", () -> echo.show(prints)).start();
+        print("ready", echo.receiver.connectionFile().toString());
         BufferedReader words = new BufferedReader(new InputStreamReader(System.in));
         for (String word = words.readLine(); word != null; word = words.readLine()) {
             echo.obey(word);
@@ -49,14 +51,14 @@ final class Echo implements Viewer {
 
     private void obey(String word) {
         switch (word) {
-            case "hold": goes = new CountDownLatch(1); break;
-            case "go": goes.countDown(); break;
-            case "close": receiver.close(); say("closed", receiver.isClosed()); break;
-            default: say("producers", receiver.producers(), "nbytes", receiver.inbox.nbytes());
+            case "hold": gate = new CountDownLatch(1); break;
+            case "go": gate.countDown(); break;
+            case "close": receiver.close(); print("closed", receiver.isClosed()); break;
+            default: print("producers", receiver.producers(), "nbytes", receiver.inbox.nbytes());
         }
     }
 
-    private static synchronized void say(Object... words) {
+    private static synchronized void print(Object... words) {
         Map<String, Object> map = new LinkedHashMap<>();
         for (int i = 0; i < words.length; i += 2) {
             map.put((String) words[i], words[i + 1]);
@@ -87,20 +89,20 @@ final class Echo implements Viewer {
 
     @Override
     public void wake() {
-        came.release();
+        arrivals.release();
     }
 
-    private void show(boolean tells) {
+    private void show(boolean prints) {
         try {
             ready.await();
             while (!receiver.isClosed()) {
-                came.acquire();
-                goes.await();
+                arrivals.acquire();
+                gate.await();
                 for (Delivery delivery : receiver.take()) {
                     if (delivery.item == null) {
                         answer(delivery);
                     } else {
-                        show(delivery, tells);
+                        show(delivery, prints);
                     }
                 }
             }
@@ -109,14 +111,14 @@ final class Echo implements Viewer {
         }
     }
 
-    private void show(Delivery delivery, boolean tells) {
+    private void show(Delivery delivery, boolean prints) {
         Item item = delivery.item;
         Delivery old = shown.put(item.path, delivery);
         if (old != null && old.pixels != null) {
             old.pixels.release();
         }
-        if (tells) {
-            say("path", item.path, "shape", item.shape, "plan", delivery.plan);
+        if (prints) {
+            print("path", item.path, "shape", item.shape, "plan", delivery.plan);
         }
         if (item.path.startsWith("late")) {
             receiver.settle(delivery, "rejected", "told to fail late");

@@ -9,8 +9,8 @@ import java.io.InputStreamReader;
 import java.nio.charset.StandardCharsets;
 
 /**
- * An ImageJ that receives, and what its user does there: each line of the input is a macro, whose
- * value is printed as a line. The line "mix up" is not a macro: see {@link #mixUp}.
+ * An ImageJ that receives, and its user. Each line of the input is a macro, whose value is printed
+ * as a line. Only the line "mix up" is not a macro, see {@link #mixUp}.
  */
 public final class User {
     private User() {}
@@ -22,11 +22,11 @@ public final class User {
                 new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String macro; (macro = input.readLine()) != null; ) {
             Interpreter interpreter = new Interpreter();
-            interpreter.setIgnoreErrors(true); // else it shows a dialog, and waits
+            interpreter.setIgnoreErrors(true); // otherwise ImageJ shows a dialog and waits
             String value;
             try {
                 value = macro.equals("mix up") ? mixUp() : interpreter.run(macro, "");
-            } catch (RuntimeException cancelled) { // such as for want of an image
+            } catch (RuntimeException cancelled) { // for example, no image is open
                 value = "error: " + cancelled;
             }
             if (interpreter.wasError()) value = "error: " + interpreter.getErrorMessage();
@@ -36,7 +36,7 @@ public final class User {
 
     /**
      * Change the slice while another thread draws it, as a macro does, until ImageJ keeps a picture
-     * of slice 1 for slice 2. A macro alone comes to that once in some hundred times.
+     * of slice 1 for slice 2. A macro alone reaches that state about once in some hundred runs.
      */
     private static String mixUp() throws InterruptedException {
         ImagePlus image = IJ.getImage();

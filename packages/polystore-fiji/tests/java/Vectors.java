@@ -16,8 +16,8 @@ import polystore.fiji.transport.Refused;
 import polystore.fiji.transport.Wire;
 
 /**
- * Runs the vectors of docs/protocol. It reads a list of them, as JSON, and prints for each the list
- * of its outcomes: the tests compare these with what the vectors expect.
+ * Runs the vectors of docs/protocol. It reads a list of them as JSON, and prints the list of
+ * outcomes of each. The tests compare the outcomes with the vectors.
  */
 final class Vectors {
     private Vectors() {}
@@ -40,7 +40,7 @@ final class Vectors {
         return (List<?>) value;
     }
 
-    /** One vector: a planner, which image a number of the vector is, and images without windows. */
+    /** One vector: a planner, the image key of each picture number, and images without windows. */
     private static final class Run {
         private final Planner planner = new Planner();
         private final Map<Object, String> pictures = new HashMap<>();
@@ -49,18 +49,18 @@ final class Vectors {
 
         List<Object> all(List<?> steps) {
             List<Object> outcomes = new ArrayList<>();
-            for (Object step : steps) outcomes.add(one((Map<?, ?>) step));
+            for (Object step : steps) outcomes.add(run((Map<?, ?>) step));
             return outcomes;
         }
 
-        private Object one(Map<?, ?> step) {
+        private Object run(Map<?, ?> step) {
             if (step.containsKey("pixels")) return show(step);
             if (step.containsKey("user")) return set((Map<?, ?>) step.get("user"));
             if (step.containsKey("message")) return plan(step);
             if (step.containsKey("find")) {
                 List<?> asked = list(step.get("find"));
                 Plan plan = planner.find(text(asked, 0), text(asked, 1), text(asked, 2));
-                return plan == null ? null : described(plan);
+                return plan == null ? null : describe(plan);
             }
             if (step.containsKey("sorted")) return sorted(list(step.get("sorted")));
             if (step.containsKey("forget")) planner.forget(pictures.get(step.get("forget")));
@@ -73,7 +73,7 @@ final class Vectors {
             try {
                 Plan plan = planner.plan(Wire.item(step.get("message")));
                 pictures.putIfAbsent(step.get("picture"), plan.key);
-                return described(plan);
+                return describe(plan);
             } catch (Refused refused) {
                 return Collections.singletonMap("refused", refused.getMessage());
             }
@@ -108,7 +108,7 @@ final class Vectors {
             return looks();
         }
 
-        /** Return how each channel of each image looks. */
+        /** Return the look of each channel of each image. */
         private List<Object> looks() {
             List<Object> looks = new ArrayList<>();
             for (Shown shown : screen.images()) {
@@ -131,20 +131,20 @@ final class Vectors {
             return ((Number) numbers.get(at)).doubleValue();
         }
 
-        private static Object described(Plan plan) {
-            Map<String, Object> told = new LinkedHashMap<>();
-            told.put("key", plan.key);
-            told.put("title", plan.title);
-            told.put("channel", plan.channel);
-            boolean isRois = plan.places.length == 0; // those have no place on sliders
-            told.put("at", isRois ? new String[0][] : plan.at);
-            told.put("axes", plan.axes);
-            told.put("restarts", plan.restarts);
+        private static Object describe(Plan plan) {
+            Map<String, Object> outcome = new LinkedHashMap<>();
+            outcome.put("key", plan.key);
+            outcome.put("title", plan.title);
+            outcome.put("channel", plan.channel);
+            boolean isRois = plan.places.length == 0; // ROIs have no place on sliders
+            outcome.put("at", isRois ? new String[0][] : plan.at);
+            outcome.put("axes", plan.axes);
+            outcome.put("restarts", plan.restarts);
             List<Object> planes = new ArrayList<>();
             for (Place place : plan.places)
                 planes.add(new String[][] {place.c.parts, place.z.parts, place.t.parts});
-            told.put("planes", planes);
-            return told;
+            outcome.put("planes", planes);
+            return outcome;
         }
 
         private static List<String> sorted(List<?> texts) {

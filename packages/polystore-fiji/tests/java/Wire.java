@@ -3,8 +3,7 @@ package polystore.fiji.transport;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 
-/** What the tests of other packages need of the transport: JSON, headers and
- * pixels, as it reads them. */
+/** Opens the transport to the tests of other packages: JSON, headers and pixels. */
 public final class Wire {
     private Wire() {}
 
