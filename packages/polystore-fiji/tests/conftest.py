@@ -1,4 +1,4 @@
-"""A private screen for the real ImageJ, one on it with a user, and one without windows."""
+"""Fixtures: a private screen, a real ImageJ on it with a user, and an ImageJ without windows."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def display() -> Iterator[Display]:
 
 @pytest.fixture(scope="module")
 def programs() -> None:
-    """Skip, with the reason, where ImageJ cannot be started."""
+    """Skip the test, with the reason, where ImageJ cannot be started."""
     try:
         find_imagej()
         find_java()
@@ -53,8 +53,11 @@ def programs() -> None:
 
 @pytest.fixture(scope="module")
 def runtime(programs: None) -> Iterator[Path]:
-    """Have viewers keep their settings, and be found, in private folders; this is the latter."""
-    # Short: the kernel allows sockets no long names.
+    """Yield a private folder in which viewers announce themselves.
+
+    Their settings are private, too.
+    """
+    # Short, because the kernel limits the length of the name of a socket.
     folder = Path(tempfile.mkdtemp(prefix="ps"))
     runtime = folder / "polystore"
     with pytest.MonkeyPatch.context() as patch:
@@ -71,7 +74,7 @@ def runtime(programs: None) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def desktop(runtime: Path, display: Display) -> Iterator[Path]:
-    """Have viewers open on the private screen, and be found in a private folder: this one."""
+    """Open viewers on the private screen. Yield the folder in which they announce themselves."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DISPLAY", display.name)
         patch.delenv("XAUTHORITY", raising=False)
@@ -79,7 +82,7 @@ def desktop(runtime: Path, display: Display) -> Iterator[Path]:
 
 
 class User:
-    """Who sits before an ImageJ of this name, and does what macros say."""
+    """The user of the ImageJ with this name, who acts by macros."""
 
     def __init__(self, name: str) -> None:
         jars = os.pathsep.join(map(str, (find_imagej().jar, find_own_jar().path)))
@@ -92,19 +95,21 @@ class User:
         )
         assert becomes(lambda: discovery.find("fiji", name))
 
-    def does(self, macro: str) -> str:
-        """Run a macro in ImageJ, and return its value."""
+    def do(self, macro: str) -> str:
+        """Run a macro in ImageJ and return its value."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(macro.strip().replace("\n", " ") + "\n")
         self.process.stdin.flush()
-        # An error opens a dialog of ImageJ's, which waits.
-        assert select.select([self.process.stdout], [], [], 60)[0], f"no end: {macro}"
+        # On an error ImageJ opens a dialog and waits.
+        assert select.select([self.process.stdout], [], [], 60)[0], (
+            f"the macro does not end: {macro}"
+        )
         for line in self.process.stdout:
             if line.startswith("> "):
                 assert not line.startswith("> error"), f"{macro}: {line}"
                 return line[2:-1]
-        raise AssertionError(f"ImageJ has ended: {macro}")
+        raise AssertionError(f"ImageJ ended during: {macro}")
 
     def close(self) -> None:
         self.process.kill()
@@ -113,7 +118,7 @@ class User:
 
 @pytest.fixture(scope="module")
 def user(desktop: Path) -> Iterator[User]:
-    """The user of an ImageJ that the tests of a module share."""
+    """The user of an ImageJ that all tests of a module share."""
     user = User(SHARED)
     try:
         yield user
@@ -123,7 +128,7 @@ def user(desktop: Path) -> Iterator[User]:
 
 @pytest.fixture(scope="module")
 def viewer(user: User) -> Iterator[RemoteFiji]:
-    """What that ImageJ tells."""
+    """A connection to that ImageJ, which answers questions."""
     with polystore_fiji.connect(SHARED) as viewer:
         yield viewer
         viewer.quit()
@@ -132,15 +137,15 @@ def viewer(user: User) -> Iterator[RemoteFiji]:
 
 @pytest.fixture
 def files(viewer: RemoteFiji) -> Iterator[FileManager]:
-    """What a pipeline has that shows in the shared ImageJ, emptied, as its backend "screen"."""
+    """A pipeline whose backend "screen" is the shared ImageJ, without images."""
     viewer.clear()
     with pipeline("fiji_stream", viewer=SHARED, launch=False) as files:
         yield files
 
 
 @pytest.fixture(scope="module")
-def hidden(runtime: Path) -> Iterator[RemoteFiji]:
-    """An ImageJ without windows that the tests of a module share."""
+def headless(runtime: Path) -> Iterator[RemoteFiji]:
+    """An ImageJ without windows that all tests of a module share."""
     polystore_fiji.launch("hidden", headless=True)
     with polystore_fiji.connect("hidden") as viewer:
         yield viewer
@@ -149,16 +154,16 @@ def hidden(runtime: Path) -> Iterator[RemoteFiji]:
 
 
 @pytest.fixture
-def there(hidden: RemoteFiji) -> Iterator[FileManager]:
-    """What a pipeline has that sends to the hidden ImageJ, emptied, as its backend "screen"."""
-    hidden.clear()
+def headless_files(headless: RemoteFiji) -> Iterator[FileManager]:
+    """A pipeline whose backend "screen" is the ImageJ without windows and images."""
+    headless.clear()
     with pipeline("fiji_stream", viewer="hidden", launch=False) as files:
         yield files
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Where pictures are kept, for people to look at."""
+    """The folder that keeps pictures for people to look at."""
     folder = Path(os.environ.get("POLYSTORE_PICTURES", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
     return folder

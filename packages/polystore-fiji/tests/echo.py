@@ -1,4 +1,4 @@
-"""The Java transport alone, in a process of its own, and producers that behave or do not."""
+"""The Java transport in its own process, and producers that follow the protocol or break it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 
 
 def java(tool: str) -> str:
-    """Return a program of the JDK in JAVA_HOME, else of the PATH; without one, skip."""
+    """Return the path of a JDK program from JAVA_HOME or the PATH. Skip the test without it."""
     home = os.environ.get("JAVA_HOME")
     found = shutil.which(f"{home}/bin/{tool}") if home else shutil.which(tool)
     if found is None:
@@ -42,14 +42,14 @@ def java(tool: str) -> str:
 
 
 def compile_echo(folder: Path) -> None:
-    """Compile the transport and the viewer of the tests; not one warning is allowed."""
+    """Compile the transport and the viewer of the tests. Any warning is an error."""
     command = [java("javac"), "--release", "8", "-Xlint:all,-options", "-Werror", "-sourcepath"]
     source = HERE / "java/Echo.java"
     subprocess.run([*command, HERE.parent / "java", "-d", folder, source], check=True)
 
 
 class Echo:
-    """A running receiver: see java/Echo.java."""
+    """A running receiver, see java/Echo.java."""
 
     def __init__(
         self, classes: Path, name: str = "one", *, port: int | str = -1, heap: str = "256m"
@@ -68,16 +68,16 @@ class Echo:
         self._readers = [threading.Thread(target=f) for f in (self._read, self._listen)]
         for reader in self._readers:
             reader.start()
-        self.said = self._lines.get(timeout=60)
+        self.first_line = self._lines.get(timeout=60)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            said = json.loads(line)
-            if "path" in said:
-                self.taken.append(said["path"])
+            found = json.loads(line)
+            if "path" in found:
+                self.taken.append(found["path"])
             else:
-                self._lines.put(said)
+                self._lines.put(found)
         self._lines.put({"ended": True})
 
     def _listen(self) -> None:
@@ -86,7 +86,7 @@ class Echo:
 
     @property
     def file(self) -> Path:
-        return Path(self.said["ready"])
+        return Path(self.first_line["ready"])
 
     @property
     def endpoint(self) -> Endpoint:
@@ -102,19 +102,20 @@ class Echo:
         return self._lines.get(timeout=60)
 
     def is_idle(self) -> bool:
-        """Whether nothing of any producer is kept."""
-        return self.is_left() and self.ask("state")["nbytes"] == 0
+        """Return whether the receiver holds no producer, no ring and no value."""
+        return self.has_no_producers() and self.ask("state")["nbytes"] == 0
 
-    def is_left(self) -> bool:
-        """Whether no producer is there, nor memory of one."""
-        return self.ask("state")["producers"] == 0 and self.rings() == 0
+    def has_no_producers(self) -> bool:
+        """Return whether the receiver holds no producer and no ring of one."""
+        return self.ask("state")["producers"] == 0 and self.count_rings() == 0
 
-    def rings(self) -> int:
+    def count_rings(self) -> int:
+        """Return how many rings of producers the receiver has mapped."""
         maps = Path(f"/proc/{self.pid}/maps").read_text()
         return maps.count("memfd:polystore-ring")
 
     def end(self) -> None:
-        """Close its input: it ends by itself, and has complained of nothing unforeseen."""
+        """Close its input, and wait until the process ends. After a minute, kill it."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         assert self.process.stderr is not None
@@ -140,7 +141,7 @@ def echo(classes: Path, *arguments: Any, **options: Any) -> Iterator[Echo]:
 
 
 @contextmanager
-def connected(endpoint: Endpoint, **options: Any) -> Iterator[Connection]:
+def connect(endpoint: Endpoint, **options: Any) -> Iterator[Connection]:
     connection = Connection(endpoint, "out", **options)
     try:
         yield connection
@@ -156,13 +157,13 @@ def image(path: str, data: Any, axes: str = "yx", **fields: Any) -> Image:
 
 
 def send(connection: Connection, path: str, data: Any, axes: str = "yx", **fields: Any) -> Any:
-    """Send an image and return the last word about it."""
+    """Send an image, and return the last reply about it."""
     item = image(path, data, axes, **fields)
     return connection.wait_for(connection.send(item, data, awaited=True))
 
 
-def held(connection: Connection, path: str) -> tuple[Any, list[str]]:
-    """Return the array that is held for a path, and the types of its planes in Java."""
+def read_back(connection: Connection, path: str) -> tuple[Any, list[str]]:
+    """Return the array that the receiver holds for a path, and the Java types of its planes."""
     query = Query(name="pixels", arguments={"path": path})
     answer, frames = connection.ask(query, 10)
     [(shape, dtype)] = answer.arrays
@@ -170,28 +171,28 @@ def held(connection: Connection, path: str) -> tuple[Any, list[str]]:
 
 
 def pattern(number: int, shape: tuple[int, ...], dtype: str = "u2") -> Any:
-    """An image of which no part is like another, or like that of another number."""
+    """Return an image of random pixels. Each number gives another image."""
     chance = np.random.default_rng(number)
     return chance.integers(0, 250, shape, dtype=np.uint8).astype(dtype)
 
 
-# ── producers that misbehave ─────────────────────────────────────────────────────────────
+# ── producers of single messages ─────────────────────────────────────────────────────────
 
 
-def hello_to(endpoint: Endpoint, **changes: Any) -> Hello:
+def make_hello(endpoint: Endpoint, **changes: Any) -> Hello:
     fields: dict[str, Any] = {"number": 1, "protocol": (1, 0), "token": endpoint.token}
     fields |= {"producer": "test", "pid": os.getpid(), "host": endpoint.host}
     return Hello(**(fields | changes))
 
 
-def like_image(shape: tuple[int, ...], axes: str, **fields: Any) -> Image:
-    """Return the message for an image of 8 bits, which need not have pixels."""
+def make_header(shape: tuple[int, ...], axes: str, **fields: Any) -> Image:
+    """Return the message for an 8-bit image. Its pixels need not exist."""
     given: dict[str, Any] = {"number": 7, "path": "a", "nbytes": math.prod(shape)}
     return Image(shape=shape, dtype="|u1", axes=axes, **(given | fields))
 
 
 @contextmanager
-def raw(endpoint: Endpoint) -> Iterator[zmq.Socket[bytes]]:
+def connect_raw(endpoint: Endpoint) -> Iterator[zmq.Socket[bytes]]:
     with zmq.Context() as context, context.socket(zmq.DEALER) as made:
         made.linger, made.rcvtimeo = 0, 60_000
         made.connect(endpoint.address)
@@ -199,16 +200,16 @@ def raw(endpoint: Endpoint) -> Iterator[zmq.Socket[bytes]]:
 
 
 @contextmanager
-def greeted(endpoint: Endpoint) -> Iterator[Callable[..., Any]]:
-    """Give a function that sends frames after hello, and returns the answer to them."""
-    with raw(endpoint) as connection:
+def greet(endpoint: Endpoint) -> Iterator[Callable[..., Any]]:
+    """Say hello, and yield a function that sends frames and returns the reply."""
+    with connect_raw(endpoint) as connection:
 
         def ask(*frames: Any, hear: bool = True) -> Any:
             parts = [encode(f) if isinstance(f, msgspec.Struct) else f for f in frames]
             connection.send_multipart(parts)
             return read_reply(connection.recv()) if hear else None
 
-        ask(hello_to(endpoint))
+        ask(make_hello(endpoint))
         yield ask
 
 
@@ -216,8 +217,8 @@ GREETING = b"\xff" + bytes(8) + b"\x7f\3\1NULL" + bytes(48)
 READY = b"\4\x1c\5READY\13Socket-Type\0\0\0\6DEALER"
 
 
-def plain(endpoint: Endpoint) -> socket.socket:
-    """Connect without ZeroMQ: who does so says GREETING and READY first."""
+def connect_plain(endpoint: Endpoint) -> socket.socket:
+    """Connect without ZeroMQ. The caller must send GREETING and READY first."""
     transport, _, place = endpoint.address.partition("://")
     if transport == "ipc":
         made = socket.socket(socket.AF_UNIX)
@@ -230,8 +231,8 @@ def plain(endpoint: Endpoint) -> socket.socket:
 
 
 @contextmanager
-def producing(code: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a producer beside the test: code with the names of this module."""
+def run_producer(code: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a producer in its own process. Its code can use the names of this module."""
     prelude = f"import sys; sys.path.insert(0, {str(HERE)!r})\nfrom echo import *\n"
     process = subprocess.Popen(
         [sys.executable, "-P", "-W", "error", "-c", prelude + code], stdout=subprocess.PIPE

@@ -1,4 +1,4 @@
-"""Runs vectors of docs/protocol in Java: ImageJ's planner and looks, without a window."""
+"""Run the vectors of docs/protocol in Java, with ImageJ's planner and looks, without a window."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SOURCES = [Path(__file__).parent / "java" / name for name in ("Wire.java", "Vec
 
 
 def run_vectors(vectors: list[list[Document]], classes: Path) -> list[list[Any]]:
-    """Return the outcome of each step of each vector; ``classes`` is an empty folder."""
+    """Return the outcome of each step of each vector. ``classes`` must be an empty folder."""
     options = ["--release", "8", "-Xlint:all,-options", "-Werror", "-encoding", "UTF-8"]
     places = ["-cp", IJ_JAR, "-sourcepath", PACKAGE / "java", "-d", classes]
     subprocess.run([java("javac"), *options, *places, *_SOURCES], check=True)

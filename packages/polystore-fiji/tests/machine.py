@@ -1,4 +1,4 @@
-"""An ImageJ that is really installed, and machines that lack something."""
+"""The real ImageJ of the machine, and machines that lack a program."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 __all__ = [
     "IJ_JAR",
     "PACKAGE",
-    "answering_display",
-    "hidden",
-    "imagej_folder",
+    "hide_folder",
+    "install_imagej",
     "needs_imagej",
     "needs_java",
-    "python",
+    "open_display",
+    "run_python",
 ]
 
 IJ_JAR = Path(os.environ.get("POLYSTORE_IJ", "/usr/share/java/ij.jar"))
@@ -38,25 +38,25 @@ needs_java = pytest.mark.skipif(
 )
 
 
-def imagej_folder(folder: Path, jar: str = "ij.jar") -> Path:
-    """Install ImageJ 1 into a folder, as its zip file or a Fiji's would leave it."""
+def install_imagej(folder: Path, jar: str = "ij.jar") -> Path:
+    """Install ImageJ 1 into a folder with the layout of its zip file, or of Fiji's."""
     (folder / "plugins").mkdir(parents=True)
     (folder / jar).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(IJ_JAR, folder / jar)
     return folder
 
 
-def python(
+def run_python(
     *arguments: str | Path, hiding: str = "", **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run Python on a machine that lacks the folder ``hiding``, and a screen."""
+    """Run Python on a machine without a screen and without the folder ``hiding``."""
     command = [sys.executable, *map(str, arguments)]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("POLYSTORE_")}
     for name in ("DISPLAY", "JAVA_HOME"):
         environment.pop(name, None)
     kept = {k: v for k, v in os.environ.items() if k == "POLYSTORE_TEST_SESSION"}
     return subprocess.run(
-        [*hidden(hiding), *command] if hiding else command,
+        [*hide_folder(hiding), *command] if hiding else command,
         env={**environment, **kept, **variables},
         capture_output=True,
         text=True,
@@ -64,8 +64,8 @@ def python(
     )
 
 
-def hidden(folder: str) -> list[str]:
-    """Return what runs a command in a mount namespace where ``folder`` is empty."""
+def hide_folder(folder: str) -> list[str]:
+    """Return the start of a command that runs in a mount namespace where ``folder`` is empty."""
     script = f'mount -t tmpfs none {folder} && exec "$@"'
     command = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
     try:
@@ -73,12 +73,12 @@ def hidden(folder: str) -> list[str]:
     except FileNotFoundError:
         allowed = False
     if not allowed:
-        pytest.skip("system: no mount namespace, in which a program could be hidden")
+        pytest.skip("system: mount namespaces, which hide a program, are not available")
     return command
 
 
 @contextmanager
-def answering_display() -> Iterator[str]:
-    """Give the name of a screen that answers, on which nothing is ever drawn."""
+def open_display() -> Iterator[str]:
+    """Yield the name of a screen that answers, and draws nothing."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1] - 6000}"

@@ -1,4 +1,4 @@
-"""Small planes that the tests without windows save."""
+"""Small planes for the tests without windows."""
 
 from __future__ import annotations
 
@@ -18,5 +18,6 @@ def plane(value: float, dtype: str = "u2") -> Any:
 
 
 def only(viewer: RemoteFiji) -> dict[str, Any]:
+    """Return the only image of a viewer."""
     (layer,) = viewer.layers()
     return layer

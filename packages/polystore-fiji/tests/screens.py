@@ -1,4 +1,4 @@
-"""Planes for the tests that look at the screen, and the windows on it."""
+"""Planes for the tests that look at the screen, and the list of its windows."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 SIZE = (200, 220)
 MOST = 40_000
-"""Pixels of the screen: nearly all of such an image, at its own size."""
+"""A number of screen pixels: nearly all pixels of an image of that size, without zoom."""
 
 WHOLE = (0, 255)
-"""Limits with which 8-bit pixels are painted in the gray of their value."""
+"""With these limits each 8-bit pixel is painted in the gray of its value."""
 
 
 def plane(value: float, dtype: str = "u1") -> Any:
     return np.full(SIZE, value, dtype)
 
 
-def windows(display: Display) -> list[str]:
-    """Titles of the images: ImageJ itself and Java have windows, too."""
+def list_windows(display: Display) -> list[str]:
+    """Return the titles of the images. Other windows belong to ImageJ itself and to Java."""
     others = ("ImageJ", "java-", "sun-")
     return sorted(title for title in display.titles() if not title.startswith(others))

@@ -1,4 +1,4 @@
-"""The pipeline's side: little is imported to send, and options are checked."""
+"""The pipeline's side: sending imports few modules, and options are checked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ print(*sorted({{m.partition(".")[0] for m in sys.modules}} & {{{names}}}))
     ],
 )
 def test_import_is_light(statement: str, names: str) -> None:
-    """What sends imports no more than it needs, and the package itself nothing."""
+    """Sending imports only the modules that it needs. The package itself imports none of them."""
     code = IMPORTED.format(statement=statement, names=names)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
@@ -41,7 +41,7 @@ def test_import_is_light(statement: str, names: str) -> None:
 
 
 def test_public_names() -> None:
-    """The package offers what its documentation lists, and says what it has not."""
+    """The package offers its documented names, and raises AttributeError for others."""
     assert sorted(polystore_fiji.__all__) == ["Layout", "connect", "launch"]
     assert all(hasattr(polystore_fiji, name) for name in polystore_fiji.__all__)
     with pytest.raises(AttributeError, match="'Viewer'"):
@@ -60,7 +60,7 @@ def test_public_names() -> None:
     ],
 )
 def test_wrong_options_are_refused(options: dict[str, object]) -> None:
-    """An option that cannot be is told by its name, when the backend is made."""
+    """If an option has a wrong value, making the backend raises an error with its name."""
     with BackendRegistry() as registry:
         registry.add("screen", "fiji_stream", **options)
         with pytest.raises(InvalidOptionError, match=f"{next(iter(options))}="):
@@ -68,6 +68,6 @@ def test_wrong_options_are_refused(options: dict[str, object]) -> None:
 
 
 def test_unknown_option_is_refused() -> None:
-    """A misspelt option is told, with those there are."""
+    """The error for a misspelt option lists the valid options."""
     with BackendRegistry() as registry, pytest.raises(UnknownOptionError, match="headless"):
         registry.add("screen", "fiji_stream", headles=True)

@@ -1,4 +1,4 @@
-"""The table of every stream, executed against a real ImageJ without windows."""
+"""The kit's tests of streams, run against a real ImageJ without windows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VIEWER = "kit"
-pytestmark = pytest.mark.faults  # it kills viewers, and starts each again
+pytestmark = pytest.mark.faults  # the tests kill viewers and start them again
 
 
 @pytest.fixture(scope="module")
-def running(runtime: object) -> Iterator[ViewerProcess]:
+def process(runtime: object) -> Iterator[ViewerProcess]:
     launch = partial(polystore_fiji.launch, VIEWER, headless=True)
     viewer = ViewerProcess(launch, partial(polystore_fiji.connect, VIEWER))
     yield viewer
@@ -27,7 +27,7 @@ def running(runtime: object) -> Iterator[ViewerProcess]:
 
 
 class TestFiji(StreamTests):
-    # What of them is no exact number in 32-bit float, ImageJ's largest type.
+    # 32-bit float, ImageJ's largest type, cannot hold all their numbers exactly.
     no_exact_type: ClassVar[frozenset[str]] = frozenset({"uint32", "uint64"})
 
     @pytest.fixture
@@ -38,5 +38,5 @@ class TestFiji(StreamTests):
             yield registry
 
     @pytest.fixture
-    def receiver(self, running: ViewerProcess) -> ViewerProcess:
-        return running.reset()
+    def receiver(self, process: ViewerProcess) -> ViewerProcess:
+        return process.reset()

@@ -1,4 +1,4 @@
-"""What ImageJ has no type for is equal after its conversion, rounded if asked for, or refused."""
+"""Pixels without a type in ImageJ are converted exactly, rounded on request, or refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from polystore_fiji.encoding import FijiEncoding
 from polystore_stream.sending.remote import restore_dtype
 from polystore_stream.wire.messages import DTYPES
 
-SHOWN = {"|u1", "<u2", "<f4"}
+IMAGEJ_TYPES = {"|u1", "<u2", "<f4"}
 KNOWN = sorted(DTYPES)
 EDGES = [
     0,
@@ -51,12 +51,12 @@ def images(draw: st.DrawFn) -> Any:
 
 
 @given(images(), st.booleans())
-def test_nothing_is_rounded(pixels: Any, labels: bool) -> None:
-    """Whatever is sent is of a type of ImageJ's, and comes back equal, bit by bit."""
+def test_sent_pixels_are_exact(pixels: Any, labels: bool) -> None:
+    """Sent pixels have a type of ImageJ, and are equal bit by bit after their return."""
     labels = labels and pixels.dtype.kind in "biu"
     numbers = [int(n) if pixels.dtype.kind in "iu" else float(n) for n in pixels.flat]
     fits = labels and all(0 <= n <= 65535 for n in numbers)
-    with np.errstate(over="ignore"):  # as Python compares them, of any size
+    with np.errstate(over="ignore"):  # Python compares numbers of any size
         is_exact = all(float(np.float32(n)) == n or n != n for n in numbers)
     if not fits and not is_exact:
         assert pixels.dtype.str in {"<i4", "<u4", "<i8", "<u8", "<f8"}
@@ -65,7 +65,7 @@ def test_nothing_is_rounded(pixels: Any, labels: bool) -> None:
         return
     sent, original = FijiEncoding("exact").pixels(pixels, "zyx"[-pixels.ndim :], labels)
     assert original == pixels.dtype.str
-    assert sent.dtype.str in SHOWN
+    assert sent.dtype.str in IMAGEJ_TYPES
     assert sent.shape == pixels.shape
     back = restore_dtype(sent, original)
     assert back.dtype == pixels.dtype
@@ -85,7 +85,7 @@ def test_nothing_is_rounded(pixels: Any, labels: bool) -> None:
     ],
 )
 def test_too_many_planes_are_refused(shape: tuple[int, ...], axes: str, reason: str) -> None:
-    """More planes than ImageJ takes are counted, without a look at any of them."""
+    """Too many planes for ImageJ are counted, and no plane is read."""
     pixels = np.broadcast_to(np.uint8(1), shape)
     with pytest.raises(
         UnsupportedDataError, match=f"has {reason}, but polystore shows at most"
@@ -94,14 +94,14 @@ def test_too_many_planes_are_refused(shape: tuple[int, ...], axes: str, reason: 
 
 
 def test_most_planes_are_sent() -> None:
-    """The limit itself is possible."""
+    """An image with exactly the highest number of planes is sent."""
     for shape, axes in (((250_000, 1, 1), "zyx"), ((25, 10_000, 1, 1), "tcyx")):
         pixels = np.broadcast_to(np.uint8(1), shape)
         assert FijiEncoding().pixels(pixels, axes, False)[0] is pixels
 
 
 def star(corners: int) -> Polygon:
-    """Return an outline that crosses itself as often as it can."""
+    """Return an outline whose edges cross each other very often."""
     return Polygon(np.random.default_rng(0).random((corners, 2)) * 1000)
 
 
@@ -121,13 +121,13 @@ def circle(corners: int) -> Polygon:
     ids=["one", "several", "composite", "mask"],
 )
 def test_crossing_outlines_are_refused(shapes: list[Shape]) -> None:
-    """Outlines that ImageJ would fill and draw for minutes are refused before they travel."""
+    """Outlines that ImageJ would fill and draw for minutes are refused before they are sent."""
     with pytest.raises(UnsupportedDataError, match="simplify them, or save a label image"):
         FijiEncoding().rois([ROI(shape) for shape in shapes])
 
 
 def test_long_outlines_are_sent() -> None:
-    """An outline may have many vertices, a set many ROIs: crossings alone cost time."""
+    """Outlines with many vertices, and many ROIs, are sent. Only crossings cost time."""
     speckles = np.random.default_rng(0).random((512, 512)) > 0.8
     rois = [ROI(circle(50_000)), ROI(star(100)), ROI(Mask(speckles))]
     kind, content = FijiEncoding().rois(rois)
@@ -140,9 +140,9 @@ def test_too_many_rois_are_refused() -> None:
         FijiEncoding().rois([ROI(Ellipse((5, 5), (2, 2)))] * 100_001)
 
 
-@pytest.mark.parametrize("dtype", sorted(SHOWN))
+@pytest.mark.parametrize("dtype", sorted(IMAGEJ_TYPES))
 def test_same_types_are_not_copied(dtype: str) -> None:
-    """What ImageJ has is sent as it is."""
+    """Pixels in a type of ImageJ are sent without a copy."""
     pixels = np.ones((2, 3), dtype)
     assert FijiEncoding().pixels(pixels, "yx", False)[0] is pixels
 
@@ -162,14 +162,16 @@ def test_same_types_are_not_copied(dtype: str) -> None:
         (2**64 - 2**40, "u8", False, "<f4"),
     ],
 )
-def test_types_are_those_of_the_table(value: Any, dtype: str, labels: bool, shown: str) -> None:
+def test_types_match_the_documentation(
+    value: Any, dtype: str, labels: bool, shown: str
+) -> None:
     """Types are converted as the documentation says."""
     sent, _ = FijiEncoding().pixels(np.full((2, 2), value, dtype), "yx", labels)
     assert sent.dtype.str == shown
 
 
-def test_masks_are_ImageJs() -> None:
-    """A mask is 0 and 255."""
+def test_masks_are_0_and_255() -> None:
+    """A mask is sent as 0 and 255, as ImageJ expects."""
     sent, _ = FijiEncoding().pixels(np.array([[True, False]]), "yx", False)
     assert sent.tolist() == [[255, 0]]
     assert restore_dtype(np.array([[255, 0, 7]], "u1"), "|b1").tolist() == [[True, False, True]]
@@ -177,19 +179,19 @@ def test_masks_are_ImageJs() -> None:
 
 @pytest.mark.parametrize("value", [2**64 - 1, 2**63 + 1, 2**53 + 1, 2**24 + 1])
 def test_large_integers_are_refused(value: int) -> None:
-    """An integer that float has not is refused, also next to the limits of its type."""
+    """An integer that float32 cannot hold is refused, also near the limits of its type."""
     with pytest.raises(UnsupportedDataError, match=r"uint64.*rescale them to uint16"):
         FijiEncoding().pixels(np.array([[value]], "u8"), "yx", False)
 
 
 def test_colors_of_other_types_are_refused() -> None:
-    """RGB is of uint8."""
+    """RGB must be uint8."""
     with pytest.raises(UnsupportedDataError, match="axes='cyx'"):
         FijiEncoding().pixels(np.zeros((2, 2, 3), "u2"), "yxs", False)
 
 
 def test_large_planes_are_refused() -> None:
-    """A plane has no more pixels than an array of Java; nothing is copied to find that out."""
+    """A plane with more pixels than a Java array can hold is refused without a copy."""
     plane = np.broadcast_to(np.zeros((), "u1"), (50_000, 50_000))
     colors = np.broadcast_to(plane[..., None], (50_000, 50_000, 3))
     for pixels, axes in ((plane, "yx"), (colors, "yxs")):
@@ -198,7 +200,7 @@ def test_large_planes_are_refused() -> None:
 
 
 def test_conversion_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    """Each pair of types is told once."""
+    """Each conversion between two types is logged once."""
     encoding = FijiEncoding()
     with caplog.at_level(logging.INFO, "polystore.fiji"):
         for _ in range(3):
@@ -212,7 +214,7 @@ def test_conversion_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_floats_are_rounded(caplog: pytest.LogCaptureFixture) -> None:
-    """Floats of 64 bits become those of ImageJ, and a warning says so once."""
+    """64-bit floats are rounded to 32 bits, and one warning says so."""
     encoding = FijiEncoding()
     pixels = np.array([[0.1, np.nan], [np.inf, -1e300 * 0]])
     for _ in range(2):
@@ -222,29 +224,29 @@ def test_floats_are_rounded(caplog: pytest.LogCaptureFixture) -> None:
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "rounded to float32" in caplog.text
     sent, original = encoding.pixels(np.array([[0.5]]), "yx", False)
-    assert (sent.dtype.str, original) == ("<f4", "<f8"), "an exact one is float64 again"
+    assert (sent.dtype.str, original) == ("<f4", "<f8"), "exact pixels return as float64"
 
 
-def test_floats_may_have_to_be_exact() -> None:
+def test_floats_must_be_exact_on_request() -> None:
     with pytest.raises(UnsupportedDataError, match=r"float64.*convert='float32'"):
         FijiEncoding("exact").pixels(np.array([[0.1]]), "yx", False)
     assert FijiEncoding("exact").pixels(np.array([[0.5]]), "yx", False)[1] == "<f8"
 
 
-def test_floats_beyond_ImageJs_are_refused() -> None:
-    """A pixel that would be infinite in ImageJ is not rounded."""
+def test_infinite_floats_are_refused() -> None:
+    """A pixel that would be infinite in float32 is refused."""
     with pytest.raises(UnsupportedDataError, match=r"larger than 3\.4e38.*rescale"):
         FijiEncoding().pixels(np.array([[1e39]]), "yx", False)
 
 
 @pytest.mark.parametrize("convert", ["float16", "", None, True, ["exact"]])
-def test_conversions_are_known(convert: Any) -> None:
+def test_unknown_conversions_are_refused(convert: Any) -> None:
     with pytest.raises(InvalidOptionError, match="'float32' or 'exact'"):
         FijiEncoding(convert)
 
 
-def test_rois_are_counted() -> None:
-    """Each ROI is a file of ImageJ's behind its length."""
+def test_rois_have_lengths() -> None:
+    """Each ROI is a file in ImageJ's format, after its length."""
     name, content = FijiEncoding().rois([ROI(Ellipse((3, 4), (5, 6)), "cell")] * 2)
     length = int.from_bytes(content[:4], "little")
     assert (name, len(content)) == ("imagej", 2 * (4 + length))

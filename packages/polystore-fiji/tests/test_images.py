@@ -1,4 +1,4 @@
-"""A real ImageJ on a screen that is looked at."""
+"""Images in a real ImageJ, as its private screen shows them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from polystore_stream import Layout
 from polystore_testing.processes import becomes
 
 from .planes import only
-from .screens import MOST, SIZE, WHOLE, plane, windows
+from .screens import MOST, SIZE, WHOLE, list_windows, plane
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ pytestmark = [
 
 
 def test_shown_is_painted(files: FileManager, display: Display) -> None:
-    """A save that waits until it is shown returns when the pixels are on the screen."""
+    """A save with wait="shown" returns when the pixels are on the screen."""
     for color in ((0x12, 0xAB, 0x34), (0xAB, 0x12, 0x34), (0x34, 0x12, 0xAB)):
         name = "#" + "".join(f"{part:02x}" for part in color)
         files.save(
@@ -57,7 +57,7 @@ def test_each_value_is_painted(files: FileManager, display: Display) -> None:
 def test_square_is_in_place(
     files: FileManager, viewer: RemoteFiji, display: Display, pictures: Path
 ) -> None:
-    """A bright square is painted where it is in the image, in the colour asked for."""
+    """A bright square is painted at its position in the image, in the requested colour."""
     image = plane(100)
     image[25:50, 100:175] = 200
     files.save(
@@ -80,7 +80,7 @@ def test_square_is_in_place(
 def test_last_of_many_is_painted(
     files: FileManager, viewer: RemoteFiji, display: Display
 ) -> None:
-    """Of many frames at one path, faster than they are painted, the last one stays."""
+    """Frames at one path arrive faster than they are painted, and the last one stays."""
     for value in range(50, 250):
         files.save(plane(value), "frames.npy", backend="screen", contrast_limits=WHOLE)
     assert viewer.pixels("frames.npy")[0, 0] == 249
@@ -90,7 +90,7 @@ def test_last_of_many_is_painted(
 def test_stack_shows_newest(
     files: FileManager, viewer: RemoteFiji, display: Display, pictures: Path
 ) -> None:
-    """A series is one window with a slider at the last, and a text that names its file."""
+    """A series is one window. Its slider is at the last slice, and a text names the file."""
     paths = [f"stack/cells_{index}.npy" for index in range(30)]
     files.save_batch(
         [plane(100 + n) for n in range(30)],
@@ -111,7 +111,7 @@ def test_stack_shows_newest(
 def test_stack_grows_in_its_window(
     files: FileManager, viewer: RemoteFiji, display: Display
 ) -> None:
-    """A stack that grows slice by slice, channels too, stays in one window."""
+    """A stack that grows by slices and channels stays in one window."""
     for t in range(3):
         for z in range(4):
             for c in range(2):
@@ -123,15 +123,15 @@ def test_stack_grows_in_its_window(
                     names="t{t}_z{z}_w{channel}.tif",
                     wait="shown",
                 )
-                assert windows(display) == ["t"]
+                assert list_windows(display) == ["t"]
     assert only(viewer)["shape"] == [3, 4, 2, *SIZE]
     assert only(viewer)["position"][:2] == [3, 4]
-    # magenta of the first channel, and green of the second: 43 and 143
+    # The first channel is magenta with 43, the second is green with 143.
     assert becomes(lambda: display.count((43, 143, 43)) > MOST)
 
 
 def test_channels_are_added(files: FileManager, viewer: RemoteFiji, display: Display) -> None:
-    """Channels in two colours give their sum on the screen."""
+    """Two channels in two colours are shown as their sum."""
     channels = [{"label": "DAPI", "color": "FF0000"}, {"label": "GFP", "color": "00FF00"}]
     files.save(
         np.stack([plane(255), plane(255)]),
@@ -146,13 +146,13 @@ def test_channels_are_added(files: FileManager, viewer: RemoteFiji, display: Dis
 
 
 def test_many_channels_are_shown(files: FileManager, viewer: RemoteFiji) -> None:
-    """More channels than ImageJ lays over one another are shown one at a time."""
+    """If ImageJ cannot overlay so many channels, they are shown one at a time."""
     files.save(np.zeros((9, 20, 20), "u2"), "nine.npy", backend="screen", axes="cyx")
     assert (only(viewer)["mode"], only(viewer)["shape"]) == ("color", [1, 1, 9, 20, 20])
 
 
 def test_holes_are_black(files: FileManager, display: Display, user: User) -> None:
-    """Planes that have not come are black."""
+    """Missing planes are black."""
     for c, z in ((1, 1), (2, 2)):
         files.save(
             plane(255),
@@ -163,7 +163,7 @@ def test_holes_are_black(files: FileManager, display: Display, user: User) -> No
             wait="shown",
         )
     assert display.count((0, 255, 0)) > MOST
-    user.does('selectWindow("w"); Stack.setPosition(1, 1, 1);')
+    user.do('selectWindow("w"); Stack.setPosition(1, 1, 1);')
     assert becomes(lambda: display.count((255, 0, 0)) > MOST)
 
 
@@ -171,7 +171,7 @@ def test_holes_are_black(files: FileManager, display: Display, user: User) -> No
 def test_rgb_is_painted(
     files: FileManager, viewer: RemoteFiji, display: Display, samples: int
 ) -> None:
-    """RGB is painted in its colours, and updated in place."""
+    """RGB is painted in its colours and updated in place."""
     for color in ((10, 200, 90, 255), (200, 90, 10, 255)):
         image = np.full((*SIZE, samples), color[:samples], "u1")
         files.save(image, "rgb.npy", backend="screen", wait="shown")
@@ -180,7 +180,7 @@ def test_rgb_is_painted(
 
 
 def test_labels_are_painted(files: FileManager, viewer: RemoteFiji, display: Display) -> None:
-    """Labels are painted in colours that tell them apart, 0 in black."""
+    """Each label is painted in a colour of its own, and 0 is black."""
     labels = np.repeat(np.arange(20, dtype="u2"), 10)[:, None].repeat(220, axis=1)
     files.save(labels, "cells.npy", backend="screen", labels=True, wait="shown")
     picture = viewer.screenshot()[..., :3]
@@ -191,31 +191,31 @@ def test_labels_are_painted(files: FileManager, viewer: RemoteFiji, display: Dis
 
 
 @pytest.mark.parametrize("most", [255, 256, 1000, 65535, 100_000, 2**24])
-def test_labels_are_told_apart(
+def test_labels_are_distinct(
     files: FileManager, viewer: RemoteFiji, user: User, most: int
 ) -> None:
-    """No id but 0 is black, no id has the colour of the next, and ImageJ measures the ids."""
+    """Only id 0 is black, neighbouring ids differ in colour, and ImageJ measures the ids."""
     ids = np.r_[np.arange(300) % (most + 1), np.arange(most - 99, most + 1)]
     labels = np.tile(ids.astype("i4"), (20, 1))
     files.save(labels, "ids.npy", backend="screen", labels=True, wait="shown")
-    assert float(user.does('return "" + getZoom();')) == 1
+    assert float(user.do('return "" + getZoom();')) == 1
     colors = viewer.screenshot()[5, :, :3].astype(int)
     assert np.array_equal((colors == 0).all(axis=1), ids == 0)
     assert np.abs(np.diff(colors, axis=0)).sum(axis=1)[np.diff(ids) == 1].min() > 200
     assert np.array_equal(viewer.pixels("ids.npy"), labels)
-    assert float(user.does('return "" + getPixel(399, 3);')) == most
-    user.does("makeRectangle(399, 2, 1, 9); getStatistics(area, mean);")
-    assert float(user.does('getStatistics(area, mean); return "" + mean;')) == most
-    assert user.does('doWand(300, 5); return "" + selectionType();') != "-1"
-    width = user.does('getSelectionBounds(x, y, w, h); return "" + w;')
+    assert float(user.do('return "" + getPixel(399, 3);')) == most
+    user.do("makeRectangle(399, 2, 1, 9); getStatistics(area, mean);")
+    assert float(user.do('getStatistics(area, mean); return "" + mean;')) == most
+    assert user.do('doWand(300, 5); return "" + selectionType();') != "-1"
+    width = user.do('getSelectionBounds(x, y, w, h); return "" + w;')
     assert int(width) == 1, "the wand selects one label"
-    user.does('run("Duplicate...", "title=copy"); rename("copy");')
-    assert user.does('return "" + getPixel(0, 3);') == str(most - 99)
-    user.does('selectWindow("copy"); setOption("Changes", false); close();')
+    user.do('run("Duplicate...", "title=copy"); rename("copy");')
+    assert user.do('return "" + getPixel(0, 3);') == str(most - 99)
+    user.do('selectWindow("copy"); setOption("Changes", false); close();')
 
 
 def test_labels_of_slices_are_painted(files: FileManager, viewer: RemoteFiji) -> None:
-    """Each slice of a stack of label images, and each channel, has the same colour for an id."""
+    """An id has the same colour in each slice and channel of a stack of label images."""
     labels = np.full((2, 2, *SIZE), 700, "u2")
     labels[0, 0], labels[1, 1] = 701, 0
     files.save(labels, "s.npy", backend="screen", axes="czyx", labels=True, wait="shown")
@@ -229,7 +229,7 @@ def test_labels_of_slices_are_painted(files: FileManager, viewer: RemoteFiji) ->
 def test_layout_opens_windows(
     files: FileManager, viewer: RemoteFiji, display: Display, pictures: Path
 ) -> None:
-    """A layout may ask for a window of each well; they have titles and pixels."""
+    """A layout can open a window for each well, with its title and pixels."""
     for number, well in enumerate(("B03", "B04")):
         files.save(
             plane(100 + number),
@@ -240,7 +240,7 @@ def test_layout_opens_windows(
             layout=Layout(window=("well",)),
             wait="shown",
         )
-    assert windows(display) == ["B03 images", "B04 images"]
+    assert list_windows(display) == ["B03 images", "B04 images"]
     assert viewer.pixels("B04_s1.npy", window="B04")[0, 0] == 101
     picture = viewer.screenshot(window="B04 images", canvas_only=False)
     imageio.imwrite(pictures / "fiji-window.png", picture)
@@ -248,7 +248,7 @@ def test_layout_opens_windows(
 
 
 def test_large_images_are_scaled(files: FileManager, viewer: RemoteFiji, user: User) -> None:
-    """An image larger than the screen is zoomed out, and stays so while it grows."""
+    """An image larger than the screen is zoomed out, and keeps its zoom while it grows."""
     for z in range(3):
         files.save(
             np.full((2000, 2100), z, "u1"),
@@ -257,5 +257,5 @@ def test_large_images_are_scaled(files: FileManager, viewer: RemoteFiji, user: U
             names="l_{z}.tif",
             wait="shown",
         )
-        assert 0.2 < float(user.does('return "" + getZoom();')) < 0.5
+        assert 0.2 < float(user.do('return "" + getZoom();')) < 0.5
     assert only(viewer)["shape"] == [1, 3, 1, 2000, 2100]

@@ -13,7 +13,7 @@ from polystore_core.errors import RejectedError
 from polystore_testing.processes import becomes
 
 from .planes import only
-from .screens import MOST, SIZE, WHOLE, plane, windows
+from .screens import MOST, SIZE, WHOLE, list_windows, plane
 
 if TYPE_CHECKING:
     from conftest import User
@@ -28,10 +28,10 @@ pytestmark = [
 ]
 
 
-def test_closed_window_is_opened_anew(
+def test_closed_window_is_opened_again(
     files: FileManager, viewer: RemoteFiji, display: Display
 ) -> None:
-    """A window that its user has closed is opened anew by the next save into it."""
+    """If the user closes a window, the next save opens it again."""
     paths = [f"closed/c_{index}.npy" for index in range(3)]
     files.save_batch(
         [plane(n) for n in range(3)],
@@ -41,12 +41,12 @@ def test_closed_window_is_opened_anew(
         wait="shown",
     )
     display.press_close("c")
-    assert becomes(lambda: windows(display) == [])
+    assert becomes(lambda: list_windows(display) == [])
     assert viewer.layers() == []
     with pytest.raises(RejectedError, match="is not shown"):
         viewer.pixels(paths[0])
     files.save(plane(50), paths[1], backend="screen", contrast_limits=WHOLE, wait="shown")
-    assert windows(display) == ["c"]
+    assert list_windows(display) == ["c"]
     assert only(viewer)["shape"] == [1, 1, 1, *SIZE]
     assert display.count((50, 50, 50)) > MOST
     display.press_close("c")
@@ -55,10 +55,10 @@ def test_closed_window_is_opened_anew(
     assert only(viewer)["dtype"] == "<f4"
 
 
-def test_closing_amid_saves_hangs_nothing(
+def test_closing_while_saving_blocks_nothing(
     files: FileManager, viewer: RemoteFiji, display: Display
 ) -> None:
-    """A user who closes windows while they are filled neither hangs nor loses the pipeline."""
+    """If the user closes windows while they are filled, the pipeline goes on."""
 
     def save_for_a_while() -> list[str]:
         deadline, told = time.monotonic() + 3, list[str]()
@@ -88,10 +88,10 @@ def test_closing_amid_saves_hangs_nothing(
     assert len(viewer.layers()) == 1
 
 
-def test_hidden_window_holds_nobody(
+def test_hidden_window_blocks_nothing(
     files: FileManager, viewer: RemoteFiji, display: Display
 ) -> None:
-    """A window that is not on the screen paints nothing: whoever waits for it goes on."""
+    """A window that is not on the screen paints nothing, and saves do not wait for it."""
     files.save(plane(1), "hidden.npy", backend="screen", wait="shown")
     display.hide("hidden")
     for value in (2, 3):
@@ -99,13 +99,13 @@ def test_hidden_window_holds_nobody(
     assert viewer.pixels("hidden.npy")[0, 0] == 3
 
 
-def test_modal_dialog_holds_nobody(
+def test_modal_dialog_blocks_nothing(
     files: FileManager, viewer: RemoteFiji, display: Display, user: User
 ) -> None:
-    """While ImageJ asks its user something, saves go on."""
+    """While ImageJ shows a modal dialog, saves go on."""
     files.save(plane(1), "dialog.npy", backend="screen", wait="shown")
-    user.does('setOption("Changes", true);')
-    display.press_close("dialog")  # it asks whether to save what was changed
+    user.do('setOption("Changes", true);')
+    display.press_close("dialog")  # ImageJ asks whether to save the changes
     asks = "ImageJ"
     assert becomes(
         lambda: display.titles().count(asks) == 2 or "Save Changes?" in display.titles()
@@ -118,7 +118,7 @@ def test_modal_dialog_holds_nobody(
 
 
 def test_threads_wait_together(files: FileManager, viewer: RemoteFiji) -> None:
-    """Threads that all wait until their frame of one path is shown do all come to an end."""
+    """Several threads wait until their frame of one path is shown, and all of them return."""
 
     def show(thread: int) -> None:
         for step in range(10):

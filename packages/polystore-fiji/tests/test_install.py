@@ -1,4 +1,4 @@
-"""The receiver among the plugins of an ImageJ; the command; real programs that are started."""
+"""Installing the receiver into an ImageJ, the command, and real programs that it starts."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from polystore_testing.processes import becomes, runs
 from .machine import (
     IJ_JAR,
     PACKAGE,
-    answering_display,
-    imagej_folder,
+    install_imagej,
     needs_imagej,
     needs_java,
-    python,
+    open_display,
+    run_python,
 )
 
 if TYPE_CHECKING:
@@ -47,18 +47,18 @@ needs_links = pytest.mark.skipif(
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    folder = imagej_folder(tmp_path / "ImageJ")
-    (folder / "plugins/Other_Plugin.jar").write_bytes(b"somebody's")
+    folder = install_imagej(tmp_path / "ImageJ")
+    (folder / "plugins/Other_Plugin.jar").write_bytes(b"other")
     return folder
 
 
-def plugins(folder: Path) -> list[str]:
+def list_plugins(folder: Path) -> list[str]:
     found = (folder / "plugins").rglob("*.jar")
     return sorted(str(path.relative_to(folder / "plugins")) for path in found)
 
 
-def put(folder: Path, protocol: str, name: str = "polystore_receiver.jar") -> Path:
-    """Put a receiver of another protocol among the plugins."""
+def put_receiver(folder: Path, protocol: str, name: str = "polystore_receiver.jar") -> Path:
+    """Put a receiver with another protocol among the plugins."""
     path = folder / "plugins" / name
     path.parent.mkdir(exist_ok=True)
     lines = f"Implementation-Version: 9.9\r\nPolystore-Protocol: {protocol}\r\n"
@@ -71,36 +71,36 @@ def put(folder: Path, protocol: str, name: str = "polystore_receiver.jar") -> Pa
 
 
 def test_install_copies_the_jar(folder: Path) -> None:
-    """The jar stands among the plugins as it was built, and nothing else is new."""
+    """The jar is copied among the plugins unchanged, and no other file is added."""
     target, replaced = install(folder)
     assert target.read_bytes() == find_own_jar().path.read_bytes()
     assert replaced == []
-    assert plugins(folder) == ["Other_Plugin.jar", "polystore_receiver.jar"]
+    assert list_plugins(folder) == ["Other_Plugin.jar", "polystore_receiver.jar"]
     assert len(list((folder / "plugins").iterdir())) == 2
 
 
-def test_older_ones_are_replaced(folder: Path) -> None:
-    """Receivers under other names, or in a folder, would be loaded as well: they go."""
+def test_older_receivers_are_removed(folder: Path) -> None:
+    """ImageJ would also load receivers with other names or in subfolders, so they are removed."""
     older = [
-        put(folder, "0.9", "polystore_receiver-0.0.9.jar"),
-        put(folder, "1.0", "Stuff/polystore_receiver.jar"),
+        put_receiver(folder, "0.9", "polystore_receiver-0.0.9.jar"),
+        put_receiver(folder, "1.0", "Stuff/polystore_receiver.jar"),
     ]
     assert install(folder)[1] == older
-    assert plugins(folder) == ["Other_Plugin.jar", "polystore_receiver.jar"]
+    assert list_plugins(folder) == ["Other_Plugin.jar", "polystore_receiver.jar"]
     assert install(folder)[1] == [folder / "plugins/polystore_receiver.jar"]
     assert check_installed(folder).version == find_own_jar().version
 
 
 def test_uninstall_removes_only_ours(folder: Path) -> None:
-    """What install put there goes, and what others did stays."""
+    """The jar from install is removed, and other plugins stay."""
     target, _ = install(folder)
     assert uninstall(folder) == [target]
-    assert plugins(folder) == ["Other_Plugin.jar"]
+    assert list_plugins(folder) == ["Other_Plugin.jar"]
     assert uninstall(folder) == []
 
 
-def test_refused_plugins_are_told(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """If the jar cannot be written, the error says so, with the path."""
+def test_unwritable_jar_is_reported(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If the jar cannot be written, the error names its path."""
     target = folder / "plugins/polystore_receiver.jar"
     target.mkdir()
     with pytest.raises(StorageError, match="polystore_receiver"):
@@ -111,25 +111,25 @@ def test_refused_plugins_are_told(folder: Path, capsys: pytest.CaptureFixture[st
 
 @needs_links
 def test_link_to_a_fiji_is_followed(folder: Path, tmp_path: Path) -> None:
-    """A Fiji may be reached by a link."""
+    """A link to a Fiji leads to its plugins."""
     link = tmp_path / "Fiji.app"
     link.symlink_to(folder, target_is_directory=True)
     assert install(link)[0] == link / "plugins/polystore_receiver.jar"
-    assert plugins(folder) == ["Other_Plugin.jar", "polystore_receiver.jar"]
+    assert list_plugins(folder) == ["Other_Plugin.jar", "polystore_receiver.jar"]
     uninstall(link)
-    assert plugins(folder) == ["Other_Plugin.jar"]
+    assert list_plugins(folder) == ["Other_Plugin.jar"]
 
 
 @needs_links
-def test_link_in_place_of_the_jar_is_replaced(folder: Path, tmp_path: Path) -> None:
-    """A link of that name goes, and the file that it led to stays as it is."""
+def test_link_with_the_name_of_the_jar_is_replaced(folder: Path, tmp_path: Path) -> None:
+    """A link with the name of the jar is replaced, and its target stays as it is."""
     other = tmp_path / "other.jar"
-    other.write_bytes(b"somebody's")
+    other.write_bytes(b"other")
     target = folder / "plugins/polystore_receiver.jar"
     target.symlink_to(other)
     assert install(folder) == (target, [target])
     assert not target.is_symlink()
-    assert other.read_bytes() == b"somebody's"
+    assert other.read_bytes() == b"other"
     target.unlink()
     target.symlink_to(tmp_path / "nothing.jar")
     install(folder)
@@ -139,12 +139,12 @@ def test_link_in_place_of_the_jar_is_replaced(folder: Path, tmp_path: Path) -> N
 
 @needs_links
 @pytest.mark.parametrize("name", ["plugins", "plugins/Shared"])
-def test_plugins_elsewhere_are_left(
+def test_linked_plugins_are_refused(
     folder: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A folder of plugins that is a link may belong to another program."""
+    """A plugins folder that is a link may belong to another program, so it is not changed."""
     elsewhere = tmp_path / "elsewhere"
-    put(folder, "1.0", "polystore_receiver-0.9.jar")
+    put_receiver(folder, "1.0", "polystore_receiver-0.9.jar")
     (folder / "plugins").rename(elsewhere)
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).symlink_to(elsewhere, target_is_directory=True)
@@ -166,8 +166,8 @@ def test_links_inside_a_fiji_are_followed(folder: Path) -> None:
 
 
 def test_command_needs_no_utf8(tmp_path: Path) -> None:
-    """A terminal without UTF-8 gets the same lines, with other characters escaped."""
-    folder = imagej_folder(tmp_path / "Größe")
+    """A terminal without UTF-8 gets the same lines with escaped characters."""
+    folder = install_imagej(tmp_path / "Größe")
     environment = os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "polystore_fiji", "install", "--fiji", str(folder)]
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
@@ -184,32 +184,32 @@ def test_command_needs_no_utf8(tmp_path: Path) -> None:
         ("damaged", "update the receiver: polystore-fiji install"),
     ],
 )
-def test_other_protocols_are_told(folder: Path, protocol: str, advice: str) -> None:
-    """A receiver of another protocol is named, with which side to update."""
-    put(folder, protocol)
+def test_other_protocols_are_refused(folder: Path, protocol: str, advice: str) -> None:
+    """The error for a receiver with another protocol says which side to update."""
+    put_receiver(folder, protocol)
     with pytest.raises(IncompatibleReceiverError) as refused:
         check_installed(folder)
     assert advice in str(refused.value)
     assert str(find_own_jar()) in str(refused.value)
 
 
-def test_damaged_jar_is_told(folder: Path) -> None:
-    """Half a jar counts as an old one."""
+def test_damaged_jar_is_refused(folder: Path) -> None:
+    """A truncated jar counts as an old receiver."""
     (folder / "plugins/polystore_receiver.jar").write_bytes(b"PK\3\4 half")
     with pytest.raises(IncompatibleReceiverError, match=r"unknown, protocol 0\.0"):
         check_installed(folder)
 
 
 def test_minor_versions_agree(folder: Path) -> None:
-    """A receiver of another minor version speaks with us."""
-    put(folder, f"{find_own_jar().protocol[0]}.77")
+    """A receiver with another minor version is compatible."""
+    put_receiver(folder, f"{find_own_jar().protocol[0]}.77")
     assert check_installed(folder).version == "9.9"
 
 
-def test_several_receivers_are_told(folder: Path) -> None:
-    """Two receivers are two: which one ImageJ loads is chance."""
+def test_several_receivers_are_refused(folder: Path) -> None:
+    """With two receivers, it is undefined which one ImageJ loads."""
     install(folder)
-    put(folder, "1.0", "polystore_receiver-2.jar")
+    put_receiver(folder, "1.0", "polystore_receiver-2.jar")
     with pytest.raises(IncompatibleReceiverError, match="several receivers"):
         check_installed(folder)
     assert len(find_installed_jars(folder)) == 2
@@ -219,8 +219,8 @@ def test_several_receivers_are_told(folder: Path) -> None:
 
 
 def test_command_installs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The command says where the receiver is, which one, and what comes next."""
-    put(folder, "0.9", "polystore_receiver-0.jar")
+    """The command prints where the receiver is, its version, and the next step."""
+    put_receiver(folder, "0.9", "polystore_receiver-0.jar")
     assert main(["install", "--fiji", str(folder)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{folder}/plugins/polystore_receiver.jar: receiver {find_own_jar()}"
@@ -232,8 +232,8 @@ def test_command_installs(folder: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == f"{folder} does not have a receiver\n"
 
 
-def test_command_speaks_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Other programs read one JSON object."""
+def test_command_prints_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json the command prints one JSON object."""
     assert main(["install", "--json", "--fiji", str(folder)]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document == {
@@ -250,12 +250,14 @@ def test_command_speaks_json(folder: Path, capsys: pytest.CaptureFixture[str]) -
 def test_wrong_folder_exits_2(
     command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A wrong path is one line that says what was expected there."""
+    """The error for a wrong path is one line that says what was expected."""
     assert main([command, "--fiji", str(tmp_path)]) == 2
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert said.err.startswith(f"error: fiji='{tmp_path}' is not valid: expected a folder of")
-    assert said.err.count("\n") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(
+        f"error: fiji='{tmp_path}' is not valid: expected a folder of"
+    )
+    assert printed.err.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -267,28 +269,32 @@ def test_wrong_use_exits_2(arguments: list[str]) -> None:
     assert ended.value.code == 2
 
 
-def test_jar_was_never_built(folder: Path, tmp_path: Path) -> None:
-    """An editable install without a JDK has no jar: the error names the script."""
+def test_missing_jar_is_reported(folder: Path, tmp_path: Path) -> None:
+    """An editable install without a JDK does not have a jar, and the error names the script."""
     copy = tmp_path / "checkout"
     ignore = shutil.ignore_patterns("*.jar", "__pycache__")
     shutil.copytree(PACKAGE / "src", copy / "src", ignore=ignore)
     (copy / "build_receiver.py").write_text("")
-    done = python(
+    done = run_python(
         "-m", "polystore_fiji", "install", "--fiji", folder, PYTHONPATH=str(copy / "src")
     )
     assert done.returncode == 2
     assert "has not been compiled" in done.stderr
     assert f"run: python {copy}/build_receiver.py" in done.stderr
-    assert plugins(folder) == ["Other_Plugin.jar"]
+    assert list_plugins(folder) == ["Other_Plugin.jar"]
 
 
-# ── programs that run ────────────────────────────────────────────────────────────────────
+# ── real programs ────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture(autouse=True)
 def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Where viewers are found; whatever runs at the end of the test is ended."""
-    path = Path(tempfile.mkdtemp(prefix="ps"))  # short: the kernel allows sockets no long names
+    """A private folder in which viewers announce themselves.
+
+    After the test all viewers are ended.
+    """
+    # Short, because the kernel limits the length of the name of a socket.
+    path = Path(tempfile.mkdtemp(prefix="ps"))
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(path))
     monkeypatch.delenv("DISPLAY", raising=False)
     yield path
@@ -300,7 +306,7 @@ def runtime(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @needs_java
 def test_command_launches_headless(capsys: pytest.CaptureFixture[str]) -> None:
-    """A headless ImageJ receives within seconds; the same name again is the same process."""
+    """A headless ImageJ receives. The same name again is the same process."""
     arguments = ["launch", "--headless", "--ij", str(IJ_JAR), "--name", "left"]
     assert main(arguments) == 0
     (endpoint,) = discovery.find("fiji", "left")
@@ -311,8 +317,8 @@ def test_command_launches_headless(capsys: pytest.CaptureFixture[str]) -> None:
 
 @needs_java
 def test_installed_plugin_receives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An installed ImageJ is started with its own plugins, twice side by side."""
-    folder = imagej_folder(tmp_path / "my ImageJ")
+    """An installed ImageJ is started with its own plugins, and two of them run side by side."""
+    folder = install_imagej(tmp_path / "my ImageJ")
     install(folder)
     try:
         with private_display() as display:
@@ -334,8 +340,11 @@ def test_installed_plugin_receives(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_menu_starts_and_ends_receiving(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The menu entry has an open ImageJ receive, which no pipeline may end, and stops that."""
-    folder = imagej_folder(tmp_path / "ImageJ")
+    """The menu entry makes an open ImageJ receive, and the same entry stops it.
+
+    A pipeline cannot quit an ImageJ that a user started.
+    """
+    folder = install_imagej(tmp_path / "ImageJ")
     install(folder)
     go = tmp_path / "go"
     macro = f"""
@@ -367,22 +376,22 @@ def test_menu_starts_and_ends_receiving(
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runtime: Path) -> Iterator[Path]:
-    """A home without an ImageJ, on a machine with a screen."""
+    """A machine with a screen, whose home directory does not have an ImageJ."""
     for name in ("POLYSTORE_JAVA", "POLYSTORE_FIJI", "POLYSTORE_IJ", "JAVA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with answering_display() as display:
+    with open_display() as display:
         monkeypatch.setenv("DISPLAY", display)
         yield tmp_path
 
 
-def states() -> dict[str, str]:
+def list_states() -> dict[str, str]:
     return {finding.what: finding.state for finding in findings()}
 
 
 @needs_java
 def test_doctor_finds_all(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where all is there, nothing is missing, and what was found is said."""
+    """If everything is installed, nothing is missing, and each finding says what was found."""
     monkeypatch.setenv("POLYSTORE_IJ", str(IJ_JAR))
     found = {finding.what: finding for finding in findings()}
     assert {finding.state for finding in found.values()} <= {"ok", "note"}
@@ -392,24 +401,24 @@ def test_doctor_finds_all(machine: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "java" in found["Java"].found
 
 
-def test_doctor_tells_of_plugins(machine: Path) -> None:
-    """A folder without our plugin, with an old one and with a good one."""
-    folder = imagej_folder(machine / "Fiji.app")
-    assert states()["plugin"] == "missing"
-    put(folder, "0.9")
-    assert states()["plugin"] == "missing"
-    put(folder, f"{find_own_jar().protocol[0]}.0")
-    assert states()["plugin"] == "note"  # of another version
+def test_doctor_checks_plugins(machine: Path) -> None:
+    """A folder without our plugin, with an old one, and with a good one."""
+    folder = install_imagej(machine / "Fiji.app")
+    assert list_states()["plugin"] == "missing"
+    put_receiver(folder, "0.9")
+    assert list_states()["plugin"] == "missing"
+    put_receiver(folder, f"{find_own_jar().protocol[0]}.0")
+    assert list_states()["plugin"] == "note"  # another version
     install(folder)
-    assert states()["plugin"] == "ok"
-    imagej_folder(machine / "ImageJ")
+    assert list_states()["plugin"] == "ok"
+    install_imagej(machine / "ImageJ")
     (other,) = (finding for finding in findings() if finding.what == "another ImageJ")
     assert other.remedy == f'polystore-fiji install --fiji "{machine / "ImageJ"}"'
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system: a screen is X11's on Linux")
-def test_doctor_tells_what_is_missing(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is missing comes with what helps."""
+def test_doctor_gives_remedies(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each missing program has a remedy."""
     monkeypatch.setenv("POLYSTORE_IJ", str(machine / "nowhere.jar"))
     monkeypatch.setenv("POLYSTORE_JAVA", str(machine / "nowhere"))
     monkeypatch.delenv("DISPLAY")
@@ -421,8 +430,8 @@ def test_doctor_tells_what_is_missing(machine: Path, monkeypatch: pytest.MonkeyP
 
 
 @needs_java
-def test_doctor_tells_who_runs(machine: Path) -> None:
-    """Viewers that run are named."""
+def test_doctor_lists_running_viewers(machine: Path) -> None:
+    """Running viewers are named."""
     endpoint = launch("left", ij=IJ_JAR, headless=True)
     (running,) = (finding for finding in findings() if finding.what == "running")
     assert running.found == endpoint.title

@@ -1,4 +1,4 @@
-"""ImageJs that are started, closed by their user, killed, and started again."""
+"""Start, end, crash and restart of ImageJ, and its producers."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
-    pytest.mark.usefixtures("ended"),
+    pytest.mark.usefixtures("cleanup"),
 ]
 
 PLANE = np.full((64, 64), 7, "u1")
@@ -50,15 +50,15 @@ LARGE = np.ones((1500, 1500), "u2")
 
 
 @pytest.fixture
-def ended(desktop: Path) -> Iterator[None]:
-    """End the viewers of a test, which outlive who started them, and demand that nothing stays."""
+def cleanup(desktop: Path) -> Iterator[None]:
+    """End the viewers of a test, which outlive their pipelines, and check that no file is left."""
     before = {*os.listdir("/dev/shm")}
     yield
     for endpoint in discovery.find("fiji"):
         with suppress(ProcessLookupError):
             os.kill(endpoint.pid, signal.SIGKILL)
         assert becomes(lambda pid=endpoint.pid: not runs(pid))  # type: ignore[misc]
-    discovery.find("fiji")  # whoever looks removes what killed viewers left
+    discovery.find("fiji")  # removes the files of killed viewers
     assert left_in(desktop) == []
     assert {name for name in os.listdir("/dev/shm") if "polystore" in name} <= before
 
@@ -67,8 +67,8 @@ def save(files: FileManager, path: str = "a.npy", **options: Any) -> None:
     files.save(PLANE, path, backend="screen", **options)
 
 
-def ends(pid: int, folder: Path) -> bool:
-    """Whether an ImageJ ends, and takes all with it."""
+def ends_cleanly(pid: int, folder: Path) -> bool:
+    """Return whether an ImageJ ends and removes its files."""
     return becomes(lambda: not runs(pid)) and left_in(folder) == []
 
 
@@ -76,7 +76,7 @@ def ends(pid: int, folder: Path) -> bool:
 
 
 def test_first_save_starts_ImageJ(desktop: Path) -> None:
-    """A save starts ImageJ; one that is closed is not started again but by the user."""
+    """A save starts ImageJ. After its end only the user starts it again."""
     with pipeline("fiji_stream") as files:
         save(files, wait="shown")
         with polystore_fiji.connect() as viewer:
@@ -84,7 +84,7 @@ def test_first_save_starts_ImageJ(desktop: Path) -> None:
             assert viewer.layers()[0]["visible"]
             assert find_log(viewer.endpoint).exists()
             viewer.quit()
-        assert ends(viewer.endpoint.pid, desktop)
+        assert ends_cleanly(viewer.endpoint.pid, desktop)
         for _ in range(2):
             with pytest.raises(ReceiverUnavailableError) as caught:
                 save(files)
@@ -104,7 +104,7 @@ def test_first_save_starts_ImageJ(desktop: Path) -> None:
 
 
 def test_ImageJ_needs_no_screen(desktop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is no screen, ImageJ is started without windows if that is said."""
+    """On a machine without a screen, headless=True starts ImageJ without windows."""
     monkeypatch.delenv("DISPLAY")
     with (
         pipeline("fiji_stream", viewer="blind") as files,
@@ -116,11 +116,11 @@ def test_ImageJ_needs_no_screen(desktop: Path, monkeypatch: pytest.MonkeyPatch) 
         with polystore_fiji.connect("blind") as viewer:
             assert not viewer.layers()[0]["visible"]
             viewer.quit()
-    assert ends(viewer.endpoint.pid, desktop)
+    assert ends_cleanly(viewer.endpoint.pid, desktop)
 
 
-def test_other_processes_find_it(desktop: Path) -> None:
-    """A second process saves into the ImageJ that the first one started."""
+def test_processes_share_ImageJ(desktop: Path) -> None:
+    """A second process saves into the ImageJ that the first process started."""
     code = (
         "import numpy as np; from polystore_core import BackendRegistry, FileManager\n"
         "with BackendRegistry() as registry:\n"
@@ -135,8 +135,8 @@ def test_other_processes_find_it(desktop: Path) -> None:
     assert len(discovery.find("fiji")) == 1
 
 
-def test_one_of_many_starts_it(desktop: Path) -> None:
-    """Several pipelines that save at once start one ImageJ."""
+def test_concurrent_saves_start_one_ImageJ(desktop: Path) -> None:
+    """Several pipelines that save at the same time start one ImageJ."""
 
     def work(number: int) -> None:
         with pipeline("fiji_stream", viewer="one", headless=True) as files:
@@ -150,7 +150,7 @@ def test_one_of_many_starts_it(desktop: Path) -> None:
 
 
 def test_two_ImageJs_by_name(desktop: Path) -> None:
-    """ImageJs of two names are two; a signal closes one of them, which leaves nothing."""
+    """Two names are two ImageJs. A signal closes one of them without leaving files."""
     with (
         pipeline("fiji_stream", viewer="left", headless=True) as left,
         pipeline("fiji_stream", viewer="right") as right,
@@ -169,8 +169,8 @@ def test_two_ImageJs_by_name(desktop: Path) -> None:
             save(left)
 
 
-def test_unknown_viewer_is_told() -> None:
-    """Where none may be started, the error names the command that does."""
+def test_missing_viewer_is_reported() -> None:
+    """With launch=False the error names the command that starts ImageJ."""
     with (
         pipeline("fiji_stream", viewer="nobody", launch=False) as files,
         pytest.raises(ReceiverUnavailableError) as caught,
@@ -186,13 +186,13 @@ def test_unknown_viewer_is_told() -> None:
 # ── the user ─────────────────────────────────────────────────────────────────────────────
 
 
-def test_user_closes_ImageJ(desktop: Path, display: Display) -> None:
-    """When its user closes ImageJ it ends, and whoever saves next is told, at once."""
+def test_closed_ImageJ_ends(desktop: Path, display: Display) -> None:
+    """If the user closes ImageJ, it ends, and the next save raises an error."""
     with pipeline("fiji_stream", viewer="closed") as files:
         save(files, wait="shown")
         (endpoint,) = discovery.find("fiji", "closed")
         display.press_close("ImageJ")
-        assert ends(endpoint.pid, desktop)
+        assert ends_cleanly(endpoint.pid, desktop)
         for _ in range(2):
             with pytest.raises(ReceiverUnavailableError, match="was closed"):
                 save(files)
@@ -200,7 +200,7 @@ def test_user_closes_ImageJ(desktop: Path, display: Display) -> None:
 
 
 def test_images_outlive_pipelines(desktop: Path, display: Display) -> None:
-    """What was shown stays open when the pipeline has ended."""
+    """Images stay open when their pipeline has ended."""
     with pipeline("fiji_stream", viewer="stays") as files:
         save(files, wait="shown")
     time.sleep(0.3)
@@ -215,8 +215,8 @@ def test_images_outlive_pipelines(desktop: Path, display: Display) -> None:
 @pytest.mark.faults
 @pytest.mark.parametrize("wait", ["shown", None])
 @pytest.mark.parametrize("headless", [False, True])
-def test_killed_amid_stream(wait: Any, headless: bool) -> None:
-    """An ImageJ that is killed while a thread saves is an error there, at once; no save hangs."""
+def test_kill_ends_saves(wait: Any, headless: bool) -> None:
+    """If ImageJ is killed during a save, the save raises an error and does not hang."""
     endpoint = polystore_fiji.launch("victim", headless=headless)
 
     def stream(files: FileManager) -> None:
@@ -235,8 +235,8 @@ def test_killed_amid_stream(wait: Any, headless: bool) -> None:
 
 
 @pytest.mark.faults
-def test_killed_ImageJ_is_started_again() -> None:
-    """After a kill the user starts another one, which takes the next save."""
+def test_restart_after_kill() -> None:
+    """After a kill the user starts another ImageJ, which receives the next save."""
     with pipeline("fiji_stream", viewer="phoenix", headless=True) as files:
         save(files)
         (endpoint,) = discovery.find("fiji", "phoenix")
@@ -249,8 +249,8 @@ def test_killed_ImageJ_is_started_again() -> None:
 
 
 @pytest.mark.faults
-def test_quit_amid_stream(desktop: Path) -> None:
-    """An ImageJ that is told to quit while it is filled quits, and the pipeline is told."""
+def test_quit_ends_saves(desktop: Path) -> None:
+    """If ImageJ quits while it is filled, the save raises an error."""
     polystore_fiji.launch("leaves")
 
     def stream(files: FileManager) -> str:
@@ -266,14 +266,14 @@ def test_quit_amid_stream(desktop: Path) -> None:
         with polystore_fiji.connect("leaves") as viewer:
             viewer.quit()
         assert "closed" in telling.result(timeout=60) or "gone" in telling.result()
-    assert ends(viewer.endpoint.pid, desktop)
+    assert ends_cleanly(viewer.endpoint.pid, desktop)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("shape", [(64, 64), (3000, 3000)], ids=["small", "large"])
-def test_stopped_ImageJ_is_told(shape: tuple[int, int]) -> None:
-    """An ImageJ that is stopped, as in a debugger, is a time-out, and answers when it goes on."""
+def test_stopped_ImageJ_times_out(shape: tuple[int, int]) -> None:
+    """Saves into a stopped ImageJ, as in a debugger, time out. Once it continues, they work."""
     data = np.ones(shape, "u1")
     endpoint = polystore_fiji.launch("stopped", headless=True)
     with (
@@ -283,7 +283,7 @@ def test_stopped_ImageJ_is_told(shape: tuple[int, int]) -> None:
     ):
         assert becomes(lambda: saves_in_time(files, PLANE))
         viewer.timeout = 2
-        with stopped(endpoint.pid):
+        with stop(endpoint.pid):
             for sender in (files, fresh, files):
                 with pytest.raises(ReceiverTimeoutError, match="has not answered"):
                     sender.save(data, "while.npy", backend="screen")
@@ -297,24 +297,24 @@ def test_stopped_ImageJ_is_told(shape: tuple[int, int]) -> None:
 
 
 @contextmanager
-def stopped(pid: int) -> Iterator[None]:
-    """Keep a process stopped: some of its threads run on for a while after the signal."""
+def stop(pid: int) -> Iterator[None]:
+    """Stop a process, and wait until all its threads have stopped. Continue it at the end."""
     os.kill(pid, signal.SIGSTOP)
     try:
-        assert becomes(lambda: {*states(pid)} == {"T"})
+        assert becomes(lambda: {*list_states(pid)} == {"T"})
         yield
     finally:
         os.kill(pid, signal.SIGCONT)
 
 
-def states(pid: int) -> Iterator[str]:
-    """Yield the state of each thread, one letter."""
+def list_states(pid: int) -> Iterator[str]:
+    """Yield the state of each thread as one letter."""
     for status in Path(f"/proc/{pid}/task").glob("*/stat"):
         yield status.read_text().rpartition(")")[2].split()[0]
 
 
 def saves_in_time(files: FileManager, data: Any) -> bool:
-    """Whether a save with a short time-out is done: the machine may be slow."""
+    """Return whether a save with a short time-out succeeds. The machine may be slow."""
     try:
         files.save(data, "after.npy", backend="screen", wait="shown")
     except ReceiverTimeoutError:
@@ -348,7 +348,7 @@ def produce(viewer: str, name: str, count: int) -> subprocess.Popen[bytes]:
 
 
 def test_two_producers_share_ImageJ() -> None:
-    """Two processes fill one hyperstack at once."""
+    """Two processes fill one hyperstack at the same time."""
     polystore_fiji.launch("shares")
     for producer in [produce("shares", "one", 20), produce("shares", "two", 20)]:
         producer.communicate(timeout=60)
@@ -360,8 +360,8 @@ def test_two_producers_share_ImageJ() -> None:
 
 
 @pytest.mark.faults
-def test_killed_producer_is_survived() -> None:
-    """A producer that is killed in the middle of a series leaves ImageJ to the others."""
+def test_killed_producer_does_no_harm() -> None:
+    """If a producer is killed during a series, ImageJ still serves the others."""
     polystore_fiji.launch("survives", headless=True)
     producer = produce("survives", "killed", 10_000_000)
     assert producer.stdout is not None
@@ -376,9 +376,10 @@ def test_killed_producer_is_survived() -> None:
 
 
 def test_policies_discard() -> None:
-    """A pipeline that is faster than ImageJ may have what waits discarded, and counts it."""
+    """A fast pipeline can have old values discarded, and counts them."""
     polystore_fiji.launch("slow")
-    image = np.zeros((2000, 3000), "u2")  # two of them and more come between two pictures
+    # So small that more than two of them arrive between two pictures.
+    image = np.zeros((2000, 3000), "u2")
     for policy, discards in (("block", False), ("coalesce", True)):
         with pipeline("fiji_stream", viewer="slow", policy=policy) as files:
             backend: Any = files.registry["screen"]
@@ -398,8 +399,8 @@ def test_policies_discard() -> None:
 
 
 @pytest.mark.parametrize("headless", [False, True])
-def test_full_memory_is_told(headless: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ImageJ without memory left refuses what is too much, lives on, and can be emptied."""
+def test_full_memory_is_reported(headless: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ImageJ without memory refuses further images, lives on, and can be cleared."""
     options = f"{os.environ['JAVA_TOOL_OPTIONS']} -Xmx160m"
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", options)
     image = np.zeros((1000, 2000), "u2")
@@ -418,21 +419,21 @@ def test_full_memory_is_told(headless: bool, monkeypatch: pytest.MonkeyPatch) ->
         assert np.array_equal(viewer.pixels("a.npy"), PLANE)
 
 
-# ── strangers ────────────────────────────────────────────────────────────────────────────
+# ── foreign producers ────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture
-def listening(desktop: Path) -> RemoteFiji:
-    """An ImageJ with an image, for strangers to knock at."""
+def open_imagej(desktop: Path) -> RemoteFiji:
+    """A running ImageJ with one image, which foreign producers connect to."""
     polystore_fiji.launch("listens", headless=True)
     with pipeline("fiji_stream", viewer="listens") as files:
         save(files)
     return polystore_fiji.connect("listens")
 
 
-def test_wrong_token_is_refused(listening: RemoteFiji, tmp_path: Path) -> None:
-    """Whoever has not the token sends nothing and is told nothing."""
-    document = dataclasses.asdict(listening.endpoint) | {"token": "0" * 22}
+def test_wrong_token_is_refused(open_imagej: RemoteFiji, tmp_path: Path) -> None:
+    """A producer without the token sends nothing and receives nothing."""
+    document = dataclasses.asdict(open_imagej.endpoint) | {"token": "0" * 22}
     forged = tmp_path / "forged.json"
     forged.write_text(json.dumps(document))
     with (
@@ -440,43 +441,43 @@ def test_wrong_token_is_refused(listening: RemoteFiji, tmp_path: Path) -> None:
         pytest.raises(ReceiverError, match="token is wrong"),
     ):
         save(files, "forged.npy")
-    with listening:
-        assert [layer["name"] for layer in listening.layers()] == ["a"]
+    with open_imagej:
+        assert [layer["name"] for layer in open_imagej.layers()] == ["a"]
 
 
 def test_other_protocol_is_refused(
-    listening: RemoteFiji, monkeypatch: pytest.MonkeyPatch
+    open_imagej: RemoteFiji, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pipeline of another major version is told so."""
+    """A pipeline with another major version of the protocol gets an error that says so."""
     monkeypatch.setattr(connection, "PROTOCOL", (2, 0))
     with (
         pipeline("fiji_stream", viewer="listens") as files,
         pytest.raises(IncompatibleReceiverError, match=r"protocol 2\.0"),
     ):
         save(files, "new.npy")
-    with listening:
-        assert [layer["name"] for layer in listening.layers()] == ["a"]
+    with open_imagej:
+        assert [layer["name"] for layer in open_imagej.layers()] == ["a"]
 
 
-def test_noise_is_survived(listening: RemoteFiji) -> None:
-    """Whoever talks nonsense is answered or dropped; the others go on."""
+def test_noise_does_no_harm(open_imagej: RemoteFiji) -> None:
+    """A producer that sends noise is answered or dropped, and the others go on."""
     random = np.random.default_rng(3)
     with zmq.Context() as context:
         for _ in range(20):
             with context.socket(zmq.DEALER) as socket:
                 socket.setsockopt(zmq.LINGER, 100)
-                socket.connect(listening.endpoint.address)
+                socket.connect(open_imagej.endpoint.address)
                 socket.send_multipart([random.bytes(40), b"", random.bytes(5)])
                 socket.send(b'{"type": "image", "path": "x", "nbytes": 1e99}')
                 socket.poll(20)
-    with listening, pipeline("fiji_stream", viewer="listens") as files:
+    with open_imagej, pipeline("fiji_stream", viewer="listens") as files:
         save(files, "b.npy", wait="shown")
-        assert [layer["name"] for layer in listening.layers()] == ["a", "b"]
+        assert [layer["name"] for layer in open_imagej.layers()] == ["a", "b"]
 
 
-def test_too_many_slices_are_refused(listening: RemoteFiji) -> None:
-    """Combinations of coordinates that would be more slices than ImageJ can take are refused."""
-    with pipeline("fiji_stream", viewer="listens") as files, listening:
+def test_too_many_slices_are_refused(open_imagej: RemoteFiji) -> None:
+    """Coordinates whose combinations make too many slices for ImageJ are refused."""
+    with pipeline("fiji_stream", viewer="listens") as files, open_imagej:
         with pytest.raises(UnsupportedDataError, match=r"251001 planes.*at most 250000"):
             files.save(np.zeros((501, 501, 1, 1), "u1"), "x", backend="screen", axes="tzyx")
         volume = np.zeros((125_001, 1, 1), "u1")
@@ -484,4 +485,4 @@ def test_too_many_slices_are_refused(listening: RemoteFiji) -> None:
         with pytest.raises(RejectedError, match=r"1 channels x 2 z x 125001 t.*layout=Layout"):
             files.save(volume, "y", backend="screen", axes="tyx", at={"z": 1})
         files.save(volume + 1, "y", backend="screen", axes="tyx", at={"z": 0})
-        assert listening.layers()[-1]["shape"] == [125_001, 1, 1, 1, 1]
+        assert open_imagej.layers()[-1]["shape"] == [125_001, 1, 1, 1, 1]

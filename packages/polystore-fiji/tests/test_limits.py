@@ -1,7 +1,7 @@
-"""Messages that would keep ImageJ busy or fill its memory: refused before that, by itself.
+"""Messages that would keep ImageJ busy or fill its memory are refused by ImageJ itself.
 
-The pipeline's side has the same limits, and they are tested in test_encoding.py. Here producers
-send what it would not.
+The pipeline has the same limits, which test_encoding.py tests. Here producers send messages that
+the pipeline would refuse.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from polystore_core.rois import ROI, Composite, Ellipse, Mask, Polygon, Position
 from polystore_formats.imagej.roi import encode_roi
 from polystore_stream.wire.messages import Rois
 
-from .echo import greeted, like_image
+from .echo import greet, make_header
 
 if TYPE_CHECKING:
     from polystore_core import FileManager
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 GROWTH_LIMIT = 64  # MiB
 
 
-def peak(pid: int) -> int:
-    """Return the most memory that a process has had, in MiB."""
+def read_peak_memory(pid: int) -> int:
+    """Return the most memory that a process has used, in MiB."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmHWM"):
             return int(line.split()[1]) >> 10
-    raise AssertionError("the kernel tells no VmHWM")
+    raise AssertionError("the kernel does not report VmHWM")
 
 
 @pytest.mark.timeout(120)
@@ -49,40 +49,40 @@ def peak(pid: int) -> int:
     ],
 )
 def test_planes_are_counted_first(
-    hidden: RemoteFiji, shape: tuple[int, ...], axes: str, reason: str
+    headless: RemoteFiji, shape: tuple[int, ...], axes: str, reason: str
 ) -> None:
-    """Too many planes are refused before any is listed; other producers go on."""
-    before = peak(hidden.endpoint.pid)
-    with greeted(hidden.endpoint) as many, greeted(hidden.endpoint) as other:
-        image = like_image(shape, axes)
+    """Too many planes are refused before they are listed, and other producers go on."""
+    before = read_peak_memory(headless.endpoint.pid)
+    with greet(headless.endpoint) as many, greet(headless.endpoint) as other:
+        image = make_header(shape, axes)
         reply = many(image, bytes(min(image.nbytes, 1 << 21)))
         assert reply.stage == "rejected"
         assert reason in reply.reason
-        assert other(like_image((2, 2), "yx"), bytes(4)).stage == "received"
-        assert many(like_image((2, 2), "yx"), bytes(4)).stage == "received"
-    assert peak(hidden.endpoint.pid) - before < GROWTH_LIMIT
+        assert other(make_header((2, 2), "yx"), bytes(4)).stage == "received"
+        assert many(make_header((2, 2), "yx"), bytes(4)).stage == "received"
+    assert read_peak_memory(headless.endpoint.pid) - before < GROWTH_LIMIT
 
 
 @pytest.mark.timeout(120)
-def test_names_are_shortened(hidden: RemoteFiji) -> None:
-    """The name of a file is the label of each slice: it may be long, or they many."""
-    before = peak(hidden.endpoint.pid)
-    with greeted(hidden.endpoint) as ask:
-        image = like_image((250, 1, 1), "zyx", path="p" * 3_000_000, title="t" * 3_000_000)
+def test_names_are_shortened(headless: RemoteFiji) -> None:
+    """Each slice has the name of its file as label, so long names are cut."""
+    before = read_peak_memory(headless.endpoint.pid)
+    with greet(headless.endpoint) as ask:
+        image = make_header((250, 1, 1), "zyx", path="p" * 3_000_000, title="t" * 3_000_000)
         assert ask(image, bytes(250)).stage == "received"
-    found = hidden.layers()[-1]
+    found = headless.layers()[-1]
     assert {len(label) for label in found["labels"]} == {255}
     assert len(found["name"]) == 255
-    assert peak(hidden.endpoint.pid) - before < 2 * GROWTH_LIMIT
+    assert read_peak_memory(headless.endpoint.pid) - before < 2 * GROWTH_LIMIT
 
 
 @pytest.mark.timeout(120)
-def test_labels_have_many_channels(there: FileManager, hidden: RemoteFiji) -> None:
+def test_labels_have_many_channels(headless_files: FileManager, headless: RemoteFiji) -> None:
     """All channels of labels share one lookup table, which is set once."""
     labels = np.zeros((5000, 50, 1, 2), "u2")
     labels[-1, -1, 0, 1] = 700
-    there.save(labels, "labels.npy", backend="screen", labels=True, wait="shown")
-    (found,) = hidden.layers()
+    headless_files.save(labels, "labels.npy", backend="screen", labels=True, wait="shown")
+    (found,) = headless.layers()
     assert {tuple(channel["window"]) for channel in found["channels"]} == {(0, 255)}
 
 
@@ -98,7 +98,7 @@ CROSSING: dict[str, list[Shape]] = {
 }
 
 
-def rois_of(shapes: list[Shape], **changes: Any) -> tuple[Rois, bytes]:
+def encode_rois(shapes: list[Shape], **changes: Any) -> tuple[Rois, bytes]:
     files = [encode_roi(ROI(shape)) for shape in shapes]
     content = b"".join(struct.pack("<I", len(file)) + file for file in files)
     fields: dict[str, Any] = {
@@ -115,29 +115,31 @@ def rois_of(shapes: list[Shape], **changes: Any) -> tuple[Rois, bytes]:
 @pytest.mark.parametrize("labels", [False, True])
 @pytest.mark.parametrize("name", CROSSING)
 def test_crossing_outlines_are_refused(
-    there: FileManager, hidden: RemoteFiji, name: str, labels: bool
+    headless_files: FileManager, headless: RemoteFiji, name: str, labels: bool
 ) -> None:
-    """Outlines that take minutes to fill are refused before ImageJ has them."""
-    there.save(np.zeros((16, 16), "u1"), "image.npy", backend="screen")
-    message, content = rois_of(CROSSING[name], labels=labels)
-    with greeted(hidden.endpoint) as ask:
+    """Outlines that take minutes to fill are refused before ImageJ gets them."""
+    headless_files.save(np.zeros((16, 16), "u1"), "image.npy", backend="screen")
+    message, content = encode_rois(CROSSING[name], labels=labels)
+    with greet(headless.endpoint) as ask:
         reply = ask(message, content)
     assert reply.stage == "rejected"
     assert "simplify them, or save a label image" in reply.reason
-    assert hidden.rois() == []
+    assert headless.rois() == []
 
 
-def test_rois_are_counted_first(hidden: RemoteFiji) -> None:
-    """A message that claims more ROIs than it has bytes for is refused at once."""
-    message, content = rois_of([Ellipse((5, 5), (2, 2))], count=2**31 - 1)
-    with greeted(hidden.endpoint) as ask:
+def test_rois_are_counted_first(headless: RemoteFiji) -> None:
+    """A message that claims more ROIs than its bytes can hold is refused."""
+    message, content = encode_rois([Ellipse((5, 5), (2, 2))], count=2**31 - 1)
+    with greet(headless.endpoint) as ask:
         assert "2147483647 ROIs in" in ask(message, content).reason
 
 
-def test_fills_are_counted_first(there: FileManager, hidden: RemoteFiji) -> None:
-    """ROIs in every slice of a long stack are not painted one by one."""
-    there.save(np.zeros((125_000, 1, 1), "u1"), "image.npy", backend="screen", axes="zyx")
+def test_fills_are_counted_first(headless_files: FileManager, headless: RemoteFiji) -> None:
+    """ROIs in every slice of a long stack are refused before they are painted."""
+    headless_files.save(
+        np.zeros((125_000, 1, 1), "u1"), "image.npy", backend="screen", axes="zyx"
+    )
     rois = [ROI(Ellipse((5, 5), (2, 2)))] * 9
     rois.append(ROI(Ellipse((5, 5), (2, 2)), position=Position(z=3)))
     with pytest.raises(RejectedError, match="polystore fills at most 1000000"):
-        there.save(rois, "image.npy", backend="screen", labels=True, wait="shown")
+        headless_files.save(rois, "image.npy", backend="screen", labels=True, wait="shown")

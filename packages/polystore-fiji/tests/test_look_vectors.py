@@ -1,4 +1,4 @@
-"""The look vectors of docs/protocol, shown by ImageJ without windows: colours, limits, titles."""
+"""The look vectors of docs/protocol in ImageJ without windows: colours, limits and titles."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
-    """How all channels look in ImageJ after each step of each vector."""
-    steps = [[said(step) for step in vector.steps] for vector in VECTORS]
+    """The looks of all channels in ImageJ after each step of each vector."""
+    steps = [[encode_step(step) for step in vector.steps] for vector in VECTORS]
     found = run_vectors(steps, tmp_path_factory.mktemp("vectors"))
     return dict(zip(map(str, VECTORS), found, strict=True))
 
 
-def said(step: Step) -> Document:
-    """Return a step as pipelines send it to ImageJ, which has fewer types."""
+def encode_step(step: Step) -> Document:
+    """Return a step as a pipeline sends it. ImageJ has fewer types than the vectors."""
     if step.deed == "user":
         return {"user": step.value}
     message = step.value
@@ -48,8 +48,8 @@ def said(step: Step) -> Document:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=str)
-def test_looks_are_those_of_all_viewers(vector: Vector, outcomes: dict[str, list[Any]]) -> None:
-    """After each step all channels have the colours, limits and titles that the vector says."""
+def test_looks_match_the_vectors(vector: Vector, outcomes: dict[str, list[Any]]) -> None:
+    """After each step all channels have the colours, limits and titles of the vector."""
     brightest = 1
     pairs = zip(vector.steps, outcomes[str(vector)], strict=True)
     for number, (step, shown) in enumerate(pairs, 1):
@@ -58,14 +58,14 @@ def test_looks_are_those_of_all_viewers(vector: Vector, outcomes: dict[str, list
         assert "refused" not in shown, shown
         assert len(shown) == len(step.outcome), f"step {number}: {shown}"
         for look, expected in zip(shown, step.outcome, strict=True):
-            # ImageJ's sliders have no range. It shows labels and RGB with limits, too.
+            # ImageJ's sliders do not have a range. Labels and RGB have limits there, too.
             asked = {w: v for w, v in expected.items() if w != "range" and v is not None}
-            made = {word: in_words(word, look[word], brightest) for word in asked}
+            made = {word: convert_look(word, look[word], brightest) for word in asked}
             assert made == asked, f"step {number}"
 
 
-def in_words(word: str, made: Any, brightest: int) -> Any:
-    """Return what ImageJ tells of a look in the words of the vectors."""
+def convert_look(word: str, made: Any, brightest: int) -> Any:
+    """Return a value of ImageJ's look in the words of the vectors."""
     if word == "limits":
         return [limit / brightest for limit in made]
     return made.upper() if word == "color" else made

@@ -1,4 +1,4 @@
-"""The log of an ImageJ that polystore has not started."""
+"""The log of an ImageJ that its user started."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ pytestmark = [
 
 
 def test_own_ImageJ_has_a_log(desktop: Path) -> None:
-    """An ImageJ that its user has started says in a log of its own how it ended."""
+    """An ImageJ that its user started writes a log of its own, with the reason of its end."""
     with subprocess.Popen(command(find_imagej(), "own", headless=True)) as process:
         assert becomes(lambda: discovery.find("fiji", "own"))
         (endpoint,) = discovery.find("fiji", "own")

@@ -1,4 +1,4 @@
-"""The plan vectors of docs/protocol, run by ImageJ's planner: channels are an axis there."""
+"""The plan vectors of docs/protocol with ImageJ's planner, in which channels are an axis."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Any]]:
-    """What ImageJ's planner does in each step of each vector."""
-    steps = [[said(step) for step in vector.steps] for vector in VECTORS]
+    """The outcomes of ImageJ's planner in each step of each vector."""
+    steps = [[encode_step(step) for step in vector.steps] for vector in VECTORS]
     found = run_vectors(steps, tmp_path_factory.mktemp("vectors"))
     return dict(zip(map(str, VECTORS), found, strict=True))
 
 
-def said(step: Step) -> Document:
+def encode_step(step: Step) -> Document:
     return {step.deed: step.value, "picture": next(iter(step.pictures), None)}
 
 
 def planes(message: Document, outcome: Document) -> list[list[list[str]]]:
     """Return the coordinates on C, Z and T of each plane, in the order of the payload.
 
-    ImageJ has three axes besides y and x. A slider "z" and an axis z are Z. All other sliders and
-    an axis t share T. RGB has no channels: they share T too.
+    ImageJ has three axes next to y and x. A slider "z" and an axis z are Z. All other sliders and
+    an axis t share T. RGB has no channels, so its channels share T, too.
     """
     if message["type"] == "rois":
         return []
@@ -81,8 +81,8 @@ def check(step: Step, made: Any, pictures: Pictures) -> None:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=str)
-def test_plans_are_those_of_all_viewers(vector: Vector, outcomes: dict[str, list[Any]]) -> None:
-    """Each message goes to the picture that the vector says, or is refused in its words."""
+def test_plans_match_the_vectors(vector: Vector, outcomes: dict[str, list[Any]]) -> None:
+    """Each message goes to the picture of the vector, or is refused in its words."""
     pictures = Pictures()
     for number, (step, made) in enumerate(
         zip(vector.steps, outcomes[str(vector)], strict=True), 1

@@ -1,4 +1,4 @@
-"""Which Java, ImageJ and Fiji are found, and what starts them."""
+"""Which Java, ImageJ and Fiji are found, and which command starts them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from polystore_fiji import imagej, launching, places
 from polystore_fiji.install import install
 from polystore_fiji.java import find_java, read_java
 
-from .machine import IJ_JAR, answering_display, imagej_folder, needs_imagej, needs_java, python
+from .machine import IJ_JAR, install_imagej, needs_imagej, needs_java, open_display, run_python
 
 Script = Callable[[str, str], Path]
 
@@ -30,21 +30,21 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home of our own, without what the person who runs the tests has set."""
+    """A private home, without the variables of the person who runs the tests."""
     for name in ("POLYSTORE_JAVA", "POLYSTORE_FIJI", "POLYSTORE_IJ", "JAVA_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(tmp_path / "run"))
     home = tmp_path / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    with answering_display() as display:
+    with open_display() as display:
         monkeypatch.setenv("DISPLAY", display)
         yield home
 
 
 @pytest.fixture
 def script(tmp_path: Path) -> Script:
-    """Write an executable script, and return its path."""
+    """Return a function that writes an executable script and returns its path."""
 
     def write(place: str, text: str) -> Path:
         path = tmp_path / place
@@ -61,7 +61,7 @@ OLD_JAVA = """echo 'java version "1.7.0_80"' >&2"""
 
 @pytest.fixture(scope="module")
 def small_java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A JRE without windows, made by the JDK: what a headless package is."""
+    """A JRE without windows from the JDK, like a headless package of a distribution."""
     if shutil.which("jlink") is None:
         pytest.skip("no JDK is installed: apt-get install default-jdk")
     folder = tmp_path_factory.mktemp("jlink") / "jre"
@@ -75,10 +75,10 @@ def small_java(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @needs_java
 def test_java_here_is_found() -> None:
-    """The Java of the PATH is taken, with the version that it says, and it can open windows."""
+    """The Java of the PATH is found, with its version, and it can open windows."""
     java = find_java()
-    said = subprocess.run([java.command, "-version"], capture_output=True, text=True).stderr
-    assert f'"{java.version}"' in said
+    printed = subprocess.run([java.command, "-version"], capture_output=True, text=True).stderr
+    assert f'"{java.version}"' in printed
     assert (java.feature >= 8, java.windows) == (True, True)
     assert str(java) == f"{java.version}: {java.command}"
 
@@ -86,15 +86,15 @@ def test_java_here_is_found() -> None:
 @pytest.mark.parametrize(
     ("version", "feature"), [("1.8.0_392", 8), ("9", 9), ("17.0.15", 17), ("26-ea", 26)]
 )
-def test_versions_are_understood(script: Script, version: str, feature: int) -> None:
-    """Versions of both schemes are read, from a Java that tells nothing else."""
+def test_versions_are_read(script: Script, version: str, feature: int) -> None:
+    """Versions of both schemes are read, from a Java that prints only its version."""
     java = read_java(script("java", f"""echo 'openjdk version "{version}"' >&2"""))
     assert java is not None
     assert (java.version, java.feature) == (version, feature)
 
 
 def test_old_java_is_refused(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Java before 8 is named, with its version and what helps."""
+    """The error for a Java before 8 names it and its version."""
     monkeypatch.setenv("POLYSTORE_JAVA", str(script("java", OLD_JAVA)))
     with pytest.raises(
         ReceiverUnavailableError, match=r"java is Java 1\.7\.0_80, not 8 or later"
@@ -103,15 +103,15 @@ def test_old_java_is_refused(script: Script, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @needs_java
-def test_first_fitting_java(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An old Java in JAVA_HOME does not hide the good one of the PATH."""
+def test_old_java_is_skipped(script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old Java in JAVA_HOME does not hide a good one on the PATH."""
     old = script("jdk7/bin/java", OLD_JAVA)
     monkeypatch.setenv("JAVA_HOME", str(old.parents[1]))
     assert find_java().command != old
 
 
 def test_headless_java(small_java: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Java without windows will do for what opens none, and is refused otherwise."""
+    """A Java without windows is accepted for a headless ImageJ, and refused otherwise."""
     monkeypatch.setenv("POLYSTORE_JAVA", str(small_java))
     assert "headless" in str(find_java(windows=False))
     with pytest.raises(
@@ -123,8 +123,10 @@ def test_headless_java(small_java: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("text", ["exit 1", "echo hello"])
-def test_no_java_command(script: Script, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
-    """What POLYSTORE_JAVA names is taken or refused: nothing else is tried."""
+def test_wrong_java_variable_is_refused(
+    script: Script, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """POLYSTORE_JAVA is used or refused. No other Java is tried."""
     monkeypatch.setenv("POLYSTORE_JAVA", str(script("java", text)))
     with pytest.raises(InvalidOptionError, match=r"POLYSTORE_JAVA=.*a java command"):
         find_java()
@@ -135,7 +137,7 @@ def test_no_java_command(script: Script, monkeypatch: pytest.MonkeyPatch, text: 
     "place", ["java/linux64/zulu8/jre", "jre", "java/macos64/z/Contents/Home"]
 )
 def test_bundled_java_is_first(home: Path, place: str) -> None:
-    """The Java that a Fiji brings along is taken before all others."""
+    """The Java inside a Fiji is preferred to all others."""
     here = shutil.which("java")
     assert here is not None
     bundled = home / "Fiji.app" / place
@@ -145,10 +147,12 @@ def test_bundled_java_is_first(home: Path, place: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system: mount namespaces")
-@pytest.mark.skipif(not Path("/usr/lib/jvm").is_dir(), reason="system: Java stands elsewhere")
-def test_no_java_at_all(home: Path) -> None:
-    """On a machine without Java the error says so, and how to get one."""
-    done = python(
+@pytest.mark.skipif(
+    not Path("/usr/lib/jvm").is_dir(), reason="system: Java is not in /usr/lib/jvm"
+)
+def test_missing_java_is_reported(home: Path) -> None:
+    """On a machine without Java the error says how to install one."""
+    done = run_python(
         "-m",
         "polystore_fiji",
         "launch",
@@ -181,16 +185,16 @@ def test_version_is_read() -> None:
     "jar", ["ij.jar", "jars/ij-1.53t.jar", "ImageJ.app/Contents/Java/ij.jar"]
 )
 def test_folder_is_recognised(tmp_path: Path, jar: str) -> None:
-    """The layouts of ImageJ, of Fiji and of ImageJ's bundle for macOS."""
-    folder = imagej_folder(tmp_path / "here", jar)
+    """Folders of ImageJ, of Fiji and of ImageJ's macOS bundle are recognised."""
+    folder = install_imagej(tmp_path / "here", jar)
     assert imagej.imagej_at(folder).jar == folder / jar
 
 
 @needs_imagej
 def test_newest_jar_counts(tmp_path: Path) -> None:
-    """An updated Fiji may still hold the older jar."""
-    folder = imagej_folder(tmp_path / "Fiji.app", "jars/ij-1.54p.jar")
-    imagej_folder(tmp_path / "Older", "jars/ij-1.54f.jar").rename(folder / "older")
+    """An updated Fiji may still hold the older jar, so the newest one is used."""
+    folder = install_imagej(tmp_path / "Fiji.app", "jars/ij-1.54p.jar")
+    install_imagej(tmp_path / "Older", "jars/ij-1.54f.jar").rename(folder / "older")
     shutil.copy(IJ_JAR, folder / "jars/ij-1.54f.jar")
     assert imagej.imagej_at(folder).jar.name == "ij-1.54p.jar"
 
@@ -201,8 +205,8 @@ def test_newest_jar_counts(tmp_path: Path) -> None:
     ["fiji-linux-x64", "Fiji.app/Contents/MacOS/fiji-macos", "Contents/MacOS/ImageJ-macosx"],
 )
 def test_launcher_leads_to_folder(tmp_path: Path, script: Script, launcher: str) -> None:
-    """The path of a launcher, or of a link to it, will do for its folder."""
-    folder = imagej_folder(tmp_path / "Fiji", "jars/ij-1.53t.jar")
+    """The path of a launcher, or of a link to it, leads to its folder."""
+    folder = install_imagej(tmp_path / "Fiji", "jars/ij-1.53t.jar")
     command = script(f"Fiji/{launcher}", "exit")
     link = tmp_path / "fiji"
     link.symlink_to(command)
@@ -212,36 +216,36 @@ def test_launcher_leads_to_folder(tmp_path: Path, script: Script, launcher: str)
 
 @needs_imagej
 def test_bundle_leads_to_folder(tmp_path: Path) -> None:
-    """On macOS people name the .app, which stands in the folder."""
-    folder = imagej_folder(tmp_path / "Fiji", "jars/ij-1.53t.jar")
+    """On macOS people name the .app inside the folder."""
+    folder = install_imagej(tmp_path / "Fiji", "jars/ij-1.53t.jar")
     (folder / "Fiji.app/Contents/MacOS").mkdir(parents=True)
     assert imagej.imagej_folder(folder / "Fiji.app") == folder
 
 
 @needs_imagej
-def test_wrong_folders_are_told(tmp_path: Path) -> None:
-    """The error says what was expected, and what stands there."""
+def test_wrong_folders_are_refused(tmp_path: Path) -> None:
+    """The error says what was expected and what the folder holds."""
     for name in ("empty", "images/a.tif", "no_plugins"):
         (tmp_path / name).mkdir(parents=True)
     shutil.copy(IJ_JAR, tmp_path / "no_plugins/ij.jar")
     file = tmp_path / "file"
     file.write_bytes(b"")
     expected = r"jars/ij-1\.\*\.jar or ij\.jar, and plugins/"
-    for name, there in [
+    for name, content in [
         ("nowhere", r"\(it does not exist\)"),
         ("empty", "(?m:$)"),
         ("images", r"\(it holds a\.tif\)"),
         ("no_plugins", r"\(it holds ij\.jar\)"),
         ("file", r"\(it is a file, but not a launcher in such a folder\)"),
     ]:
-        with pytest.raises(InvalidOptionError, match=f"fiji=.*{expected} ?{there}"):
+        with pytest.raises(InvalidOptionError, match=f"fiji=.*{expected} ?{content}"):
             imagej.find_imagej(fiji=tmp_path / name)
 
 
 @needs_imagej
-def test_wrong_jars_are_told(tmp_path: Path) -> None:
-    """A path that is no jar of ImageJ is refused, given as jar or in a folder."""
-    folder = imagej_folder(tmp_path / "ImageJ")
+def test_wrong_jars_are_refused(tmp_path: Path) -> None:
+    """A file that is not a jar of ImageJ is refused, as a jar and inside a folder."""
+    folder = install_imagej(tmp_path / "ImageJ")
     for content in (b"", b"PK no zip"):
         (folder / "ij.jar").write_bytes(content)
         with pytest.raises(InvalidOptionError, match="its jar is damaged"):
@@ -254,9 +258,9 @@ def test_wrong_jars_are_told(tmp_path: Path) -> None:
 
 
 @needs_imagej
-def test_variables_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """POLYSTORE_FIJI comes before POLYSTORE_IJ, an argument before both; errors say which."""
-    folder, other = imagej_folder(tmp_path / "one"), imagej_folder(tmp_path / "two")
+def test_variables_are_ordered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An argument precedes POLYSTORE_FIJI, which precedes POLYSTORE_IJ. Errors name the source."""
+    folder, other = install_imagej(tmp_path / "one"), install_imagej(tmp_path / "two")
     monkeypatch.setenv("POLYSTORE_IJ", str(IJ_JAR))
     assert imagej.find_imagej().folder is None
     monkeypatch.setenv("POLYSTORE_FIJI", str(folder))
@@ -272,10 +276,10 @@ def test_variables_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @needs_imagej
 def test_usual_places(home: Path) -> None:
-    """Folders at home come before the system's jar; one with our receiver before all."""
-    without = imagej_folder(home / "Fiji.app", "jars/ij-1.53t.jar")
+    """Home folders precede the system's jar, and a folder with our receiver precedes all."""
+    without = install_imagej(home / "Fiji.app", "jars/ij-1.53t.jar")
     assert imagej.find_imagej().folder == without
-    chosen = imagej_folder(home / "ImageJ")
+    chosen = install_imagej(home / "ImageJ")
     install(chosen)
     assert imagej.find_imagej().folder == chosen
     assert {without, chosen} <= {found.folder for found in imagej.installations()}
@@ -285,8 +289,8 @@ def test_usual_places(home: Path) -> None:
 def test_command_leads_to_folder(
     home: Path, tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Fiji anywhere is found by the command that starts it."""
-    folder = imagej_folder(tmp_path / "far/away", "jars/ij-1.53t.jar")
+    """A Fiji in any folder is found by the command that starts it."""
+    folder = install_imagej(tmp_path / "far/away", "jars/ij-1.53t.jar")
     (home / "bin").mkdir()
     (home / "bin/fiji").symlink_to(script("far/away/fiji-linux-x64", "exit"))
     monkeypatch.setenv("PATH", f"{home / 'bin'}{os.pathsep}{os.environ['PATH']}")
@@ -294,18 +298,18 @@ def test_command_leads_to_folder(
 
 
 @needs_imagej
-def test_damaged_folder_is_passed(home: Path) -> None:
+def test_damaged_folder_is_skipped(home: Path) -> None:
     """A damaged ImageJ in a usual place does not hide the others."""
-    broken = imagej_folder(home / "Fiji.app")
+    broken = install_imagej(home / "Fiji.app")
     (broken / "ij.jar").write_bytes(b"half a downl")
-    good = imagej_folder(home / "ImageJ")
+    good = install_imagej(home / "ImageJ")
     assert [found.folder for found in imagej.installations() if found.folder] == [good]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system: mount namespaces")
-def test_no_imagej_at_all(home: Path) -> None:
+def test_missing_imagej_is_reported(home: Path) -> None:
     """On a machine without ImageJ the error says how to get Fiji or ImageJ."""
-    done = python(
+    done = run_python(
         "-m",
         "polystore_fiji",
         "launch",
@@ -318,13 +322,13 @@ def test_no_imagej_at_all(home: Path) -> None:
     assert "ImageJ was not found; get Fiji (https://fiji.sc) and name its folder" in done.stderr
 
 
-# ── what starts it ───────────────────────────────────────────────────────────────────────
+# ── the command that starts it ───────────────────────────────────────────────────────────
 
 
 @needs_java
 @needs_imagej
-def test_jar_is_started_with_ours() -> None:
-    """A jar alone is started with the receiver beside it, headless if that is asked for."""
+def test_jar_is_started_with_receiver() -> None:
+    """A single jar is started with the receiver's jar, headless on request."""
     found = imagej.find_imagej(ij=IJ_JAR)
     start = launching.command(found, "left")
     assert start[-2:] == ["--name", "left"]
@@ -335,9 +339,9 @@ def test_jar_is_started_with_ours() -> None:
 
 @needs_java
 @needs_imagej
-def test_folder_is_started_by_its_user(tmp_path: Path) -> None:
-    """An ImageJ is started with its plugins, and runs the receiver's command."""
-    folder = imagej_folder(tmp_path / "my ImageJ")
+def test_folder_is_started_with_plugins(tmp_path: Path) -> None:
+    """An ImageJ folder is started with its plugins, and runs the receiver's command."""
+    folder = install_imagej(tmp_path / "my ImageJ")
     install(folder)
     start = launching.command(imagej.imagej_at(folder), "left eye")
     ends = ["-port0", "-eval", 'run("Receive from polystore", "name=[left eye] started");']
@@ -347,8 +351,8 @@ def test_folder_is_started_by_its_user(tmp_path: Path) -> None:
 @needs_imagej
 @pytest.mark.skipif(sys.platform != "linux", reason="system: the launchers of Linux")
 def test_fiji_is_started_by_its_launcher(tmp_path: Path, script: Script) -> None:
-    """A Fiji is started by its launcher, and not handed to one that runs already."""
-    folder = imagej_folder(tmp_path / "Fiji.app", "jars/ij-1.53t.jar")
+    """A Fiji is started by its launcher, as a second instance if another one runs."""
+    folder = install_imagej(tmp_path / "Fiji.app", "jars/ij-1.53t.jar")
     install(folder)
     with pytest.raises(
         ReceiverUnavailableError, match="does not have a launcher for this system"
@@ -368,16 +372,16 @@ def test_fiji_is_started_by_its_launcher(tmp_path: Path, script: Script) -> None
 @needs_java
 @needs_imagej
 def test_headless_needs_no_plugin(tmp_path: Path) -> None:
-    """Without windows the folder lends its jar, and nothing need be installed."""
-    folder = imagej_folder(tmp_path / "Fiji.app", "jars/ij-1.53t.jar")
+    """Without windows only the jar of the folder is used, and no plugin is needed."""
+    folder = install_imagej(tmp_path / "Fiji.app", "jars/ij-1.53t.jar")
     start = launching.command(imagej.imagej_at(folder), "left", headless=True)
     assert f"{folder / 'jars/ij-1.53t.jar'}{os.pathsep}" in start[start.index("-cp") + 1]
 
 
 @needs_imagej
-def test_folder_without_plugin(tmp_path: Path) -> None:
-    """A Fiji without our plugin is left as it is: the error says how to install it."""
-    folder = imagej_folder(tmp_path / "Fiji.app")
+def test_missing_plugin_is_reported(tmp_path: Path) -> None:
+    """A Fiji without our plugin stays as it is. The error says how to install the plugin."""
+    folder = install_imagej(tmp_path / "Fiji.app")
     with pytest.raises(ReceiverUnavailableError) as refused:
         launching.launch("left", fiji=folder, backend="screen")
     install_it = f'polystore-fiji install --fiji "{folder}"'
@@ -389,7 +393,7 @@ def test_folder_without_plugin(tmp_path: Path) -> None:
 @needs_imagej
 @pytest.mark.skipif(sys.platform != "linux", reason="system: a screen is X11's on Linux")
 def test_screen_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a screen the error names the ways out; nothing is made headless in silence."""
+    """Without a screen the error names the alternatives. ImageJ is not made headless silently."""
     monkeypatch.delenv("DISPLAY")
     with pytest.raises(ReceiverUnavailableError, match="DISPLAY is not set") as refused:
         launching.launch(ij=IJ_JAR)
@@ -402,6 +406,6 @@ def test_screen_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["", 'a"b', "a]b", "a/b", "x" * 65])
 def test_wrong_names_are_refused(name: str) -> None:
-    """A name that would break out of the macro is refused before anything is looked for."""
+    """A name that would break out of the macro is refused before ImageJ is searched."""
     with pytest.raises(InvalidOptionError, match="name="):
         launching.launch(name)

@@ -1,4 +1,4 @@
-"""Questions to a real ImageJ without windows, and their answers."""
+"""Questions to a real ImageJ without windows, and its answers."""
 
 from __future__ import annotations
 
@@ -19,30 +19,32 @@ if TYPE_CHECKING:
     from polystore_fiji.remote import RemoteFiji
 
 
-def test_unknown_questions_are_refused(there: FileManager, hidden: RemoteFiji) -> None:
-    """What ImageJ cannot answer is told, with what it can."""
+def test_unknown_questions_are_refused(
+    headless_files: FileManager, headless: RemoteFiji
+) -> None:
+    """The error for an unknown question lists the known ones."""
     with pytest.raises(RejectedError, match=r"expected one of .*layers, .*screenshot"):
-        hidden.query("colour")
+        headless.query("colour")
     with pytest.raises(RejectedError, match=r"'nothing\.npy' is not shown: no path is shown"):
-        hidden.pixels("nothing.npy")
+        headless.pixels("nothing.npy")
     with pytest.raises(RejectedError, match="no image is shown"):
-        hidden.screenshot()
-    there.save(plane(1), "a.npy", backend="screen")
+        headless.screenshot()
+    headless_files.save(plane(1), "a.npy", backend="screen")
     with pytest.raises(RejectedError, match="image 'b' is not open: expected 'a'"):
-        hidden.screenshot(window="b")
+        headless.screenshot(window="b")
 
 
-def test_unknown_names_are_refused(there: FileManager, hidden: RemoteFiji) -> None:
-    """A name that nothing has is an error with the names that there are, never an empty answer."""
-    there.save(plane(1), "cells.npy", backend="screen")
-    there.save(
+def test_unknown_names_are_refused(headless_files: FileManager, headless: RemoteFiji) -> None:
+    """The error for an unknown name lists the known names. The answer is never just empty."""
+    headless_files.save(plane(1), "cells.npy", backend="screen")
+    headless_files.save(
         plane(1),
         "B03_s1.npy",
         backend="screen",
         names="{well}_s{site}.npy",
         layout=Layout(window=("well",)),
     )
-    there.save(
+    headless_files.save(
         [ROI(Points([(1, 2)]), "spot"), ROI(Points([(3, 4)]))], "r.roi", backend="screen"
     )
     for question, expected in {
@@ -57,49 +59,52 @@ def test_unknown_names_are_refused(there: FileManager, hidden: RemoteFiji) -> No
     }.items():
         name, option, value = question.split()
         with pytest.raises(RejectedError) as caught:
-            hidden.query(name, **{option: value})
+            headless.query(name, **{option: value})
         assert caught.value.reason.endswith(expected)
-    assert len(hidden.layers()) == 2, "clear has taken nothing away"
-    assert [roi.name for roi in hidden.rois(layer="spot")] == ["spot"]
-    assert [roi.name for roi in hidden.rois(layer="")] == [""]
+    assert len(headless.layers()) == 2, "the refused clear removed an image"
+    assert [roi.name for roi in headless.rois(layer="spot")] == ["spot"]
+    assert [roi.name for roi in headless.rois(layer="")] == [""]
 
 
-def test_layers_are_json(there: FileManager, hidden: RemoteFiji) -> None:
-    """The list of images is plain data."""
-    there.save(np.zeros((2, 3, 4, *SIZE), "u2"), "a.npy", backend="screen")
-    there.save(np.zeros((*SIZE, 3), "u1"), "b.npy", backend="screen")
-    assert json.loads(json.dumps(hidden.layers())) == hidden.layers()
+def test_layers_are_json(headless_files: FileManager, headless: RemoteFiji) -> None:
+    """The list of images is plain JSON data."""
+    headless_files.save(np.zeros((2, 3, 4, *SIZE), "u2"), "a.npy", backend="screen")
+    headless_files.save(np.zeros((*SIZE, 3), "u1"), "b.npy", backend="screen")
+    assert json.loads(json.dumps(headless.layers())) == headless.layers()
 
 
-def test_pictures_without_windows(there: FileManager, hidden: RemoteFiji) -> None:
-    """Without a window the picture of an image is its plane, in its colours."""
-    there.save(
+def test_pictures_without_windows(headless_files: FileManager, headless: RemoteFiji) -> None:
+    """Without a window the picture of an image is its plane in its colours."""
+    headless_files.save(
         plane(200, "u1"), "a.npy", backend="screen", colormap="ff8000", contrast_limits=(0, 200)
     )
-    picture = hidden.screenshot()
+    picture = headless.screenshot()
     assert picture.shape == (*SIZE, 4)
     assert (picture == (255, 128, 0, 255)).all()
 
 
-def test_cleared_series_begins_anew(there: FileManager, hidden: RemoteFiji) -> None:
-    """Once all is taken away, a path that stood in a series is an image of its own."""
+def test_cleared_series_is_forgotten(headless_files: FileManager, headless: RemoteFiji) -> None:
+    """After clear() a path of an old series is an image of its own."""
     paths = [f"gone/gone_{index}.npy" for index in range(3)]
-    there.save_batch([plane(n) for n in range(3)], paths, backend="screen")
-    hidden.clear()
-    assert hidden.layers() == []
-    there.save(plane(1, "f4"), paths[1], backend="screen")
-    assert (only(hidden)["name"], only(hidden)["shape"]) == ("gone_1", [1, 1, 1, *SIZE])
+    headless_files.save_batch([plane(n) for n in range(3)], paths, backend="screen")
+    headless.clear()
+    assert headless.layers() == []
+    headless_files.save(plane(1, "f4"), paths[1], backend="screen")
+    assert (only(headless)["name"], only(headless)["shape"]) == ("gone_1", [1, 1, 1, *SIZE])
 
 
-def test_one_window_is_cleared(there: FileManager, hidden: RemoteFiji) -> None:
-    """clear() of a window takes that image alone; of none, all, and paths stand nowhere then."""
+def test_one_window_is_cleared(headless_files: FileManager, headless: RemoteFiji) -> None:
+    """clear() of a window removes only that image.
+
+    Without a window it removes all and forgets paths.
+    """
     for name in ("a", "b"):
-        there.save(plane(1), f"{name}.npy", backend="screen")
-    hidden.clear(window="a")
-    assert [layer["name"] for layer in hidden.layers()] == ["b"]
+        headless_files.save(plane(1), f"{name}.npy", backend="screen")
+    headless.clear(window="a")
+    assert [layer["name"] for layer in headless.layers()] == ["b"]
     with pytest.raises(RejectedError, match="image 'a' is not open"):
-        hidden.clear(window="a")
-    there.save_batch([plane(1), plane(2)], ["s_1.npy", "s_2.npy"], backend="screen")
-    hidden.clear()
-    there.save(plane(3), "s_2.npy", backend="screen")
-    assert only(hidden)["name"] == "s_2"
+        headless.clear(window="a")
+    headless_files.save_batch([plane(1), plane(2)], ["s_1.npy", "s_2.npy"], backend="screen")
+    headless.clear()
+    headless_files.save(plane(3), "s_2.npy", backend="screen")
+    assert only(headless)["name"] == "s_2"

@@ -1,4 +1,4 @@
-"""ROIs in a real ImageJ: those that pipelines send, and those that its user draws."""
+"""ROIs in a real ImageJ: from pipelines and from the user."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ ROIS = [
 ]
 
 
-def by_name(rois: list[ROI]) -> list[ROI]:
+def sort_by_name(rois: list[ROI]) -> list[ROI]:
     return sorted(rois, key=lambda roi: roi.name)
 
 
@@ -67,89 +67,89 @@ def show(files: FileManager, path: str = "image.npy", **options: Any) -> None:
 
 
 @pytest.mark.parametrize("index", range(len(ROIS)))
-def test_roi_returns(there: FileManager, hidden: RemoteFiji, index: int) -> None:
-    """A ROI of each kind comes back from ImageJ as it was, with name, position, properties."""
-    show(there)
-    there.save(ROIS[index], "one.roi", backend="screen")
-    assert hidden.layers()[0]["rois"] == 1
-    assert hidden.rois() == [ROIS[index]]
+def test_roi_returns(headless_files: FileManager, headless: RemoteFiji, index: int) -> None:
+    """A ROI of each kind comes back from ImageJ with its name, position and properties."""
+    show(headless_files)
+    headless_files.save(ROIS[index], "one.roi", backend="screen")
+    assert headless.layers()[0]["rois"] == 1
+    assert headless.rois() == [ROIS[index]]
 
 
-def test_sets_are_replaced(there: FileManager, hidden: RemoteFiji) -> None:
-    """The ROIs of a path are those that were saved there last; others stay."""
-    show(there)
-    there.save(ROIS, "many.roi.zip", backend="screen")
-    there.save(ROIS[0], "one.roi", backend="screen")
-    assert hidden.layers()[0]["rois"] == len(ROIS) + 1
-    there.save(ROIS[:3], "many.roi.zip", backend="screen")
-    assert by_name(hidden.rois()) == by_name([*ROIS[:3], ROIS[0]])
-    assert hidden.rois(layer="ring") == [ROIS[2]]
-    there.save([], "many.roi.zip", backend="screen")
-    assert hidden.rois() == [ROIS[0]]
-    there.save([], "one.roi", backend="screen")
-    assert (hidden.rois(), hidden.layers()[0]["rois"]) == ([], 0)
+def test_sets_are_replaced(headless_files: FileManager, headless: RemoteFiji) -> None:
+    """A save replaces the ROIs of its path. The ROIs of other paths stay."""
+    show(headless_files)
+    headless_files.save(ROIS, "many.roi.zip", backend="screen")
+    headless_files.save(ROIS[0], "one.roi", backend="screen")
+    assert headless.layers()[0]["rois"] == len(ROIS) + 1
+    headless_files.save(ROIS[:3], "many.roi.zip", backend="screen")
+    assert sort_by_name(headless.rois()) == sort_by_name([*ROIS[:3], ROIS[0]])
+    assert headless.rois(layer="ring") == [ROIS[2]]
+    headless_files.save([], "many.roi.zip", backend="screen")
+    assert headless.rois() == [ROIS[0]]
+    headless_files.save([], "one.roi", backend="screen")
+    assert (headless.rois(), headless.layers()[0]["rois"]) == ([], 0)
 
 
-def test_rois_wait_for_images(there: FileManager, hidden: RemoteFiji) -> None:
-    """ROIs that come before any image lie on the first one that does."""
-    there.save(ROIS[:2], "early.roi", backend="screen")
-    there.save(ROIS[:3], "early.roi", backend="screen")
-    assert hidden.rois() == []
-    show(there)
-    assert by_name(hidden.rois()) == by_name(ROIS[:3])
+def test_rois_wait_for_images(headless_files: FileManager, headless: RemoteFiji) -> None:
+    """ROIs that arrive before any image lie on the first image that arrives."""
+    headless_files.save(ROIS[:2], "early.roi", backend="screen")
+    headless_files.save(ROIS[:3], "early.roi", backend="screen")
+    assert headless.rois() == []
+    show(headless_files)
+    assert sort_by_name(headless.rois()) == sort_by_name(ROIS[:3])
 
 
-def test_rois_lie_on_their_image(there: FileManager, hidden: RemoteFiji) -> None:
-    """ROIs lie on the image of the same path, else on the one that came last."""
-    show(there, "a.npy")
-    show(there, "b.npy")
-    there.save(ROIS[:2], "a.npy", backend="screen")
-    there.save(ROIS[:3], "c.npy", backend="screen")
-    assert {layer["name"]: layer["rois"] for layer in hidden.layers()} == {"a": 2, "b": 3}
-    assert by_name(hidden.rois(window="a")) == by_name(ROIS[:2])
+def test_rois_lie_on_their_image(headless_files: FileManager, headless: RemoteFiji) -> None:
+    """ROIs lie on the image of the same path. If there is none, they lie on the newest image."""
+    show(headless_files, "a.npy")
+    show(headless_files, "b.npy")
+    headless_files.save(ROIS[:2], "a.npy", backend="screen")
+    headless_files.save(ROIS[:3], "c.npy", backend="screen")
+    assert {layer["name"]: layer["rois"] for layer in headless.layers()} == {"a": 2, "b": 3}
+    assert sort_by_name(headless.rois(window="a")) == sort_by_name(ROIS[:2])
     with pytest.raises(RejectedError, match="image 'z' is not open"):
-        hidden.rois(window="z")
+        headless.rois(window="z")
 
 
-def test_rois_stay_on_growing_images(there: FileManager, hidden: RemoteFiji) -> None:
-    """ROIs stay while their image grows, gets channels, and begins anew."""
+def test_rois_stay_on_growing_images(headless_files: FileManager, headless: RemoteFiji) -> None:
+    """ROIs stay while their image grows, gets channels, and starts again."""
     names = {"names": "w{channel}_z{z}.npy"}
-    show(there, "w1_z0.npy", **names)
-    there.save(ROIS, "r.roi", backend="screen")
+    show(headless_files, "w1_z0.npy", **names)
+    headless_files.save(ROIS, "r.roi", backend="screen")
     for path in ("w1_z1.npy", "w2_z0.npy", "w3_z5.npy"):
-        show(there, path, **names)
-        assert by_name(hidden.rois()) == by_name(ROIS)
-    hidden.clear()
-    assert hidden.rois() == []
-    show(there)
-    there.save(ROIS, "r.roi", backend="screen")
-    there.save(np.zeros((9, 9), "f4"), "image.npy", backend="screen")
-    assert by_name(hidden.rois()) == by_name(ROIS)
-    there.save(ROIS[:1], "r.roi", backend="screen")
-    assert hidden.rois() == ROIS[:1]
+        show(headless_files, path, **names)
+        assert sort_by_name(headless.rois()) == sort_by_name(ROIS)
+    headless.clear()
+    assert headless.rois() == []
+    show(headless_files)
+    headless_files.save(ROIS, "r.roi", backend="screen")
+    headless_files.save(np.zeros((9, 9), "f4"), "image.npy", backend="screen")
+    assert sort_by_name(headless.rois()) == sort_by_name(ROIS)
+    headless_files.save(ROIS[:1], "r.roi", backend="screen")
+    assert headless.rois() == ROIS[:1]
 
 
-def test_areas_are_labels(there: FileManager, hidden: RemoteFiji) -> None:
-    """With labels=True areas are painted into a label image, which the next ones replace."""
-    show(there)
-    there.save(ROIS[:2], "cells.roi", backend="screen", labels=True)
-    there.save(ROIS[:1], "cells.roi", backend="screen", labels=True)
-    assert hidden.layers()[0]["rois"] == 0
+def test_areas_are_labels(headless_files: FileManager, headless: RemoteFiji) -> None:
+    """With labels=True areas are painted into a label image. The next save replaces them."""
+    show(headless_files)
+    headless_files.save(ROIS[:2], "cells.roi", backend="screen", labels=True)
+    headless_files.save(ROIS[:1], "cells.roi", backend="screen", labels=True)
+    assert headless.layers()[0]["rois"] == 0
     with pytest.raises(UnsupportedDataError, match="a Points has no area"):
-        there.save(ROIS[6], "cells.roi", backend="screen", labels=True)
-    hidden.clear()
+        headless_files.save(ROIS[6], "cells.roi", backend="screen", labels=True)
+    headless.clear()
     with pytest.raises(RejectedError, match="labels=True for ROIs needs an image"):
-        there.save(ROIS[:1], "cells.roi", backend="screen", labels=True, wait="shown")
+        headless_files.save(ROIS[:1], "cells.roi", backend="screen", labels=True, wait="shown")
 
 
-def test_many_rois_return(there: FileManager, hidden: RemoteFiji) -> None:
+def test_many_rois_return(headless_files: FileManager, headless: RemoteFiji) -> None:
     """Thousands of outlines are sent and read back."""
-    show(there)
+    show(headless_files)
     random = np.random.default_rng(0)
     outlines = random.random((2000, 20, 2)) * 5 + random.random((2000, 1, 2)) * 100
     rois = [ROI(Polygon(outline), str(at)) for at, outline in enumerate(outlines)]
-    there.save(rois, "many.roi.zip", backend="screen", wait="shown")
-    assert hidden.rois() == rois
+    headless_files.save(rois, "many.roi.zip", backend="screen", wait="shown")
+    assert headless.rois() == rois
 
 
 # ── on the screen, with a user ───────────────────────────────────────────────────────────
@@ -159,7 +159,7 @@ def test_many_rois_return(there: FileManager, hidden: RemoteFiji) -> None:
 def test_rois_are_painted(
     files: FileManager, viewer: RemoteFiji, display: Display, pictures: Path
 ) -> None:
-    """ROIs are drawn where they are, in the colour that they have."""
+    """ROIs are painted at their position and in their colour."""
     show(files, wait="shown")
     red = {"imagej": {"stroke_color": "#ffff0000"}}
     box = ROI(Rectangle((50, 80), (41, 61)), "box", properties=red)
@@ -173,7 +173,7 @@ def test_rois_are_painted(
 
 
 def test_shown_rois_are_painted(files: FileManager, display: Display) -> None:
-    """ROIs that a save waits for are on the screen when it returns."""
+    """A save that waits returns when its ROIs are on the screen."""
     show(files, wait="shown")
     for red in range(100, 250, 5):
         color = {"imagej": {"stroke_color": f"#ff{red:02x}0000"}}
@@ -182,28 +182,28 @@ def test_shown_rois_are_painted(files: FileManager, display: Display) -> None:
         assert display.count((red, 0, 0)) > 100
 
 
-def test_user_draws(files: FileManager, viewer: RemoteFiji, user: User) -> None:
-    """What the user has selected, laid over the image, or put into the ROI Manager is read."""
+def test_drawn_rois_are_read(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """ROIs in the user's selection, overlay and ROI Manager are read."""
     show(files, wait="shown")
-    user.does('makeRectangle(10, 20, 30, 40); Roi.setName("mine");')
+    user.do('makeRectangle(10, 20, 30, 40); Roi.setName("mine");')
     (roi,) = viewer.rois()
     assert (roi.name, roi.shape) == ("mine", Rectangle((39.5, 24.5), (40, 30)))
-    user.does('makeOval(10, 20, 30, 40); Roi.setName("round"); Overlay.addSelection;')
-    user.does('makePolygon(1, 2, 30, 4, 5, 60); Roi.setName("poly"); roiManager("add");')
-    user.does('run("Select None");')
+    user.do('makeOval(10, 20, 30, 40); Roi.setName("round"); Overlay.addSelection;')
+    user.do('makePolygon(1, 2, 30, 4, 5, 60); Roi.setName("poly"); roiManager("add");')
+    user.do('run("Select None");')
     found = {roi.name: roi.shape for roi in viewer.rois()}
     assert found["round"] == Ellipse((39.5, 24.5), (40, 30))
     assert isinstance(found["poly"], Polygon)
     assert len(found) == 2
-    user.does('roiManager("reset"); selectWindow("ROI Manager"); run("Close");')
+    user.do('roiManager("reset"); selectWindow("ROI Manager"); run("Close");')
 
 
-def test_user_changes_rois(files: FileManager, viewer: RemoteFiji, user: User) -> None:
-    """A ROI that its user has moved comes back where it is, with its name and properties."""
+def test_moved_rois_are_read(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """A ROI that the user moves is read at its new position, with its name and properties."""
     show(files, wait="shown")
     for roi in (ROIS[0], ROIS[4], ROIS[2]):
         files.save([roi], "r.roi", backend="screen", wait="shown")
-        user.does(
+        user.do(
             "Overlay.activateSelection(0); Roi.move(70, 50); Overlay.removeSelection(0); "
             "Overlay.addSelection; run('Select None');"
         )
@@ -214,57 +214,57 @@ def test_user_changes_rois(files: FileManager, viewer: RemoteFiji, user: User) -
         moved = dataclasses.replace(found, shape=roi.shape)
         assert moved == roi
         files.save([], "r.roi", backend="screen")
-        user.does('if (Overlay.size > 0) run("Remove Overlay");')
+        user.do('if (Overlay.size > 0) run("Remove Overlay");')
 
 
 def test_manager_lists_sets(files: FileManager, viewer: RemoteFiji, user: User) -> None:
-    """An open ROI Manager lists what pipelines send, and its user's own; each is read once."""
+    """An open ROI Manager lists the ROIs of pipelines and of its user. Each is read once."""
     show(files, wait="shown")
-    user.does(
+    user.do(
         'run("ROI Manager..."); makeRectangle(1, 2, 3, 4); Roi.setName("own"); '
         'roiManager("add"); run("Select None");'
     )
     try:
         for rois in (ROIS[:4], ROIS[:6], ROIS[:2]):
             files.save(rois, "set.roi", backend="screen", wait="shown")
-            assert user.does('return "" + roiManager("count");') == str(len(rois) + 1)
-            assert user.does("name = RoiManager.getName(0); return name;") == "own"
+            assert user.do('return "" + roiManager("count");') == str(len(rois) + 1)
+            assert user.do("name = RoiManager.getName(0); return name;") == "own"
             names = sorted(roi.name for roi in viewer.rois())
             assert names == sorted([*(roi.name for roi in rois), "own"])
         viewer.clear()
-        assert user.does('return "" + roiManager("count");') == "1"
+        assert user.do('return "" + roiManager("count");') == "1"
     finally:
-        user.does('roiManager("reset"); selectWindow("ROI Manager"); run("Close");')
+        user.do('roiManager("reset"); selectWindow("ROI Manager"); run("Close");')
 
 
 def test_manager_takes_many(files: FileManager, viewer: RemoteFiji, user: User) -> None:
-    """An open ROI Manager takes thousands of ROIs, and gives them up, in a moment."""
+    """An open ROI Manager adds and removes thousands of ROIs without a long pause."""
     show(files, wait="shown")
-    user.does('run("ROI Manager...");')
+    user.do('run("ROI Manager...");')
     rois = [ROI(TRIANGLE.translate(at % 90, at % 110), f"cell {at}") for at in range(2000)]
     try:
         viewer.query("pulse")
         files.save(rois, "many.roi", backend="screen", wait="shown")
-        assert user.does('return "" + roiManager("count");') == "2000"
+        assert user.do('return "" + roiManager("count");') == "2000"
         files.save(rois[:5], "many.roi", backend="screen", wait="shown")
-        assert user.does('return "" + roiManager("count");') == "5"
+        assert user.do('return "" + roiManager("count");') == "5"
         pause, _ = viewer.query("pulse")
         print(f"longest pause of ImageJ: {pause:.2f} s")
     finally:
-        user.does('roiManager("reset"); selectWindow("ROI Manager"); run("Close");')
+        user.do('roiManager("reset"); selectWindow("ROI Manager"); run("Close");')
 
 
 def test_labels_are_painted(
     files: FileManager, viewer: RemoteFiji, display: Display, user: User
 ) -> None:
-    """Areas as labels are an image of their own: 1 for the first, 2 for the second."""
+    """Areas as labels are an image of their own: 1 for the first area, 2 for the second."""
     show(files, wait="shown")
     cells = [ROI(Ellipse((30, 30), (21, 21)), "a"), ROI(Ellipse((80, 90), (31, 31)), "b")]
     files.save(cells, "cells.roi", backend="screen", labels=True, wait="shown")
-    user.does('selectWindow("cells labels");')
+    user.do('selectWindow("cells labels");')
     pixels = 'return "" + getPixel(30, 30) + "," + getPixel(90, 80) + "," + getPixel(0, 0);'
-    assert user.does(pixels) == "1,2,0"
+    assert user.do(pixels) == "1,2,0"
     files.save(cells[1:], "cells.roi", backend="screen", labels=True, wait="shown")
     assert display.titles().count("cells labels") == 1
-    user.does('selectWindow("cells labels");')
-    assert user.does(pixels) == "0,1,0"
+    user.do('selectWindow("cells labels");')
+    assert user.do(pixels) == "0,1,0"

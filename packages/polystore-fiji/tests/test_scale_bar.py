@@ -28,8 +28,8 @@ BLACK = np.zeros(SIZE, "u1")
 TOGGLE = 'run("Show or hide scale bar");'
 
 
-def bar(viewer: RemoteFiji) -> int:
-    """Return how many pixels of the screen the bar is long, on a black image."""
+def measure_bar(viewer: RemoteFiji) -> int:
+    """Return the length of the bar in screen pixels, over a black image."""
     picture = viewer.screenshot()[..., :3]
     row = (picture[-MARGIN - 2] == 255).all(axis=1)
     assert not row[-MARGIN:].any()
@@ -55,71 +55,69 @@ def save(files: FileManager, value: Any = BLACK, **options: Any) -> None:
         (1.0, "femtometer", 50),
     ],
 )
-def test_bar_is_of_a_round_length(
+def test_bar_has_a_round_length(
     files: FileManager, viewer: RemoteFiji, scale: float, unit: str, length: int
 ) -> None:
-    """The bar is 1, 2 or 5 times a power of ten long, and at most a quarter of the window."""
+    """The length is 1, 2 or 5 times a power of ten, and at most a quarter of the window."""
     save(files, scale=(scale, scale), units=unit)
-    assert bar(viewer) == length
+    assert measure_bar(viewer) == length
 
 
-def test_bar_needs_a_length(files: FileManager, viewer: RemoteFiji, user: User) -> None:
-    """Without a unit of length there is no bar; as soon as the user sets one there is."""
+def test_bar_needs_a_unit(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """Without a unit of length there is no bar. It appears once the user sets a unit."""
     files.save(BLACK, "bar.npy", backend="screen", wait="shown")
-    assert bar(viewer) == 0
-    user.does('run("Properties...", "unit=um pixel_width=0.5 pixel_height=0.5 voxel_depth=1");')
-    assert becomes(lambda: bar(viewer) == 40)
+    assert measure_bar(viewer) == 0
+    user.do('run("Properties...", "unit=um pixel_width=0.5 pixel_height=0.5 voxel_depth=1");')
+    assert becomes(lambda: measure_bar(viewer) == 40)
 
 
 def test_bar_follows_the_zoom(files: FileManager, viewer: RemoteFiji, user: User) -> None:
-    """The bar is of a round length however the window is zoomed."""
+    """The bar has a round length at each zoom."""
     save(files)
-    user.does('run("In [+]"); run("In [+]");')
-    zoom = float(user.does('return "" + getZoom();'))
+    user.do('run("In [+]"); run("In [+]");')
+    zoom = float(user.do('return "" + getZoom();'))
     assert zoom == 2
     width = viewer.screenshot().shape[1]
     most = width / zoom * 0.5 / 4
     length = max(one for one in (5, 10, 20, 50) if one <= most)
-    assert becomes(lambda: bar(viewer) == round(length * zoom / 0.5))
+    assert becomes(lambda: measure_bar(viewer) == round(length * zoom / 0.5))
 
 
-def test_bar_is_no_part_of_the_image(
-    files: FileManager, viewer: RemoteFiji, user: User
-) -> None:
-    """Neither pixels nor overlay, so nobody saves it or reads it as a ROI."""
+def test_bar_is_not_in_the_image(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """The bar is neither in the pixels nor in the overlay, so it is not saved or read as a ROI."""
     save(files)
-    assert bar(viewer) > 0
+    assert measure_bar(viewer) > 0
     assert viewer.rois() == []
-    assert user.does('return "" + Overlay.size;') == "0"
+    assert user.do('return "" + Overlay.size;') == "0"
     assert not viewer.pixels("bar.npy").any()
 
 
 def test_bar_may_be_switched_off(files: FileManager, viewer: RemoteFiji) -> None:
-    """With scale_bar=False of the backend there is none."""
+    """With the option scale_bar=False of the backend there is no bar."""
     files.registry.add("plain", "fiji_stream", viewer=viewer.endpoint.name, scale_bar=False)
     options: Any = {"scale": (0.5, 0.5), "units": "um", "wait": "shown"}
     files.save(BLACK, "bar.npy", backend="plain", **options)
-    assert bar(viewer) == 0
+    assert measure_bar(viewer) == 0
     files.save(BLACK, "bar.npy", backend="screen", **options)
-    assert bar(viewer) == 40
+    assert measure_bar(viewer) == 40
 
 
 def test_bar_stays_hidden(files: FileManager, viewer: RemoteFiji, user: User) -> None:
-    """A user who has hidden the bar keeps it hidden, whatever becomes of the image."""
+    """If the user hides the bar, it stays hidden when the image changes."""
     save(files)
-    user.does(TOGGLE)
-    assert bar(viewer) == 0
+    user.do(TOGGLE)
+    assert measure_bar(viewer) == 0
     for value in (BLACK, BLACK.astype("u2"), np.zeros((3, *SIZE), "u2"), BLACK):
         save(files, value)
-        assert bar(viewer) == 0
-    user.does(TOGGLE)
-    assert bar(viewer) == 40
+        assert measure_bar(viewer) == 0
+    user.do(TOGGLE)
+    assert measure_bar(viewer) == 40
 
 
 def test_bar_stays_while_an_image_grows(
     files: FileManager, viewer: RemoteFiji, user: User
 ) -> None:
-    """ImageJ makes other windows for more sliders, and other images for more channels."""
+    """The bar stays, though ImageJ makes new windows for sliders and new images for channels."""
     for names in ("t0_z0_w0", "t0_z1_w0", "t1_z1_w0", "t1_z1_w1"):
         files.save(
             BLACK,
@@ -130,23 +128,21 @@ def test_bar_stays_while_an_image_grows(
             units="um",
             wait="shown",
         )
-        assert bar(viewer) == 40, names
-    user.does(TOGGLE)
-    assert bar(viewer) == 0
+        assert measure_bar(viewer) == 40, names
+    user.do(TOGGLE)
+    assert measure_bar(viewer) == 0
 
 
-def test_bar_of_ImageJ_takes_its_place(
-    files: FileManager, viewer: RemoteFiji, user: User
-) -> None:
-    """A user who adds ImageJ's own scale bar sees that one alone."""
+def test_bar_of_ImageJ_replaces_it(files: FileManager, viewer: RemoteFiji, user: User) -> None:
+    """If the user adds ImageJ's own scale bar, only that one is shown."""
     save(files)
-    user.does('run("Scale Bar...", "width=5 height=3 location=[Upper Left] overlay");')
-    assert bar(viewer) == 0
-    user.does('run("Remove Overlay");')
-    assert bar(viewer) == 40
+    user.do('run("Scale Bar...", "width=5 height=3 location=[Upper Left] overlay");')
+    assert measure_bar(viewer) == 0
+    user.do('run("Remove Overlay");')
+    assert measure_bar(viewer) == 40
 
 
 def test_bar_needs_room(files: FileManager, viewer: RemoteFiji) -> None:
-    """A window that is too small for the bar shows the image alone."""
+    """A window that is too small for the bar shows only the image."""
     save(files, np.zeros((30, 12), "u1"))
     assert not viewer.screenshot()[..., :3].any()

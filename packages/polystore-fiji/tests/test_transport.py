@@ -1,4 +1,4 @@
-"""What real producers send to the Java transport, and what they are answered."""
+"""Real producers send to the Java transport, and get its replies."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from polystore_testing.processes import becomes, left_in, pipeline
 from .echo import (
     Echo,
     compile_echo,
-    connected,
+    connect,
+    connect_raw,
     echo,
-    greeted,
-    held,
-    hello_to,
+    greet,
     image,
+    make_hello,
     pattern,
-    raw,
+    read_back,
     send,
 )
 
@@ -47,7 +47,7 @@ pytestmark = [
 ]
 
 LARGE = (1500, 1101)
-"""Several pieces."""
+"""An image of this shape is sent in several pieces."""
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A private folder, of a name that the kernel takes for sockets."""
+    """A private folder whose name is short enough for the names of sockets."""
     folder = tmp_path_factory.mktemp("ps")
     folder.chmod(0o700)
     with pytest.MonkeyPatch.context() as patch:
@@ -75,11 +75,11 @@ def viewer(runtime: Path, classes: Path, request: pytest.FixtureRequest) -> Iter
 
 
 @pytest.fixture
-def alone(runtime: Path, classes: Path) -> Iterator[Echo]:
-    """A receiver of 8 MiB of room, which belongs to one test."""
+def small_receiver(runtime: Path, classes: Path) -> Iterator[Echo]:
+    """A receiver with 8 MiB of room, for one test."""
     with echo(classes, "alone", heap="64m") as running:
         yield running
-        assert running.process.poll() is not None or becomes(running.is_left)
+        assert running.process.poll() is not None or becomes(running.has_no_producers)
     assert running.complaints == b""
     assert not [name for name in left_in(runtime) if str(running.pid) in name]
 
@@ -95,23 +95,23 @@ TYPES = {
 
 @pytest.mark.parametrize("shares", [True, False], ids=["ring", "frames"])
 def test_every_type_arrives(viewer: Echo, shares: bool) -> None:
-    """Each element type fills arrays of the one type of Java that is as wide."""
-    with connected(viewer.endpoint, share_memory=shares) as producer:
+    """Each element type fills arrays of the Java type with the same width."""
+    with connect(viewer.endpoint, share_memory=shares) as producer:
         for dtype, expected in TYPES.items():
             for shape in ((3, 5), (130, 131), LARGE):
                 data = pattern(1, shape, dtype)
                 assert send(producer, f"{dtype}{shape}", data).stage == "received"
-                found, types = held(producer, f"{dtype}{shape}")
+                found, types = read_back(producer, f"{dtype}{shape}")
                 assert found.dtype == data.dtype
                 np.testing.assert_array_equal(found, data)
                 assert types == [expected]
-        assert viewer.rings() == shares
+        assert viewer.count_rings() == shares
 
 
 @pytest.mark.parametrize("shares", [True, False], ids=["ring", "frames"])
-def test_planes_of_stack(viewer: Echo, shares: bool) -> None:
-    """A plane for each place on the leading axes; samples stay with their pixels."""
-    with connected(viewer.endpoint, share_memory=shares) as producer:
+def test_stacks_arrive_as_planes(viewer: Echo, shares: bool) -> None:
+    """Each position on the leading axes is a plane, and samples stay with their pixels."""
+    with connect(viewer.endpoint, share_memory=shares) as producer:
         for axes, shape, dtype, count in (
             ("zyx", (3, 700, 601), "f4", 3),
             ("tczyx", (2, 3, 4, 51, 47), "u2", 24),
@@ -122,14 +122,14 @@ def test_planes_of_stack(viewer: Echo, shares: bool) -> None:
         ):
             data = pattern(2, shape, dtype)
             send(producer, axes, data, axes)
-            found, types = held(producer, axes)
+            found, types = read_back(producer, axes)
             assert len(types) == count
             np.testing.assert_array_equal(found, data)
 
 
 def test_rois_arrive(viewer: Echo) -> None:
-    """The payload of regions comes as the bytes that it is, of several pieces too."""
-    with connected(viewer.endpoint) as producer:
+    """The payload of ROIs arrives unchanged, also in several pieces."""
+    with connect(viewer.endpoint) as producer:
         for count in (2, 200_000):
             payload = np.frombuffer(
                 json.dumps([{"name": "Zelle µ"}] * count).encode(), np.uint8
@@ -141,15 +141,15 @@ def test_rois_arrive(viewer: Echo) -> None:
 
 
 def test_producers_interleave(viewer: Echo) -> None:
-    """Four producers at once, by memory and by frames: every image is whole."""
+    """Four producers send at the same time, by memory and by frames, and each image is whole."""
 
     def produce(thread: int) -> None:
-        with connected(viewer.endpoint, share_memory=thread % 2 == 0) as producer:
+        with connect(viewer.endpoint, share_memory=thread % 2 == 0) as producer:
             for number in range(12):
                 shape = ((40, 50), (300, 301), LARGE)[number % 3]
                 data = pattern(100 * thread + number, shape)
                 send(producer, f"{thread}", data)
-                np.testing.assert_array_equal(held(producer, f"{thread}")[0], data)
+                np.testing.assert_array_equal(read_back(producer, f"{thread}")[0], data)
             done.append(thread)
 
     done: list[int] = []
@@ -162,13 +162,13 @@ def test_producers_interleave(viewer: Echo) -> None:
     assert becomes(viewer.is_idle)
 
 
-def test_batch_travels_together(viewer: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Headers behind each other in one message: each is answered, also behind one refused."""
+def test_joined_headers_are_all_answered(viewer: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several headers in one message are all answered, also after a refused one."""
     monkeypatch.setattr(connection, "_SOON", 1e9)
     shapes = [(300, 300), (40, 50), (300, 200), LARGE]  # in slots, a frame, and pieces
     names = [f"{'refuse' if n % 5 == 4 else 'together'}{n}" for n in range(20)]
     data = [pattern(n, shapes[n % 4]) for n in range(20)]
-    with connected(viewer.endpoint) as producer:
+    with connect(viewer.endpoint) as producer:
         assert producer.welcome is not None
         assert producer.welcome.protocol == PROTOCOL
         transfers = [
@@ -181,24 +181,24 @@ def test_batch_travels_together(viewer: Echo, monkeypatch: pytest.MonkeyPatch) -
                     producer.wait_for(transfer)
             else:
                 assert producer.wait_for(transfer).stage == "received"
-                np.testing.assert_array_equal(held(producer, name)[0], value)
+                np.testing.assert_array_equal(read_back(producer, name)[0], value)
 
 
 def test_value_precedes_answer(viewer: Echo) -> None:
-    """Whoever has the answer can ask for the value over another connection at once."""
-    with connected(viewer.endpoint) as one, connected(viewer.endpoint) as other:
+    """After the reply to a value, another connection can read the value."""
+    with connect(viewer.endpoint) as one, connect(viewer.endpoint) as other:
         for number in range(100):
             data = pattern(number, (200, 200))
             send(one, "same", data)
-            np.testing.assert_array_equal(held(other, "same")[0], data)
+            np.testing.assert_array_equal(read_back(other, "same")[0], data)
 
 
 def test_each_is_answered_once(viewer: Echo) -> None:
-    """Of many messages sent at once each number is answered, and several at a time."""
+    """Each of many messages is answered once, and one reply can answer several."""
     numbers = range(2, 302)
     data = pattern(0, (9, 9))
-    with raw(viewer.endpoint) as socket:
-        socket.send(encode(hello_to(viewer.endpoint)))
+    with connect_raw(viewer.endpoint) as socket:
+        socket.send(encode(make_hello(viewer.endpoint)))
         for number in numbers:
             wait = "shown" if number % 3 == 0 else "received"
             header = image("many", data, number=number, wait=wait)
@@ -215,9 +215,9 @@ def test_each_is_answered_once(viewer: Echo) -> None:
 
 
 def test_answers_have_stages(viewer: Echo) -> None:
-    """Shown, refused before the pixels travel, refused afterwards, and a viewer that fails."""
+    """A value is shown, refused before its pixels are sent, or refused afterwards."""
     data = pattern(3, LARGE)
-    with connected(viewer.endpoint) as producer:
+    with connect(viewer.endpoint) as producer:
         assert send(producer, "a", data, wait="shown").stage == "shown"
         with pytest.raises(RejectedError, match="told to refuse refuse it"):
             send(producer, "refuse it", data)
@@ -232,30 +232,30 @@ def test_answers_have_stages(viewer: Echo) -> None:
     assert becomes(viewer.is_idle)
 
 
-def test_backend_speaks_with_it(viewer: Echo) -> None:
-    """What a file manager saves through the general backend arrives."""
+def test_backend_sends_values(viewer: Echo) -> None:
+    """Values that a file manager saves through the general backend arrive."""
     images = {f"w{number}.tif": pattern(number, (50 * number, 99)) for number in range(1, 9)}
     rois = [ROI(Polygon([[1.0, 1.0], [1.0, 8.0], [6.0, 8.0]]), name="cell")]
     with pipeline("streaming", connection=str(viewer.file)) as files:
         files.save_batch(list(images.values()), list(images), backend="screen")
         files.save(rois, "rois.json", backend="screen")
-    with connected(viewer.endpoint) as producer:
+    with connect(viewer.endpoint) as producer:
         for path, data in images.items():
-            np.testing.assert_array_equal(held(producer, path)[0], data)
+            np.testing.assert_array_equal(read_back(producer, path)[0], data)
         answer, _ = producer.ask(Query(name="pixels", arguments={"path": "rois.json"}), 10)
         assert [ROI.from_dict(found) for found in json.loads(answer.value)] == rois
 
 
 def test_silent_connection_stays(viewer: Echo) -> None:
-    """A connection over which nobody says anything stays."""
-    with connected(viewer.endpoint) as producer:
+    """A connection without traffic stays open."""
+    with connect(viewer.endpoint) as producer:
         time.sleep(2)
         assert producer.is_usable
         assert send(producer, "a", pattern(1, (9, 9))).stage == "received"
 
 
-def test_json_comes_back(viewer: Echo) -> None:
-    """What is asked and answered keeps every number and letter."""
+def test_json_is_preserved(viewer: Echo) -> None:
+    """Questions and answers preserve each number and character."""
     chance = random.Random(7)
 
     def value(depth: int) -> Any:
@@ -274,18 +274,18 @@ def test_json_comes_back(viewer: Echo) -> None:
         inner = [value(depth - 1) for _ in range(chance.randrange(5))]
         return inner if kind == 7 else {f"{n}µ\n": found for n, found in enumerate(inner)}
 
-    with connected(viewer.endpoint) as producer:
+    with connect(viewer.endpoint) as producer:
         for _ in range(300):
             found = {"a": json.loads(json.dumps(value(4)).replace("NaN", "0"))}
             answer, _ = producer.ask(Query(name="same", arguments=found), 10)
             assert repr(answer.value) == repr(found)
 
 
-# ── who is there ─────────────────────────────────────────────────────────────────────────
+# ── announcement and end ─────────────────────────────────────────────────────────────────
 
 
 def test_announcement(viewer: Echo) -> None:
-    """The file says what Python's receivers say, to this user alone."""
+    """The connection file has the fields of Python's receivers, and only this user can read it."""
     file, endpoint = viewer.file, viewer.endpoint
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.name.startswith(f"echo-{viewer.pid}-")
@@ -298,19 +298,19 @@ def test_announcement(viewer: Echo) -> None:
     assert endpoint.address.startswith(("ipc:///", "tcp://127.0.0.1:"))
 
 
-def test_name_is_taken_once(viewer: Echo, classes: Path) -> None:
-    """A second one of a name is refused and leaves nothing; names of others are free."""
+def test_names_are_unique(viewer: Echo, classes: Path) -> None:
+    """A second receiver with the same name is refused and leaves no file."""
     with echo(classes, "one") as second:
-        assert f"in use by echo (process {viewer.pid})" in second.said["refused"]
+        assert f"in use by echo (process {viewer.pid})" in second.first_line["refused"]
     with echo(classes, "a/b") as second:
-        assert "1 to 64 letters" in second.said["refused"]
+        assert "1 to 64 letters" in second.first_line["refused"]
     with echo(classes, "Zwei µm.x-y") as second:
         assert second.endpoint.name == "Zwei µm.x-y"
     assert len(left_in(viewer.file.parent)) <= 2
 
 
-def test_killed_name_is_free(runtime: Path, classes: Path) -> None:
-    """The name of one that was killed can be used at once; its files are removed."""
+def test_killed_receiver_frees_its_name(runtime: Path, classes: Path) -> None:
+    """The name of a killed receiver is free, and its files are removed."""
     with echo(classes, "killed") as first:
         first.process.kill()
         first.process.wait()
@@ -319,15 +319,15 @@ def test_killed_name_is_free(runtime: Path, classes: Path) -> None:
             assert not [name for name in left_in(runtime) if str(first.pid) in name]
 
 
-def test_port_in_use(viewer: Echo, classes: Path) -> None:
-    """A port that somebody has, or that is none, is an error that names it."""
+def test_unusable_port_is_refused(viewer: Echo, classes: Path) -> None:
+    """The error for a port that is in use or invalid names the port."""
     with echo(classes, "first", port=0) as first:
         port = int(first.endpoint.address.rpartition(":")[2])
         with echo(classes, "second", port=port) as second:
-            assert f"port {port} of 127.0.0.1 cannot be used" in second.said["refused"]
+            assert f"port {port} of 127.0.0.1 cannot be used" in second.first_line["refused"]
     for wrong in (70_000, -2, "many", ""):
         with echo(classes, port=wrong) as running:
-            assert running.said["refused"] == (
+            assert running.first_line["refused"] == (
                 f"port '{wrong}' is not valid: expected a number from 0 (any free port) to 65535"
             )
 
@@ -335,15 +335,18 @@ def test_port_in_use(viewer: Echo, classes: Path) -> None:
 def test_folder_is_private(
     classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A folder that others may enter is not used; one of a long name gets a socket elsewhere."""
+    """A folder that other users can enter is refused.
+
+    For a long folder name the socket is elsewhere.
+    """
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(tmp_path / "open"))
     (tmp_path / "open").mkdir(mode=0o755)
     with echo(classes) as running:
-        assert "not a private folder of this user" in running.said["refused"]
+        assert "not a private folder of this user" in running.first_line["refused"]
     for variable in ("POLYSTORE_RUNTIME_DIR", "TMPDIR"):
         (tmp_path / variable / ("long" * 25)).mkdir(mode=0o700, parents=True)
         monkeypatch.setenv(variable, str(tmp_path / variable / ("long" * 25)))
-    with echo(classes) as running, connected(running.endpoint) as producer:
+    with echo(classes) as running, connect(running.endpoint) as producer:
         socket = running.endpoint.address.removeprefix("ipc://")
         assert os.path.exists(socket)
         assert send(producer, "a", pattern(1, (9, 9))).stage == "received"
@@ -353,30 +356,30 @@ def test_folder_is_private(
 
 
 @pytest.mark.parametrize("how", ["close", "terminate"])
-def test_end_is_told(alone: Echo, how: str) -> None:
-    """Closed or terminated, it removes its files and answers what waits with "closed"."""
-    alone.tell("hold")
+def test_end_is_announced(small_receiver: Echo, how: str) -> None:
+    """A closed or terminated receiver removes its files and answers waiting saves with "closed"."""
+    small_receiver.tell("hold")
     data = pattern(1, (1024, 1024))
-    with connected(alone.endpoint) as producer, greeted(alone.endpoint):
+    with connect(small_receiver.endpoint) as producer, greet(small_receiver.endpoint):
         shown = producer.send(image("a", data, wait="shown"), data, awaited=True)
         parked = [producer.send(image("b", data), data, awaited=True) for _ in range(5)]
         time.sleep(0.3)
         if how == "close":
-            assert alone.ask("close") == {"closed": True}
+            assert small_receiver.ask("close") == {"closed": True}
         else:
-            alone.process.terminate()
+            small_receiver.process.terminate()
         for transfer in (shown, parked[-2]):
             with pytest.raises(ReceiverUnavailableError, match="was closed"):
                 producer.wait_for(transfer)
-        assert not alone.file.exists()
-    alone.tell("go") if how == "close" else alone.process.wait(60)
+        assert not small_receiver.file.exists()
+    small_receiver.tell("go") if how == "close" else small_receiver.process.wait(60)
 
 
-def test_closed_in_full_flight(alone: Echo) -> None:
-    """Producers that send while it closes get one error each, and it ends at once."""
+def test_close_ends_sends(small_receiver: Echo) -> None:
+    """Each producer that sends during the close gets one error, and the receiver ends."""
 
     def produce(number: int) -> None:
-        with connected(alone.endpoint, share_memory=number % 2 == 0) as producer:
+        with connect(small_receiver.endpoint, share_memory=number % 2 == 0) as producer:
             begun.release()
             try:
                 while True:
@@ -391,14 +394,14 @@ def test_closed_in_full_flight(alone: Echo) -> None:
     for _ in threads:
         begun.acquire()
     time.sleep(0.2)
-    assert alone.ask("close") == {"closed": True}
+    assert small_receiver.ask("close") == {"closed": True}
     for thread in threads:
         thread.join()
     assert len(errors) == 4
 
 
 def test_ring_is_checked(viewer: Echo) -> None:
-    """Slots that are not there, another nonce or size, and memory that is no ring."""
+    """Wrong slots, a wrong nonce, a wrong size and memory that is not a ring are refused."""
     pipe = os.pipe()
     null = os.open("/dev/null", os.O_RDONLY)
     ring, named = RingWriter(2), RingWriter(2, named=True)
@@ -408,7 +411,7 @@ def test_ring_is_checked(viewer: Echo) -> None:
         nonce = {"nonce": ring.message.nonce}
         return json.dumps({"type": "ring", "number": 7} | fields | nonce | changes).encode()
 
-    with greeted(viewer.endpoint) as ask:
+    with greet(viewer.endpoint) as ask:
         for changes in (
             {"nonce": "00" * 16}, {"nonce": "no hexadecimal"}, {"size": fields["size"] + PIECE},
             {"path": f"/proc/{os.getpid()}/fd/{pipe[0]}"}, {"path": "/etc/passwd"},
@@ -425,9 +428,9 @@ def test_ring_is_checked(viewer: Echo) -> None:
             reply = ask(image("a", data, number=7, slot=slot))
             assert (reply.number, reply.stage) == (7, "rejected")
         assert ask(image("a", data, number=9, slot=1)).stage == "received"
-        assert viewer.rings() == 1
+        assert viewer.count_rings() == 1
     ring.close()
     named.close()
     for descriptor in (*pipe, null):
         os.close(descriptor)
-    assert becomes(lambda: viewer.rings() == 0)
+    assert becomes(lambda: viewer.count_rings() == 0)

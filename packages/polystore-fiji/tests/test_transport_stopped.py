@@ -1,4 +1,4 @@
-"""Producers that are stopped (SIGSTOP): nobody else waits for them, and they go on later."""
+"""Stopped producers (SIGSTOP) block no other producer, and can continue later."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .echo import (
     READY,
     Echo,
     compile_echo,
-    connected,
+    connect,
+    connect_plain,
     echo,
-    held,
-    hello_to,
     image,
+    make_hello,
     pattern,
-    plain,
-    producing,
+    read_back,
+    run_producer,
     send,
 )
 
@@ -45,7 +45,7 @@ pytestmark = [
 ]
 
 LARGE = (4000, 3000)
-"""24 MB: there is room for one of them, not for two."""
+"""An image of this shape has 24 MB. The room is enough for one of them, but not for two."""
 
 
 STOPS = """
@@ -61,12 +61,12 @@ def write_or_stop(link, frames):
         os.kill(os.getpid(), signal.SIGSTOP)
     write(link, frames)
 Link.write = write_or_stop
-with connected(read_connection({file!r}), share_memory={shares}) as producer:
+with connect(read_connection({file!r}), share_memory={shares}) as producer:
     send(producer, "stopped{number}", pattern({number}, {shape}), policy={policy!r})
     print("saved", flush=True)
 """
 MESSAGES = {"hello": 1, "header": 3, "piece": 4, "amid": 8, "last": 14}
-"""The message of a large value before which its producer is stopped."""
+"""A producer is stopped before it writes the message with this number."""
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,9 @@ def runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module", params=[-1, 0], ids=["ipc", "tcp"])
-def shared(runtime: Path, classes: Path, request: pytest.FixtureRequest) -> Iterator[Echo]:
+def shared_receiver(
+    runtime: Path, classes: Path, request: pytest.FixtureRequest
+) -> Iterator[Echo]:
     """A receiver with 32 MiB of room."""
     with echo(classes, "stopped", port=request.param) as running:
         yield running
@@ -94,19 +96,19 @@ def shared(runtime: Path, classes: Path, request: pytest.FixtureRequest) -> Iter
 
 
 @pytest.fixture
-def receiver(shared: Echo) -> Iterator[Echo]:
-    """That receiver, which keeps nothing of any producer afterwards."""
-    yield shared
-    with connected(shared.endpoint) as producer:
+def receiver(shared_receiver: Echo) -> Iterator[Echo]:
+    """The shared receiver. After the test it must hold nothing of any producer."""
+    yield shared_receiver
+    with connect(shared_receiver.endpoint) as producer:
         send(producer, "other", pattern(2, LARGE))
-    assert becomes(shared.is_idle)
+    assert becomes(shared_receiver.is_idle)
 
 
 @contextmanager
-def stopping(
+def stop_producer(
     receiver: Echo, number: int, message: int, *, shares: bool = True, policy: str = "block"
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a producer that is stopped before that message."""
+    """Run a producer that stops before it writes that message."""
     code = STOPS.format(
         file=str(receiver.file),
         number=number,
@@ -115,33 +117,33 @@ def stopping(
         shape=LARGE,
         policy=policy,
     )
-    with producing(code) as producer:
-        assert line(producer) == b"stops\n"
+    with run_producer(code) as producer:
+        assert read_line(producer) == b"stops\n"
         yield producer
 
 
-def line(producer: subprocess.Popen[bytes]) -> bytes:
+def read_line(producer: subprocess.Popen[bytes]) -> bytes:
     assert producer.stdout is not None
     return producer.stdout.readline()
 
 
 def check_end(producer: subprocess.Popen[bytes]) -> None:
-    assert line(producer) == b"saved\n"
+    assert read_line(producer) == b"saved\n"
     assert producer.wait() == 0
 
 
 def check_held(connection: Connection, path: str, number: int) -> None:
-    np.testing.assert_array_equal(held(connection, path)[0], pattern(number, LARGE))
+    np.testing.assert_array_equal(read_back(connection, path)[0], pattern(number, LARGE))
 
 
 @pytest.mark.parametrize("shares", [True, False], ids=["ring", "frames"])
 @pytest.mark.parametrize("message", MESSAGES.values(), ids=MESSAGES)
-def test_stopped_producer_blocks_nobody(receiver: Echo, message: int, shares: bool) -> None:
+def test_stopped_producer_blocks_no_other(receiver: Echo, message: int, shares: bool) -> None:
     """Others are served, and the value of the stopped producer arrives whole later."""
-    message -= not shares and message > 1  # the second message shows the ring
+    message -= not shares and message > 1  # the second message offers the ring
     with (
-        stopping(receiver, 7, message, shares=shares) as producer,
-        connected(receiver.endpoint) as other,
+        stop_producer(receiver, 7, message, shares=shares) as producer,
+        connect(receiver.endpoint) as other,
     ):
         for number in range(3):
             assert send(other, "other", pattern(number, LARGE), wait="shown").stage == "shown"
@@ -153,8 +155,8 @@ def test_stopped_producer_blocks_nobody(receiver: Echo, message: int, shares: bo
 
 def test_stopped_before_hello(receiver: Echo) -> None:
     """A producer may say hello after any time."""
-    with stopping(receiver, 7, 1) as producer, connected(receiver.endpoint) as other:
-        time.sleep(7)  # no deadline may close it
+    with stop_producer(receiver, 7, 1) as producer, connect(receiver.endpoint) as other:
+        time.sleep(7)  # longer than any deadline
         producer.send_signal(signal.SIGCONT)
         check_end(producer)
         check_held(other, "stopped7", 7)
@@ -162,12 +164,12 @@ def test_stopped_before_hello(receiver: Echo) -> None:
 
 @pytest.mark.parametrize("policy", ["block", "drop_oldest"])
 def test_several_stopped_producers(receiver: Echo, policy: str) -> None:
-    """There is room for a producer that is not stopped, and all values arrive in the end."""
+    """A producer that runs has room, and all values arrive in the end."""
     with (
-        stopping(receiver, 1, 8, policy=policy) as one,
-        stopping(receiver, 2, 12, policy=policy) as two,
-        stopping(receiver, 3, 5, policy=policy) as three,
-        connected(receiver.endpoint) as other,
+        stop_producer(receiver, 1, 8, policy=policy) as one,
+        stop_producer(receiver, 2, 12, policy=policy) as two,
+        stop_producer(receiver, 3, 5, policy=policy) as three,
+        connect(receiver.endpoint) as other,
     ):
         assert send(other, "other", pattern(4, LARGE)).stage == "received"
         for producer in (three, one, two):
@@ -178,12 +180,12 @@ def test_several_stopped_producers(receiver: Echo, policy: str) -> None:
             check_held(other, f"stopped{number}", number)
 
 
-def test_continues_once_there_is_room(receiver: Echo) -> None:
-    """A producer that goes on while others have its room waits for room like any other."""
+def test_continued_producer_waits_for_room(receiver: Echo) -> None:
+    """If others use its room, a producer that continues waits for room like any other."""
     receiver.tell("hold")
     with (
-        stopping(receiver, 7, 8) as producer,
-        connected(receiver.endpoint, timeout=60) as other,
+        stop_producer(receiver, 7, 8) as producer,
+        connect(receiver.endpoint, timeout=60) as other,
     ):
         send(other, "other", pattern(1, LARGE))
         full = receiver.ask("state")["nbytes"]
@@ -195,9 +197,9 @@ def test_continues_once_there_is_room(receiver: Echo) -> None:
 
 
 def test_killed_after_stop(receiver: Echo) -> None:
-    """A producer whose room others have leaves nothing when it dies."""
-    with connected(receiver.endpoint) as other:
-        with stopping(receiver, 7, 8):
+    """If a stopped producer without room dies, nothing of it stays."""
+    with connect(receiver.endpoint) as other:
+        with stop_producer(receiver, 7, 8):
             send(other, "other", pattern(1, LARGE))
         assert becomes(lambda: receiver.ask("state")["producers"] == 1)
         assert receiver.ask("state")["nbytes"] == 0
@@ -206,7 +208,7 @@ def test_killed_after_stop(receiver: Echo) -> None:
 
 
 def test_stopped_within_frame(receiver: Echo) -> None:
-    """A frame that comes in part holds up nobody either."""
+    """A frame that arrives in part blocks no other producer."""
     data = pattern(7, LARGE)
     item = image("stopped7", data, number=2)
     payload = data.tobytes()
@@ -214,11 +216,11 @@ def test_stopped_within_frame(receiver: Echo) -> None:
     def frame(body: bytes, more: bool = False) -> bytes:
         return bytes([2 | more]) + len(body).to_bytes(8, "big") + body
 
-    with plain(receiver.endpoint) as connection, connected(receiver.endpoint) as other:
-        hello = frame(encode(hello_to(receiver.endpoint)))
+    with connect_plain(receiver.endpoint) as connection, connect(receiver.endpoint) as other:
+        hello = frame(encode(make_hello(receiver.endpoint)))
         connection.sendall(GREETING + READY + hello)
         sent = frame(encode(item), more=True) + frame(payload[:PIECE])
-        connection.sendall(sent[:-1001])  # a part of an element, too
+        connection.sendall(sent[:-1001])  # ends within an element
         send(other, "other", pattern(1, LARGE))
         check_held(other, "other", 1)
         connection.sendall(sent[-1001:])

@@ -1,4 +1,4 @@
-"""Images in a real ImageJ: what it shows of their words, and what comes back."""
+"""Metadata of images in a real ImageJ: what it shows, and what a load returns."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ CELLS = Image(
 )
 
 
-def test_words_are_shown(there: FileManager, hidden: RemoteFiji) -> None:
-    """Sizes, units, colours, limits and names are ImageJ's."""
-    there.save(CELLS, "x", "screen")
-    image = only(hidden)
+def test_metadata_is_shown(headless_files: FileManager, headless: RemoteFiji) -> None:
+    """Sizes, units, colours, limits and names are shown by ImageJ."""
+    headless_files.save(CELLS, "x", "screen")
+    image = only(headless)
     assert (image["scale"], image["units"]) == (
         [90, 2, 1, 0.5, 0.25],
         ["sec", "µm", "", "µm", "µm"],
@@ -54,20 +54,20 @@ def test_words_are_shown(there: FileManager, hidden: RemoteFiji) -> None:
     assert image["labels"][:2] == ["DAPI: x", "GFP: x"]
 
 
-def test_words_come_back(there: FileManager) -> None:
-    """Every word, also those that ImageJ does not show."""
-    there.save(CELLS, "x", "screen")
-    found = there.load("x", "screen", as_="image")
+def test_metadata_is_returned(headless_files: FileManager) -> None:
+    """All metadata is loaded again, also the fields that ImageJ does not show."""
+    headless_files.save(CELLS, "x", "screen")
+    found = headless_files.load("x", "screen", as_="image")
     assert found.metadata == CELLS.metadata
     np.testing.assert_array_equal(found.data, CELLS.data)
 
 
-def test_plain_images_come_back(there: FileManager) -> None:
-    """What nobody has said is unknown, and not a size of one pixel."""
+def test_plain_images_are_returned(headless_files: FileManager) -> None:
+    """An unknown pixel size stays unknown. It does not become one pixel."""
     values = [np.zeros((4, 5, 3), "u1"), np.eye(4, 5) > 0, np.ones((2, 4, 5), "i4")]
     for name, value in zip("abc", values, strict=True):
-        there.save(value, name, "screen", labels=name == "c")
-        found = there.load(name, "screen", as_="image")
+        headless_files.save(value, name, "screen", labels=name == "c")
+        found = headless_files.load(name, "screen", as_="image")
         assert found.metadata == Image.of(value, label=name == "c").metadata
         assert found.dtype == value.dtype
         np.testing.assert_array_equal(found, value)
@@ -75,10 +75,10 @@ def test_plain_images_come_back(there: FileManager) -> None:
 
 @pytest.mark.screen
 @pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
-def test_changes_come_back(files: FileManager, user: User) -> None:
-    """What the user has set holds, and the rest is as it was saved."""
+def test_user_changes_are_returned(files: FileManager, user: User) -> None:
+    """The user's changes are loaded, and the other metadata is as it was saved."""
     files.save(CELLS, "x", "screen", wait="shown")
-    user.does(
+    user.do(
         'Stack.setChannel(2); setMinAndMax(20, 120); run("Yellow"); rename("mitosis");'
         ' setVoxelSize(0.5, 0.5, 3, "nm");'
     )
@@ -92,12 +92,15 @@ def test_changes_come_back(files: FileManager, user: User) -> None:
     assert (found.name, found.metadata.bits) == ("mitosis", 12)
 
 
-def test_large_images_are_sent_at_level_of_screen(
-    there: FileManager, hidden: RemoteFiji, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_large_images_are_sent_at_screen_level(
+    headless_files: FileManager,
+    headless: RemoteFiji,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """ImageJ opens no files: a large plate comes as the level that a screen needs.
+    """ImageJ opens no files, so a large plate is sent as the level that suits a screen.
 
-    Its fields stand on z, an axis that it does not have, and its channels stay channels.
+    Its fields become z, because ImageJ has no axis of fields. Its channels stay channels.
     """
     pytest.importorskip("polystore_zarr", reason="polystore-zarr is not installed")
     field = np.kron(np.arange(1, 17, dtype="u2").reshape(4, 4), np.ones((300, 300), "u2"))
@@ -111,15 +114,15 @@ def test_large_images_are_sent_at_level_of_screen(
                 units="um",
                 channels=["DNA", "ER"],
             )
-            there.save(image, tmp_path / f"plate.ome.zarr/A/{column}/{number}", "zarr")
-    plate = there.open(tmp_path / "plate.ome.zarr", "zarr", as_="image")
-    there.save(plate, "plate", "screen")
+            headless_files.save(image, tmp_path / f"plate.ome.zarr/A/{column}/{number}", "zarr")
+    plate = headless_files.open(tmp_path / "plate.ome.zarr", "zarr", as_="image")
+    headless_files.save(plate, "plate", "screen")
     assert "'plate' is sent as level 1 of" in caplog.text
     assert "fiji 'hidden'" in caplog.text
-    shown = only(hidden)
+    shown = only(headless)
     assert shown["shape"] == [1, 2, 2, 600, 1200]  # tzcyx
     assert shown["scale"][-2:] == [1.0, 1.0]
-    found = there.load("plate", "screen", as_="image")
+    found = headless_files.load("plate", "screen", as_="image")
     assert found.axes == ("c", "field", "y", "x")
     assert [channel.name for channel in found.channels] == ["DNA", "ER"]
     level = plate.data.levels[1]
