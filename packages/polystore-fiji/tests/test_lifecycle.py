@@ -172,15 +172,15 @@ def test_two_ImageJs_by_name(desktop: Path) -> None:
 def test_missing_viewer_is_reported() -> None:
     """With launch=False the error names the command that starts ImageJ."""
     with (
-        pipeline("fiji_stream", viewer="nobody", launch=False) as files,
+        pipeline("fiji_stream", viewer="absent", launch=False) as files,
         pytest.raises(ReceiverUnavailableError) as caught,
     ):
         save(files)
-    assert "fiji 'nobody' does not run" in str(caught.value)
+    assert "fiji 'absent' does not run" in str(caught.value)
     assert "polystore-fiji launch" in str(caught.value)
-    assert "--name 'nobody'" in str(caught.value)
+    assert "--name 'absent'" in str(caught.value)
     with pytest.raises(ReceiverUnavailableError, match="does not run"):
-        polystore_fiji.connect("nobody")
+        polystore_fiji.connect("absent")
 
 
 # ── the user ─────────────────────────────────────────────────────────────────────────────

@@ -1,4 +1,4 @@
-"""A private screen for the real napari, and a viewer on it that the tests of a module share."""
+"""Fixtures: a private screen, and a real napari on it that the tests of a module share."""
 
 from __future__ import annotations
 
@@ -41,10 +41,9 @@ def display() -> Iterator[Display]:
 
 @pytest.fixture(scope="module")
 def desktop(display: Display) -> Iterator[Path]:
-    """Have viewers open on the private screen, and be found in a private folder: this one."""
-    folder = Path(
-        tempfile.mkdtemp(prefix="ps")
-    )  # short: the kernel allows sockets no long names
+    """Open viewers on the private screen. Yield the folder in which they announce themselves."""
+    # Short, because the kernel limits the length of the name of a socket.
+    folder = Path(tempfile.mkdtemp(prefix="ps"))
     settings = folder / "napari.yaml"
     settings.write_text(SETTINGS)
     runtime = folder / "polystore"
@@ -61,7 +60,7 @@ def desktop(display: Display) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def viewer(desktop: Path) -> Iterator[RemoteViewer]:
-    """A napari that the tests of a module share."""
+    """A napari that all tests of a module share."""
     polystore_napari.launch(SHARED)
     with polystore_napari.connect(SHARED) as viewer:
         yield viewer
@@ -71,7 +70,7 @@ def viewer(desktop: Path) -> Iterator[RemoteViewer]:
 
 @pytest.fixture
 def files(viewer: RemoteViewer) -> Iterator[FileManager]:
-    """What a pipeline has that shows in the shared napari, emptied, as its backend "screen"."""
+    """A pipeline whose backend "screen" is the shared napari, without layers."""
     viewer.clear()
     with pipeline("napari_stream", viewer=SHARED, launch=False) as files:
         yield files
@@ -79,14 +78,14 @@ def files(viewer: RemoteViewer) -> Iterator[FileManager]:
 
 @pytest.fixture
 def window() -> Window:
-    from .windows import Window  # where napari is not installed, other tests run
+    from .windows import Window  # other tests run without napari
 
     return Window()
 
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
-    """Where pictures are kept, for people to look at."""
+    """The folder that keeps pictures for people to look at."""
     folder = Path(os.environ.get("POLYSTORE_PICTURES", tmp_path))
     folder.mkdir(parents=True, exist_ok=True)
     return folder

@@ -1,4 +1,4 @@
-"""Images that the tests of a real napari save."""
+"""Images for the tests with a real napari."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 SIZE = (64, 64)
 MANY = 50_000
-"""Pixels of the screen: fewer than an image that fills the window has, more than buttons have."""
+"""A number of screen pixels: fewer than those of a full window, and more than those of buttons."""
 
 
 def plane(value: int) -> Any:

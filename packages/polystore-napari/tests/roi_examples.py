@@ -1,4 +1,4 @@
-"""A ROI of each kind, put into the layers of a napari and read back."""
+"""A ROI of each kind, and functions that add ROIs to napari's layers and read them back."""
 
 import warnings
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ from polystore_napari.drawn import from_layer
 from polystore_napari.rois import RoiLayer, to_layers
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # napari's own use of pydantic
+    warnings.simplefilter("ignore")  # from napari's own use of pydantic
     from napari.components import ViewerModel
 
 
@@ -44,7 +44,7 @@ EXAMPLES: list[Shape] = [
 PROPERTIES = {"stroke": {"color": "#ff0000", "width": 1.5}, "counters": [1, 2], "n": None}
 
 
-def shown(viewer: ViewerModel, layer: RoiLayer) -> Any:
+def add_layer(viewer: ViewerModel, layer: RoiLayer) -> Any:
     return getattr(viewer, f"add_{layer.type}")(**layer.arguments)
 
 
@@ -62,14 +62,16 @@ def read(made: Any, layer: RoiLayer) -> list[ROI]:
 
 
 def pairs(rois: Sequence[ROI], sliders: Sequence[str] = ()) -> list[tuple[Any, RoiLayer]]:
+    """Add the layers of ROIs to a viewer. Return each layer of napari with ours."""
     viewer = ViewerModel()
-    return [(shown(viewer, layer), layer) for layer in to_layers(rois, sliders)]
+    return [(add_layer(viewer, layer), layer) for layer in to_layers(rois, sliders)]
 
 
-def there_and_back(rois: Sequence[ROI], sliders: Sequence[str] = ()) -> list[ROI]:
+def make_round_trip(rois: Sequence[ROI], sliders: Sequence[str] = ()) -> list[ROI]:
     return [roi for made, layer in pairs(rois, sliders) for roi in read(made, layer)]
 
 
 def only(rois: Sequence[ROI], sliders: Sequence[str] = ()) -> tuple[Any, RoiLayer]:
+    """Return the only layer of ROIs, as ``pairs`` does."""
     ((made, layer),) = pairs(rois, sliders)
     return made, layer

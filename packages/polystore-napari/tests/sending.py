@@ -1,4 +1,4 @@
-"""What a pipeline sends, made as the backend makes it, without a connection."""
+"""Messages as the backend makes them for a pipeline, without a connection."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from polystore_stream import Part
     from polystore_stream.wire.messages import Image, Rois
 
-__all__ = ["Message", "batch", "one", "stored"]
+__all__ = ["Message", "batch", "one", "source"]
 
 Message: TypeAlias = "tuple[Image | Rois, NDArray[Any] | Part]"
 
@@ -33,20 +33,20 @@ def one(
     at: Mapping[str, object] | None = None,
     **look: Any,
 ) -> Message:
-    """Return what ``save`` sends."""
+    """Return the message of ``save``."""
     layout = layout or Layout()
     place = place_of(path, names=NameTemplate(names) if names else None, layout=layout, at=at)
     return describe_value(data, path, place, Look(**look), layout.channels_are_layers)
 
 
-def stored(
+def source(
     data: Any,
     path: str,
     *,
     names: str | None = None,
     **look: Any,
 ) -> Message:
-    """Return what ``save`` sends of a large lazy array, opened as the receiver does."""
+    """Return the message of ``save`` for a large lazy array, opened as in the receiver."""
     layout = Layout()
     place = place_of(path, names=NameTemplate(names) if names else None, layout=layout, at=None)
     item = describe_source(data, path, place, Look(**look), layout.channels_are_layers)
@@ -63,7 +63,7 @@ def batch(
     at: Sequence[Mapping[str, object]] | None = None,
     **look: Any,
 ) -> list[Message]:
-    """Return what ``save_batch`` sends."""
+    """Return the messages of ``save_batch``."""
     layout = layout or Layout()
     places = places_of(
         paths, names=NameTemplate(names) if names else None, layout=layout, at=at

@@ -1,4 +1,4 @@
-"""The pipeline's side: no napari and no Qt is imported to send."""
+"""The pipeline's side: sending imports neither napari nor Qt, and options are checked."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ print(*sorted({{m.partition(".")[0] for m in sys.modules}} & {{{names}}}))
     ],
 )
 def test_import_is_light(statement: str, names: str) -> None:
-    """What sends imports no viewer, and the package itself nothing."""
+    """Sending imports no viewer. The package itself imports none of its dependencies."""
     code = IMPORTED.format(statement=statement, names=names)
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True
@@ -41,7 +41,7 @@ def test_import_is_light(statement: str, names: str) -> None:
 
 
 def test_public_names() -> None:
-    """The package offers what its documentation lists, and says what it has not."""
+    """The package offers its documented names, and raises AttributeError for others."""
     assert sorted(polystore_napari.__all__) == ["Layout", "connect", "launch"]
     assert all(hasattr(polystore_napari, name) for name in polystore_napari.__all__)
     with pytest.raises(AttributeError, match="'Viewer'"):
@@ -53,7 +53,7 @@ def test_public_names() -> None:
     [{"viewer": ""}, {"viewer": "a/b"}, {"policy": "newest"}, {"timeout": 0}, {"timeout": "1"}],
 )
 def test_wrong_options_are_refused(options: dict[str, object]) -> None:
-    """An option that cannot be is told by its name, when the backend is made."""
+    """If an option has a wrong value, making the backend raises an error with its name."""
     with BackendRegistry() as registry:
         registry.add("screen", "napari_stream", **options)
         with pytest.raises(InvalidOptionError, match=f"{next(iter(options))}="):
@@ -61,6 +61,6 @@ def test_wrong_options_are_refused(options: dict[str, object]) -> None:
 
 
 def test_unknown_option_is_refused() -> None:
-    """A misspelt option is told, with those there are."""
+    """The error for a misspelt option lists the valid options."""
     with BackendRegistry() as registry, pytest.raises(UnknownOptionError, match="viewer"):
         registry.add("screen", "napari_stream", viewr="x")

@@ -1,4 +1,4 @@
-"""The table of every stream, executed against a real napari."""
+"""The kit's tests of streams, run against a real napari."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VIEWER = "kit"
-pytestmark = pytest.mark.faults  # it kills viewers, and starts each again
+pytestmark = pytest.mark.faults  # the tests kill viewers and start them again
 
 
 @pytest.fixture(scope="module")
-def running(desktop: object) -> Iterator[ViewerProcess]:
+def process(desktop: object) -> Iterator[ViewerProcess]:
     launch = partial(polystore_napari.launch, VIEWER)
     viewer = ViewerProcess(launch, partial(polystore_napari.connect, VIEWER))
     yield viewer
@@ -35,5 +35,5 @@ class TestNapari(StreamTests):
             yield registry
 
     @pytest.fixture
-    def receiver(self, running: ViewerProcess) -> ViewerProcess:
-        return running.reset()
+    def receiver(self, process: ViewerProcess) -> ViewerProcess:
+        return process.reset()

@@ -26,26 +26,26 @@ from polystore_core.rois import (
 from polystore_napari.drawn import from_layer
 from polystore_napari.rois import to_layers
 
-from .roi_examples import EXAMPLES, HOLE, SQUARE, only, read, shown
+from .roi_examples import EXAMPLES, HOLE, SQUARE, add_layer, only, read
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # napari's own use of pydantic
+    warnings.simplefilter("ignore")  # from napari's own use of pydantic
     from napari.components import ViewerModel
 
 pytestmark = pytest.mark.screen
 
 
-def drawn(kind: str, data: Any, axes: Sequence[str] = ("y", "x")) -> list[ROI]:
-    """What a user's own Shapes layer gives."""
+def draw_shape(kind: str, data: Any, axes: Sequence[str] = ("y", "x")) -> list[ROI]:
+    """Return the ROIs of a user's own Shapes layer with this shape."""
     layer = ViewerModel().add_shapes([np.array(data)], shape_type=kind)
     return from_layer("shapes", layer.data, layer.shape_type, layer.features, axes)
 
 
-def rounded(vertices: Any) -> Any:
+def round_to_float32(vertices: Any) -> Any:
     return np.array(vertices, np.float32)
 
 
-# ── changed by a user ────────────────────────────────────────────────────────────────────
+# ── ROIs that a user changes ─────────────────────────────────────────────────────────────
 
 
 MOVABLE = [EXAMPLES[at] for at in (2, 3, 4, 6, 7, 8, 10)]
@@ -89,7 +89,7 @@ def test_added_point_joins_the_selected() -> None:
     assert read(made, layer) == [joined, *layer.rois[1:], ROI(Points([(7, 7)]))]
 
 
-def test_moved_by_less_than_float32() -> None:
+def test_move_within_float32_is_ignored() -> None:
     roi = ROI(Polygon(SQUARE), *KEPT)
     made, layer = only([roi])
     made.data = [np.nextafter(vertices, np.float32(np.inf)) for vertices in made.data]
@@ -97,7 +97,7 @@ def test_moved_by_less_than_float32() -> None:
 
 
 @pytest.mark.parametrize("shape", EXAMPLES, ids=repr)
-def test_renamed_in_the_table(shape: Shape) -> None:
+def test_name_changed_in_the_table(shape: Shape) -> None:
     made, layer = only([ROI(shape, *KEPT)])
     features = made.features.copy()
     features.loc[len(features) - 1, "name"] = "new"
@@ -113,7 +113,7 @@ def test_deleted_shapes_are_gone() -> None:
     assert read(made, layer) == [rois[at] for at in (1, 2, 4, 5)]
 
 
-def test_drawn_between_known() -> None:
+def test_drawn_shape_is_added() -> None:
     made, layer = only([ROI(Polygon(SQUARE), *KEPT)], ("z",))
     made.add_ellipses(np.array([(2, 0, 0), (2, 0, 8), (2, 4, 8), (2, 4, 0)]))
     drawn = ROI(Ellipse((2, 4), (4, 8)), position=Position(z=2))
@@ -121,7 +121,7 @@ def test_drawn_between_known() -> None:
 
 
 @pytest.mark.parametrize("shape", [Polygon(SQUARE), Composite([SQUARE, HOLE])], ids=repr)
-def test_copy_is_another(shape: Shape) -> None:
+def test_copy_is_another_roi(shape: Shape) -> None:
     made, layer = only([ROI(shape, *KEPT)])
     made.selected_data = set(range(len(made.data)))
     made._copy_data()
@@ -134,15 +134,15 @@ def test_composite_loses_a_part() -> None:
     made.selected_data = {1}
     made.remove_selected()
     (found,) = read(made, layer)
-    assert found == ROI(Composite([rounded(SQUARE)]), *KEPT)
+    assert found == ROI(Composite([round_to_float32(SQUARE)]), *KEPT)
 
 
-def test_labels_painted_between_known() -> None:
+def test_painted_label_is_added() -> None:
     masks = [Mask(np.ones((2, 2), bool), (2, 2)), Mask(np.ones((2, 2), bool), (5, 6))]
     rois = [ROI(mask, str(at), KEPT[1], KEPT[2]) for at, mask in enumerate(masks)]
     viewer = ViewerModel()
     (layer,) = to_layers(rois, ("z",), shape=(9, 9))
-    made = shown(viewer, layer)
+    made = add_layer(viewer, layer)
     made.data[0, 5, 6] = 9
     made.data[0, 0, 0] = 1
     pixels = [np.zeros((9, 9), bool) for _ in range(3)]
@@ -156,13 +156,13 @@ def test_labels_painted_between_known() -> None:
     ]
 
 
-def test_features_replaced_by_others() -> None:
+def test_replaced_features_are_ignored() -> None:
     made, layer = only([ROI(Mask(np.ones((2, 2), bool)), *KEPT)])
     made.features = {"index": [1], "area": [4.0]}
     assert read(made, layer) == list(layer.rois)
 
 
-# ── drawn by a user ──────────────────────────────────────────────────────────────────────
+# ── ROIs that a user draws ───────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -187,15 +187,15 @@ def test_features_replaced_by_others() -> None:
             [(0, 0), (0, 8), (0, 8), (0, 0)],
             Polygon([(0, 0), (0, 8), (0, 8), (0, 0)]),
         ),
-        ("polygon", SQUARE, Polygon(rounded(SQUARE))),
-        ("polygon", SQUARE[:2], Line(rounded(SQUARE[:2]))),
-        ("path", SQUARE, Polyline(rounded(SQUARE))),
-        ("path", SQUARE[:2], Polyline(rounded(SQUARE[:2]))),
-        ("line", SQUARE[:2], Line(rounded(SQUARE[:2]))),
+        ("polygon", SQUARE, Polygon(round_to_float32(SQUARE))),
+        ("polygon", SQUARE[:2], Line(round_to_float32(SQUARE[:2]))),
+        ("path", SQUARE, Polyline(round_to_float32(SQUARE))),
+        ("path", SQUARE[:2], Polyline(round_to_float32(SQUARE[:2]))),
+        ("line", SQUARE[:2], Line(round_to_float32(SQUARE[:2]))),
     ],
 )
 def test_drawn_shapes_are_rois(kind: str, data: Any, shape: Shape) -> None:
-    assert drawn(kind, data) == [ROI(shape)]
+    assert draw_shape(kind, data) == [ROI(shape)]
 
 
 @pytest.mark.parametrize("made", [Rectangle, Ellipse])
@@ -213,14 +213,14 @@ def test_turned_boxes_have_angles(made: type[Rectangle | Ellipse], angle: float)
         assert shape.angle == pytest.approx(angle, abs=1e-4)
 
 
-def test_skewed_ellipse_is_another() -> None:
+def test_skewed_ellipse_is_an_ellipse() -> None:
     corners = Rectangle((16.3, 15.8), (8, 22), 40).corners * (1, 1.5)
-    (found,) = drawn("ellipse", corners)
+    (found,) = draw_shape("ellipse", corners)
     assert isinstance(found.shape, Ellipse)
     layer = ViewerModel().add_shapes([corners], shape_type="ellipse")
     inside = found.shape.to_mask((40, 40))
     assert np.count_nonzero(inside != layer.to_masks((40, 40))[0]) <= 4
-    # Every point of the outline that napari draws: cos and sin of the half sides.
+    # Every point of napari's outline is cos and sin times the half sides.
     angles = np.linspace(0, math.tau, 13)[:, None]
     halves = np.diff(corners[:3], axis=0) / 2
     outline = np.hstack((np.cos(angles), np.sin(angles))) @ halves
@@ -233,30 +233,30 @@ def test_skewed_ellipse_is_another() -> None:
 def test_leading_coordinates_are_planes() -> None:
     plane = np.full((4, 2), (1.2, 2.9))
     data = np.hstack((plane, np.array(SQUARE)))
-    expected = ROI(Polygon(rounded(SQUARE)), position=Position(t=1, z=3))
-    assert drawn("polygon", data, ("t", "z", "y", "x")) == [expected]
-    (found,) = drawn("polygon", data, ("well", "z", "y", "x"))
+    expected = ROI(Polygon(round_to_float32(SQUARE)), position=Position(t=1, z=3))
+    assert draw_shape("polygon", data, ("t", "z", "y", "x")) == [expected]
+    (found,) = draw_shape("polygon", data, ("well", "z", "y", "x"))
     assert (found.position, dict(found.properties)) == (Position(z=3), {"well": 1})
-    (found,) = drawn("polygon", data, ("t", "", "y", "x"))
+    (found,) = draw_shape("polygon", data, ("t", "", "y", "x"))
     assert found.position == Position(t=1)
 
 
 def test_shape_across_planes_is_refused() -> None:
     with pytest.raises(UnsupportedDataError, match=r"path 0 .* several planes"):
-        drawn("path", [(0, 1, 1), (1, 1, 1)], ("z", "y", "x"))
+        draw_shape("path", [(0, 1, 1), (1, 1, 1)], ("z", "y", "x"))
 
 
 def test_planes_before_the_first_are_refused() -> None:
     with pytest.raises(UnsupportedDataError, match=r"\[-2.0, 1.0, 1.0\] .* outside all planes"):
-        drawn("path", [(-2, 1, 1), (-2, 1, 2)], ("z", "y", "x"))
+        draw_shape("path", [(-2, 1, 1), (-2, 1, 2)], ("z", "y", "x"))
 
 
 def test_axes_must_fit_data() -> None:
     with pytest.raises(InvalidOptionError, match="axes"):
-        drawn("path", [(0, 1, 1), (1, 1, 1)], ("t", "z", "y", "x"))
+        draw_shape("path", [(0, 1, 1), (1, 1, 1)], ("t", "z", "y", "x"))
 
 
-def test_drawn_points_by_plane() -> None:
+def test_drawn_points_are_grouped_by_plane() -> None:
     layer = ViewerModel().add_points([(0, 1, 2), (1, 3, 4), (0, 5, 6)])
     found = from_layer("points", layer.data, (), layer.features, ("z", "y", "x"))
     assert found == [
@@ -265,7 +265,7 @@ def test_drawn_points_by_plane() -> None:
     ]
 
 
-def test_painted_labels_by_plane() -> None:
+def test_painted_labels_are_separated_by_plane() -> None:
     layer = ViewerModel().add_labels(np.zeros((2, 8, 8), np.uint8))
     layer.data[0, 2:4, 3] = layer.data[1, 2, 3] = 7
     layer.data[1, 5, 5] = 2
@@ -277,7 +277,7 @@ def test_painted_labels_by_plane() -> None:
     ]
 
 
-def test_drawn_in_other_units() -> None:
+def test_drawn_shapes_are_converted_to_pixels() -> None:
     layer = ViewerModel().add_shapes([[(0, 0), (0, 8), (4, 8), (4, 0)]], scale=(0.5, 0.5))
     found = from_layer(
         "shapes", layer.data, layer.shape_type, {}, "yx", to_pixels=lambda data: data * 0.5 + 1

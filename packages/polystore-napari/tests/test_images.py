@@ -1,4 +1,4 @@
-"""Images in a real napari: what it shows of their words, and what comes back."""
+"""Metadata of images in a real napari: fields that it shows, and fields that a load returns."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CELLS = Image(
 @pytest.mark.timeout(300)
 class TestNapari:
     @pytest.mark.smoke
-    def test_words_are_shown(self, files: FileManager, viewer: RemoteViewer) -> None:
+    def test_metadata_is_shown(self, files: FileManager, viewer: RemoteViewer) -> None:
         """Sizes, units, names, colours and limits are those of the layers."""
         files.save(CELLS, "x", "screen")
         first, second = viewer.layers()
@@ -56,16 +56,16 @@ class TestNapari:
         assert first["colormap"] == "#0000FF"
 
     @pytest.mark.smoke
-    def test_words_come_back(self, files: FileManager) -> None:
-        """Every word, also those that napari does not show."""
+    def test_metadata_is_returned(self, files: FileManager) -> None:
+        """All metadata is loaded again, also the fields that napari does not show."""
         files.save(CELLS, "x", "screen")
         found = files.load("x", "screen", as_="image")
         assert found.metadata == CELLS.metadata
         np.testing.assert_array_equal(found.data, CELLS.data)
         np.testing.assert_array_equal(files.load("x", "screen"), CELLS.data)
 
-    def test_plain_images_come_back(self, files: FileManager) -> None:
-        """What nobody has said is unknown, and not a size of one pixel."""
+    def test_plain_images_are_returned(self, files: FileManager) -> None:
+        """An unknown pixel size stays unknown. It does not become one pixel."""
         values = [np.zeros((4, 5, 3), "u1"), np.eye(4, 5) > 0, np.ones((2, 4, 5), "i4")]
         for name, value in zip("abc", values, strict=True):
             files.save(value, name, "screen", labels=name == "c")
@@ -73,8 +73,8 @@ class TestNapari:
             assert found.metadata == Image.of(value, label=name == "c").metadata
             np.testing.assert_array_equal(found, value)
 
-    def test_masks_come_back(self, files: FileManager) -> None:
-        """A mask is shown as labels. It stays boolean, also where the user has painted."""
+    def test_masks_are_returned(self, files: FileManager) -> None:
+        """A mask is shown as labels and stays boolean, also after the user has painted."""
         mask = np.eye(4, 5) > 0
         words = Image.of(mask.astype("u1"), label=True, scale=(2, 3), units="um").metadata
         for name, value in (("a", mask), ("b", Image(mask, words))):
@@ -84,7 +84,7 @@ class TestNapari:
             np.testing.assert_array_equal(found, mask)
         assert found.metadata == words
 
-    def test_plane_of_stack_comes_back(self, files: FileManager) -> None:
+    def test_plane_of_stack_is_returned(self, files: FileManager) -> None:
         images = [Image.of(np.full((4, 5), n, "u2"), scale=(2, 3), units="um") for n in (1, 2)]
         files.save_batch(images, ["s_1", "s_2"], "screen")
         found = files.load("s_1", "screen", as_="image")
@@ -96,8 +96,8 @@ class TestNapari:
             files.load("nothing", "screen", as_="image")
 
 
-def test_no_viewer_is_started(tmp_path, monkeypatch) -> None:
-    """A viewer that does not run holds nothing that could be loaded."""
+def test_load_starts_no_viewer(tmp_path, monkeypatch) -> None:
+    """A viewer that does not run does not hold values, so a load does not start it."""
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(tmp_path))
     with (
         pipeline("napari_stream") as files,
@@ -113,20 +113,20 @@ def edits(window: Any, path: str = "a.npy", kind: str = "image") -> Any:
     return window.layers.edits(*window.planner.place("", path, kind))
 
 
-def test_nothing_was_changed(window) -> None:
+def test_untouched_image_has_no_edits(window) -> None:
     window.save(CELLS)
     assert edits(window) == {}
-    window.save(CELLS, "b.npy", channels=["a", "b"])  # colours of layers change with others
+    window.save(CELLS, "b.npy", channels=["a", "b"])  # other layers change the colours
     assert (edits(window), edits(window, "b.npy")) == ({}, {})
 
 
-def test_user_changes_are_told(window) -> None:
+def test_user_changes_are_edits(window) -> None:
     window.save(CELLS)
     layer = window["a GFP"]
     layer.name, layer.colormap, layer.contrast_limits = "a Actin", "red", (3, 44)
     for layer in window.model.layers:
         layer.scale = (2.0, 5.0, 0.25)
-    told = {
+    expected = {
         "axes": [
             {"name": "c"},
             {"name": "z"},
@@ -135,13 +135,13 @@ def test_user_changes_are_told(window) -> None:
         ],
         "channels": [{}, {"color": "FF0000", "limits": (3.0, 44.0), "name": "Actin"}],
     }
-    assert edits(window) == told
-    window.save(CELLS.with_data(CELLS.data + 1))  # the same words change nothing
-    assert edits(window) == told
+    assert edits(window) == expected
+    window.save(CELLS.with_data(CELLS.data + 1))  # the same metadata changes nothing
+    assert edits(window) == expected
 
 
 def test_pipeline_undoes_changes(window) -> None:
-    """A word that the pipeline says again counts. The others stay as the user has set them."""
+    """A new value from the pipeline replaces the user's. The user's other changes stay."""
     window.save(CELLS.data, axes="czyx", scale=(1, 1, 2, 2))
     for layer in window.model.layers:
         layer.scale, layer.contrast_limits = (1, 3, 3), (1, 2)
@@ -150,7 +150,7 @@ def test_pipeline_undoes_changes(window) -> None:
 
 
 def test_one_layer_is_renamed(window) -> None:
-    """A layer is called after its image, and after the only channel of it."""
+    """The name of a layer is the name of its image, or of the only channel of it."""
     window.save(CELLS.data[0, 0])
     window.only.name = "nuclei"
     assert edits(window) == {"name": "nuclei"}
@@ -160,7 +160,7 @@ def test_one_layer_is_renamed(window) -> None:
         assert edits(window, "b.npy") == {"channels": [{"name": "Hoechst"}]}
 
 
-def test_colormaps_of_many_colours_are_none(window) -> None:
+def test_colormaps_with_many_colours_are_no_edits(window) -> None:
     window.save(CELLS.data[0, 0])
     window.only.colormap = "viridis"
     assert edits(window) == {}

@@ -1,4 +1,4 @@
-"""What was saved, as the layers of a window; without Qt and without a screen."""
+"""Saved values as layers of a window, without Qt and without a screen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.screen
 @pytest.mark.parametrize("shape", [(4, 5), (3, 4, 5), (2, 3, 4, 5)])
 @pytest.mark.parametrize("dtype", ["u1", "i2", "u2", "u8", "f2", "f4", "f8", "?"])
 def test_pixels_are_held(window: Window, shape: tuple[int, ...], dtype: str) -> None:
-    """A layer holds what was saved, in the element type that it was saved in."""
+    """A layer holds the saved pixels in their own element type."""
     value = np.random.default_rng(1).integers(0, 2, shape).astype(dtype)
     axes = "tzyx"[-len(shape) :]
     window.save(value, axes=axes)
@@ -29,11 +29,11 @@ def test_pixels_are_held(window: Window, shape: tuple[int, ...], dtype: str) -> 
     assert np.array_equal(window.pixels("a.npy"), value)
     assert layer.axis_labels == tuple(axes)
     middle = window.step[: len(shape) - 2]
-    assert np.array_equal(window.shown(layer), value[middle])
+    assert np.array_equal(window.read_slice(layer), value[middle])
 
 
-def test_three_rows_are_no_colors(window: Window) -> None:
-    """Only what says so, or is 8-bit, is RGB: other images may be three pixels wide."""
+def test_three_columns_are_not_rgb(window: Window) -> None:
+    """Only 8-bit images, or those with axis s, are RGB. Other images may be 3 pixels wide."""
     window.save(np.zeros((4, 5, 3), "u2"))
     assert not window.only.rgb
     assert window.only.data.shape == (4, 5, 3)
@@ -48,7 +48,7 @@ def test_three_rows_are_no_colors(window: Window) -> None:
     ],
 )
 def test_rgb_is_one_layer(window: Window, value: Any, axes: str | None) -> None:
-    """An RGB image, or stack of them, is one layer in its own colours."""
+    """An RGB image, or a stack of them, is one layer in its own colours."""
     window.save(value, axes=axes)
     assert window.only.rgb
     assert np.array_equal(window.pixels("a.npy"), value)
@@ -56,16 +56,16 @@ def test_rgb_is_one_layer(window: Window, value: Any, axes: str | None) -> None:
     assert np.array_equal(window.pixels("a.npy"), value + value)
 
 
-def test_series_of_rgb(window: Window) -> None:
-    """RGB images on a slider are shown in colour too."""
+def test_rgb_series_is_in_color(window: Window) -> None:
+    """RGB images on a slider are also shown in colour."""
     values = [np.full((4, 5, 3), n, "u1") for n in range(3)]
     window.save_batch(values, ["c_0.npy", "c_1.npy", "c_2.npy"])
     assert (window.only.rgb, window.only.data.shape) == (True, (3, 4, 5, 3))
-    assert window.shown(window.only)[0, 0].tolist() == [2, 2, 2]
+    assert window.read_slice(window.only)[0, 0].tolist() == [2, 2, 2]
 
 
-def test_look_is_taken(window: Window) -> None:
-    """Colormap, contrast, scale and units are those that were given."""
+def test_look_is_applied(window: Window) -> None:
+    """Colormap, contrast, scale and units are the given ones."""
     window.save(PLANE, colormap="magma", contrast_limits=(1, 9), scale=(0.5, 0.25), units="um")
     layer = window.only
     assert layer.colormap.name == "magma"
@@ -74,8 +74,8 @@ def test_look_is_taken(window: Window) -> None:
     assert [str(unit) for unit in layer.units] == ["micrometer", "micrometer"]
 
 
-def test_color_from_digits(window: Window) -> None:
-    """A colormap may be a colour: black to it."""
+def test_colormap_from_hex(window: Window) -> None:
+    """A colormap may be a colour in hexadecimal, and then runs from black to it."""
     window.save(PLANE, colormap="#12AB34")
     black, color = window.only.colormap.map(np.array([0.0, 1.0]))
     assert black.tolist() == [0, 0, 0, 1]
@@ -83,7 +83,7 @@ def test_color_from_digits(window: Window) -> None:
 
 
 def test_pixel_size_on_stack(window: Window) -> None:
-    """The pixel size of planes leaves their slider at steps of one."""
+    """A pixel size of planes does not change the slider, whose steps stay 1."""
     window.save_batch(
         planes(3), [f"c_{n}.npy" for n in range(3)], scale=(0.5, 0.25), units="um"
     )
@@ -104,7 +104,7 @@ def test_units_may_be_missing(window: Window) -> None:
 
 
 def test_channels_are_layers(window: Window) -> None:
-    """Channels are layers with their names, colours and windows, blended additively."""
+    """Channels are layers with their names, colours and limits, blended additively."""
     value = np.arange(40, dtype="u2").reshape(2, 4, 5)
     window.save(
         value,
@@ -120,8 +120,8 @@ def test_channels_are_layers(window: Window) -> None:
     assert np.array_equal(window.pixels("a.npy"), value)
 
 
-def test_plain_channels_are_told_apart(window: Window) -> None:
-    """Channels of which nothing is said get numbers and colours of their own."""
+def test_plain_channels_are_distinct(window: Window) -> None:
+    """Channels without metadata get numbers and colours of their own."""
     window.save(np.zeros((2, 3, 4, 5), "u2"), axes="czyx")
     assert window.names == ["a 0", "a 1"]
     first, second = window.model.layers
@@ -131,7 +131,7 @@ def test_plain_channels_are_told_apart(window: Window) -> None:
 
 
 def test_middle_channels_are_split(window: Window) -> None:
-    """Channels need not be the first axis; each layer keeps time and depth."""
+    """Channels need not be the first axis, and each layer keeps time and depth."""
     value = np.arange(2 * 3 * 2 * 20, dtype="u2").reshape(2, 3, 2, 4, 5)
     window.save(value, channels=["A", "B", "C"], scale=(9, 1, 2, 0.5, 0.5))
     assert window.names == ["a A", "a B", "a C"]
@@ -141,7 +141,7 @@ def test_middle_channels_are_split(window: Window) -> None:
 
 
 def test_channels_by_name_are_composite(window: Window) -> None:
-    """Channels that come as files get colours once there are two; one alone stays gray."""
+    """Channels from files get colours once there are two. A single one stays gray."""
     window.save(PLANE, "A01_w1.npy", names="{well}_w{w}.npy")
     assert window.only.colormap.name == "gray"
     window.save(PLANE, "A01_w2.npy", names="{well}_w{w}.npy")
@@ -153,7 +153,7 @@ def test_channels_by_name_are_composite(window: Window) -> None:
 
 
 def test_given_colors_are_kept(window: Window) -> None:
-    """A channel whose colour was given, or set by the user, is not coloured."""
+    """A channel whose colour came from the pipeline or the user keeps it."""
     window.save(PLANE, "A01_w1.npy", names="{well}_w{w}.npy", colormap="magma")
     window.save(PLANE, "A01_w2.npy", names="{well}_w{w}.npy")
     window["channel 2"].colormap = "viridis"
@@ -163,18 +163,18 @@ def test_given_colors_are_kept(window: Window) -> None:
 
 
 def test_gray_of_the_user_stays(window: Window) -> None:
-    """A channel that the user has made gray gets no colour when another one comes."""
+    """A channel that the user made gray stays gray when another channel arrives."""
     window.save(np.zeros((2, 4, 5), "u2"), axes="cyx")
     window["a 0"].colormap = "gray"
     window.save(np.zeros((3, 4, 5), "u2"), axes="cyx")
     names = [layer.colormap.name for layer in window.model.layers]
     assert names == ["gray", "#00FF00", "#00FFFF"]
-    told = window.layers.edits(*window.planner.place("", "a.npy", "image"))
-    assert told == {"channels": [{"color": "FFFFFF"}, {}, {}]}
+    edits = window.layers.edits(*window.planner.place("", "a.npy", "image"))
+    assert edits == {"channels": [{"color": "FFFFFF"}, {}, {}]}
 
 
 def test_channels_of_each_image_have_the_same_colors(window: Window) -> None:
-    """The colours of channels do not depend on the other images of the window."""
+    """The colours of channels do not depend on other images in the window."""
     for path in ("a.npy", "b.npy"):
         window.save(np.zeros((2, 4, 5), "u2"), path, axes="cyx")
     for plate in ("p", "q"):
@@ -184,8 +184,8 @@ def test_channels_of_each_image_have_the_same_colors(window: Window) -> None:
     assert colors == ["#FF00FF", "#00FF00"] * 4
 
 
-def test_images_of_two_stay_gray(window: Window) -> None:
-    """Images that are no channels of one another keep napari's gray."""
+def test_separate_images_stay_gray(window: Window) -> None:
+    """Images that are not channels of one image keep napari's gray."""
     window.save(PLANE, "a.npy")
     window.save(PLANE, "b.npy")
     assert {layer.colormap.name for layer in window.model.layers} == {"gray"}
@@ -195,8 +195,8 @@ def test_images_of_two_stay_gray(window: Window) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["u1", "u2", "i4", "u8"])
-def test_labels_are_labels(window: Window, dtype: str) -> None:
-    """A label image is a labels layer beside the image of the same path."""
+def test_label_images_are_labels_layers(window: Window, dtype: str) -> None:
+    """A label image is a labels layer next to the image of the same path."""
     labels = (PLANE // 7).astype(dtype)
     window.save(PLANE)
     window.save(labels, labels=True, scale=(1, 1))
@@ -206,11 +206,11 @@ def test_labels_are_labels(window: Window, dtype: str) -> None:
     assert np.array_equal(np.asarray(layer.data), labels)
     window.save(labels + 1, labels=True)
     assert np.array_equal(window.pixels("a.npy", "labels"), labels + 1)
-    assert np.array_equal(window.shown(layer), labels + 1)
+    assert np.array_equal(window.read_slice(layer), labels + 1)
 
 
 def test_labels_on_slider(window: Window) -> None:
-    """Label images grow a stack; a slice is updated where it stands."""
+    """Label images form a stack that grows, and a slice is updated in its place."""
     window.save(PLANE, "A01_z2.npy", names=ZSTACK, labels=True)
     layer = window.only
     window.save(PLANE + 1, "A01_z1.npy", names=ZSTACK, labels=True)
@@ -218,12 +218,12 @@ def test_labels_on_slider(window: Window) -> None:
     assert layer.data.shape == (1, 2, 4, 5)
     window.save(PLANE + 5, "A01_z1.npy", labels=True)
     assert np.array_equal(np.asarray(layer.data)[0, 0], PLANE + 5)
-    assert np.array_equal(window.shown(layer), PLANE + 5)
+    assert np.array_equal(window.read_slice(layer), PLANE + 5)
 
 
 @pytest.mark.parametrize("stacked", [False, True])
 def test_user_paints_labels(window: Window, stacked: bool) -> None:
-    """Labels can be painted, filled, and read back; the next save replaces them."""
+    """Labels can be painted, filled and read back, and the next save replaces them."""
     options = {"names": ZSTACK} if stacked else {}
     window.save(np.zeros((20, 30), "u2"), "A01_z1.npy", labels=True, **options)
     layer = window.only
@@ -240,7 +240,7 @@ def test_user_paints_labels(window: Window, stacked: bool) -> None:
 
 
 def test_painting_a_hole_is_harmless(window: Window) -> None:
-    """Where no label image has come, a brush does nothing, and raises nothing."""
+    """Where a label image is missing, a brush does nothing and raises no error."""
     for path in ("A01_z1.npy", "A02_z2.npy"):
         window.save(np.zeros((20, 30), "u2"), path, names=ZSTACK, labels=True)
     layer = window.only
@@ -248,11 +248,11 @@ def test_painting_a_hole_is_harmless(window: Window) -> None:
     assert not np.asarray(layer.data).any()
 
 
-# ── what the user does with layers ───────────────────────────────────────────────────────
+# ── layers that the user changes ─────────────────────────────────────────────────────────
 
 
 def test_removed_layer_is_made_again(window: Window) -> None:
-    """A layer that the user has removed comes again with the next save, of any shape."""
+    """If the user removes a layer, the next save makes it again, with any shape."""
     window.save_batch(planes(3), ["c_0.npy", "c_1.npy", "c_2.npy"])
     window.save(PLANE, "other.npy")
     window.model.layers.remove(window["c"])
@@ -263,7 +263,7 @@ def test_removed_layer_is_made_again(window: Window) -> None:
 
 
 def test_removed_channel_is_made_again(window: Window) -> None:
-    """One channel that was removed comes again; the other stays the layer that it is."""
+    """If one channel is removed, it is made again, and the layer of the other one stays."""
     value = np.arange(40, dtype="u2").reshape(2, 4, 5)
     window.save(value, channels=["A", "B"])
     kept = window["a B"]
@@ -273,8 +273,8 @@ def test_removed_channel_is_made_again(window: Window) -> None:
     assert window["a B"] is kept
 
 
-def test_all_layers_removed(window: Window) -> None:
-    """After the user has cleared the window, everything begins anew."""
+def test_cleared_window_restarts(window: Window) -> None:
+    """After the user cleared the window, all layers start again."""
     window.save_batch(planes(3), ["c_0.npy", "c_1.npy", "c_2.npy"])
     window.save([BOX], "r.roi")
     window.model.layers.clear()
@@ -284,15 +284,15 @@ def test_all_layers_removed(window: Window) -> None:
 
 
 def test_renamed_layer_is_found(window: Window) -> None:
-    """A layer is the same under the name that the user gives it."""
+    """A layer that the user renamed is still updated."""
     window.save(PLANE)
     window.only.name = "mine"
     window.save(PLANE + 1)
     assert window.names == ["mine"]
 
 
-def test_equal_titles_are_two(window: Window) -> None:
-    """Files of equal names in two folders are two layers, each updated by its own path."""
+def test_equal_titles_are_two_layers(window: Window) -> None:
+    """Files with equal names in two folders are two layers, each updated by its own path."""
     window.save(PLANE, "f/a.npy")
     window.save(PLANE + 1, "g/a.npy")
     first, second = window.model.layers
@@ -303,7 +303,7 @@ def test_equal_titles_are_two(window: Window) -> None:
 
 
 def test_user_layers_are_left_alone(window: Window) -> None:
-    """What the user has opened stays as it is."""
+    """Layers that the user opened stay as they are."""
     own = window.model.add_image(np.zeros((7, 8)), name="a")
     window.save(PLANE)
     assert window.model.layers[0] is own
@@ -312,7 +312,7 @@ def test_user_layers_are_left_alone(window: Window) -> None:
 
 
 def test_cleared_window_is_filled_again(window: Window) -> None:
-    """After ``clear`` only what the user has added is left, and everything can come again."""
+    """After ``clear`` only the user's own layers are left, and all values can be saved again."""
     own = window.model.add_image(np.zeros((7, 8)), name="mine")
     window.save_batch(planes(3), ["c_0.npy", "c_1.npy", "c_2.npy"])
     window.save([BOX, SPOTS], "r.roi")
@@ -328,11 +328,11 @@ def test_cleared_window_is_filled_again(window: Window) -> None:
     assert window.model.layers[0] is own
 
 
-# ── what is told ─────────────────────────────────────────────────────────────────────────
+# ── descriptions ─────────────────────────────────────────────────────────────────────────
 
 
 def test_layers_are_described(window: Window) -> None:
-    """The description names what a person sees of each layer, and is plain JSON."""
+    """The description has the visible properties of each layer, as plain JSON."""
     window.save_batch(planes(2), ["c_0.npy", "c_1.npy"], scale=(0.5, 0.5), units="um")
     window.save([BOX], "r.roi")
     found = json.loads(json.dumps(window.layers.describe()))

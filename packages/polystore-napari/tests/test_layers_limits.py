@@ -1,4 +1,4 @@
-"""The display limits of layers: computed, extended, and left to the user."""
+"""The display limits of layers: computed, extended, and set by the user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .windows import PLANE, ZSTACK, Window, planes
 pytestmark = pytest.mark.screen
 
 
-def limits(window: Window) -> tuple[float, float]:
+def read_limits(window: Window) -> tuple[float, float]:
     low, high = window.only.contrast_limits
     return float(low), float(high)
 
@@ -42,57 +42,57 @@ def image(value: Any, bits: int | None = None, **words: Any) -> Image:
     ],
 )
 def test_limits_span_pixels(window: Window, value: Any, expected: tuple[float, float]) -> None:
-    """They reach from the least finite pixel of all planes to the greatest."""
+    """The limits are the lowest and the highest finite pixel of all planes."""
     window.save(value)
-    assert limits(window) == expected
+    assert read_limits(window) == expected
 
 
-def test_few_outliers_are_left_out(window: Window) -> None:
+def test_few_outliers_are_ignored(window: Window) -> None:
     value = np.random.default_rng(1).integers(100, 200, (3000, 3000)).astype("u2")
     value[::500, ::500] = 65535
     window.save(value)
-    assert limits(window) == (100, 199)
+    assert read_limits(window) == (100, 199)
 
 
 def test_limits_grow_with_the_stack(window: Window) -> None:
-    """Planes extend them, in one burst or one by one, and never narrow them."""
+    """Planes extend the limits, in one burst or one by one, and never narrow them."""
     window.save_batch(planes(3), [f"A01_z{n}.npy" for n in range(3)], names=ZSTACK)
-    assert limits(window) == (0, 20)
+    assert read_limits(window) == (0, 20)
     for z, value, expected in ((3, 500, (0, 500)), (4, 7, (0, 500)), (0, 3, (0, 500))):
         window.save(np.full((4, 5), value, "u2"), f"A01_z{z}.npy", names=ZSTACK)
-        assert limits(window) == expected
+        assert read_limits(window) == expected
     assert window.layers.edits(*window.planner.place("", "A01_z3.npy", "image")) == {}
 
 
 def test_limits_of_the_user_stay(window: Window) -> None:
-    """They are left alone when planes come, and told as the user's change."""
+    """New planes do not change the user's limits, which are reported as an edit."""
     window.save(PLANE, "A01_z1.npy", names=ZSTACK)
     window.save(PLANE + 10, "A01_z2.npy", names=ZSTACK)
     window.only.contrast_limits = (3, 17)
     window.save(PLANE + 90, "A01_z3.npy", names=ZSTACK)
-    assert limits(window) == (3, 17)
-    told = window.layers.edits(*window.planner.place("", "A01_z1.npy", "image"))
-    assert told == {"channels": [{"limits": (3.0, 17.0)}]}
+    assert read_limits(window) == (3, 17)
+    edits = window.layers.edits(*window.planner.place("", "A01_z1.npy", "image"))
+    assert edits == {"channels": [{"limits": (3.0, 17.0)}]}
 
 
 def test_given_limits_win(window: Window) -> None:
-    """Limits that come with an image hold for the stack, until others are given."""
+    """Limits that come with an image are valid for the stack until others are given."""
     window.save(PLANE, "A01_z1.npy", names=ZSTACK, contrast_limits=(2, 9))
     window.save(PLANE + 90, "A01_z2.npy", names=ZSTACK)
-    assert limits(window) == (2, 9)
+    assert read_limits(window) == (2, 9)
     window.save(PLANE + 90, "A01_z2.npy", names=ZSTACK, contrast_limits=(0, 99))
-    assert limits(window) == (0, 99)
+    assert read_limits(window) == (0, 99)
 
 
-def test_limits_begin_anew(window: Window) -> None:
-    """Another shape or type begins anew, with the given limits if there are some."""
+def test_limits_restart(window: Window) -> None:
+    """After another shape or type the limits are computed again, or are the given ones."""
     window.save(PLANE + 900)
     window.save(np.arange(42).reshape(6, 7).astype("u1"))
-    assert (limits(window), window.only.contrast_limits_range) == ((0, 41), [0, 255])
+    assert (read_limits(window), window.only.contrast_limits_range) == ((0, 41), [0, 255])
     window.save(PLANE, contrast_limits=(2, 9))
     window.only.contrast_limits = (3, 17)
     window.save(np.zeros((6, 7), "u2"), contrast_limits=(2, 9))
-    assert limits(window) == (2, 9)
+    assert read_limits(window) == (2, 9)
 
 
 @pytest.mark.parametrize(
@@ -104,26 +104,26 @@ def test_limits_begin_anew(window: Window) -> None:
         ({}, (0, 38)),
     ],
 )
-def test_words_set_the_range_of_the_slider(
+def test_metadata_sets_the_slider_range(
     window: Window, words: Any, expected: tuple[float, float]
 ) -> None:
-    """The range contains the limits, which it does not change. It only grows."""
+    """The range of the slider contains the limits and does not change them. It only grows."""
     window.save(image(PLANE, **words), "A01_z1.npy", names=ZSTACK)
-    assert (limits(window), window.only.contrast_limits_range) == ((0, 19), list(expected))
+    assert (read_limits(window), window.only.contrast_limits_range) == ((0, 19), list(expected))
     window.only.contrast_limits_range = (-5, 9000)
     window.save(image(PLANE + 5000, **words), "A01_z2.npy", names=ZSTACK)
-    assert limits(window) == (0, 5019)
+    assert read_limits(window) == (0, 5019)
     low, high = window.only.contrast_limits_range
     assert (low, high >= 9000) == (-5, True)
 
 
 def test_bits_show_a_constant_image(window: Window) -> None:
     window.save(image(np.full((4, 5), 300, "u2"), bits=12))
-    assert limits(window) == (0, 4095)
+    assert read_limits(window) == (0, 4095)
 
 
 def test_channels_may_be_hidden(window: Window) -> None:
-    """Visibility and gamma are those of the channel, until the user changes them."""
+    """Visibility and gamma come from the channel, until the user changes them."""
     value = np.arange(40, dtype="u2").reshape(2, 4, 5)
     channels = [Channel(name="A", gamma=0.5), Channel(name="B", visible=False)]
     window.save(value, channels=channels)

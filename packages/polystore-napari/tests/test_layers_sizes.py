@@ -31,10 +31,10 @@ LARGE = np.zeros((2048, 2048), "u1")
         ({}, {"scale": (5e-324, 5e-324)}),
     ],
 )
-def test_pixel_sizes_too_far_apart(
+def test_different_pixel_sizes_are_refused(
     window: Window, first: dict[str, Any], second: dict[str, Any]
 ) -> None:
-    """napari cannot count the smaller pixels of the window: the second image is refused."""
+    """If napari cannot count the smaller pixels of the window, the second image is refused."""
     window.save(LARGE, "a.npy", **first)
     for _ in range(2):
         with pytest.raises(UnsupportedDataError, match=r"napari"):
@@ -58,15 +58,15 @@ def test_pixel_sizes_too_far_apart(
         [{"scale": (1e30, 1e30)}],
     ],
 )
-def test_pixel_sizes_that_fit(window: Window, looks: list[dict[str, Any]]) -> None:
-    """Images share a window whose sizes are near, once their units are compared."""
+def test_similar_pixel_sizes_are_shown(window: Window, looks: list[dict[str, Any]]) -> None:
+    """Images share a window if their sizes are similar in the same unit."""
     for number, look in enumerate(looks):
         window.save(LARGE, f"{number}.npy", **look)
     assert len(window.names) == len(looks)
 
 
-def test_pixel_size_beyond_paint(window: Window) -> None:
-    """An image that napari would paint black, as it is too small, is refused."""
+def test_tiny_images_are_refused(window: Window) -> None:
+    """An image that is so small that napari would paint it black is refused."""
     with pytest.raises(UnsupportedDataError, match="napari shows only images of at least"):
         window.save(PLANE, scale=(1e-10, 1e-10), units="m")
     window.save(PLANE, scale=(0.1, 0.1), units="nm")
@@ -74,8 +74,8 @@ def test_pixel_size_beyond_paint(window: Window) -> None:
     assert window.names == ["a"]
 
 
-def test_pixel_size_beside_the_users(window: Window) -> None:
-    """Layers that the user has opened count, and an update that does not fit changes nothing."""
+def test_user_layers_limit_pixel_sizes(window: Window) -> None:
+    """Layers of the user count, and an update that does not fit changes nothing."""
     window.save(LARGE, scale=(1, 1))
     own = window.model.add_image(LARGE, name="mine", scale=(1e-5, 1e-5))
     with pytest.raises(UnsupportedDataError, match="clear"):
@@ -90,7 +90,7 @@ def test_pixel_size_beside_the_users(window: Window) -> None:
 
 
 def test_rois_follow_tiny_pixels(window: Window) -> None:
-    """ROIs lie on an image in metres, and are refused with it, not lost, where it is."""
+    """ROIs lie on an image whose pixel size is in metres, and follow its changes."""
     window.save(LARGE, scale=(3.25e-7, 3.25e-7), units="m")
     window.save(ONE_OF_EACH, "r.roi")
     assert list(window.layers.rois()) == ONE_OF_EACH

@@ -1,4 +1,4 @@
-"""Stacks of one window: how they grow and are updated, and their sliders."""
+"""Stacks of one window: their growth, their updates and their sliders."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.screen
 
 
 def test_stack_grows_out_of_order(window: Window) -> None:
-    """Slices stand in natural order, in whichever order they come; what is missing is black."""
+    """Slices are in natural order, in any order of arrival. Missing slices are black."""
     for z in (10, 2, 7):
         window.save(np.full((4, 5), z, "u2"), f"A01_z{z}.npy", names=ZSTACK)
     window.save(np.full((4, 5), 99, "u2"), "A02_z7.npy", names=ZSTACK)
@@ -31,7 +31,7 @@ def test_stack_grows_out_of_order(window: Window) -> None:
 
 
 def test_growing_keeps_layer(window: Window) -> None:
-    """A stack that grows is the same layer, with what the user has set of it."""
+    """A stack that grows keeps its layer and the user's settings."""
     window.save(PLANE, "A01_z1.npy", names=ZSTACK)
     layer = window.only
     layer.name, layer.opacity, layer.visible = "mine", 0.5, False
@@ -46,46 +46,46 @@ def test_growing_keeps_layer(window: Window) -> None:
 
 
 def test_update_is_in_place(window: Window) -> None:
-    """The same path again changes the pixels of its layer, and what is on the screen."""
+    """A second save at a path changes the pixels of its layer and the screen."""
     window.save(PLANE)
     layer = window.only
     layer.contrast_limits = (3, 17)
     window.save(PLANE + 100)
     assert window.only is layer
-    assert np.array_equal(window.shown(layer), PLANE + 100)
+    assert np.array_equal(window.read_slice(layer), PLANE + 100)
     assert layer.contrast_limits == [3, 17]
 
 
-def test_slice_alone_is_updated(window: Window) -> None:
-    """A path of a series, saved alone, changes its slice: also where that is on the screen."""
+def test_single_slice_is_updated(window: Window) -> None:
+    """A path of a series that is saved alone changes its slice, also on the screen."""
     window.save_batch(planes(3), ["c_0.npy", "c_1.npy", "c_2.npy"])
     layer = window.only
     window.save(np.full((4, 5), 77, "u2"), "c_1.npy")
     assert np.asarray(layer.data)[:, 0, 0].tolist() == [0, 77, 20]
     assert window.step[0] == 1
-    assert window.shown(layer)[0, 0] == 77
+    assert window.read_slice(layer)[0, 0] == 77
     window.save(np.full((4, 5), 78, "u2"), "c_1.npy")
-    assert window.shown(layer)[0, 0] == 78
+    assert window.read_slice(layer)[0, 0] == 78
 
 
 def test_newest_of_a_burst_is_shown(window: Window) -> None:
-    """Of many values that come together for one place, the last is shown, the others told."""
+    """If many values arrive together for one place, the last is shown. The others are reported."""
     superseded = window.show(*(one(plane) for plane in planes(5)))
     assert len(superseded) == 4
     assert window.pixels("a.npy")[0, 0] == 40
-    assert window.shown(window.only)[0, 0] == 40
+    assert window.read_slice(window.only)[0, 0] == 40
 
 
 @pytest.mark.parametrize("value", [np.full((4, 5), 0.5, "f4"), np.full((6, 7), 900, "u2")])
-def test_lone_image_restarts(window: Window, value: Any) -> None:
-    """A path alone in its layer may come with another shape or type: with fresh contrast."""
+def test_single_image_restarts(window: Window, value: Any) -> None:
+    """A path alone in its layer may get another shape or type, with new contrast limits."""
     window.save(PLANE)
     layer = window.only
     layer.contrast_limits = (3, 17)
     window.save(value)
     assert window.only is layer
     assert np.array_equal(np.asarray(layer.data), value)
-    assert np.array_equal(window.shown(layer), value)
+    assert np.array_equal(window.read_slice(layer), value)
     assert layer.contrast_limits == [0, value[0, 0]]
 
 
@@ -93,8 +93,8 @@ def test_lone_image_restarts(window: Window, value: Any) -> None:
     ("value", "axes"),
     [(np.full((2, 4, 5), 9, "u2"), "zyx"), (np.full((4, 5, 3), 9, "u1"), "yxs")],
 )
-def test_lone_image_changes_axes(window: Window, value: Any, axes: str) -> None:
-    """A path may become a volume or RGB, and plain again: a layer at the same place, name kept."""
+def test_single_image_changes_axes(window: Window, value: Any, axes: str) -> None:
+    """A path may become a volume or RGB, and plain again, and keeps its position and name."""
     window.save(PLANE, "a.npy")
     window.save(PLANE, "b.npy")
     window["a"].name = "mine"
@@ -107,13 +107,13 @@ def test_lone_image_changes_axes(window: Window, value: Any, axes: str) -> None:
         assert np.array_equal(np.asarray(layer.data), image)
         assert np.array_equal(window.pixels("a.npy"), image)
     window.save(PLANE + 1, "a.npy")
-    assert np.array_equal(window.shown(window["mine"]), PLANE + 1)
+    assert np.array_equal(window.read_slice(window["mine"]), PLANE + 1)
 
 
 @pytest.mark.parametrize("together", [True, False])
 @pytest.mark.parametrize("value", [np.full((4, 5), 0.5, "f4"), np.full((6, 7), 900, "u2")])
 def test_whole_batch_restarts(window: Window, value: Any, together: bool) -> None:
-    """A full batch of another kind replaces the stack, whether it is shown at once or not."""
+    """A full batch of another kind replaces the stack, shown in one burst or not."""
     paths = ["c_0.npy", "c_1.npy", "c_2.npy"]
     window.save_batch(planes(3), paths)
     layer = window.only
@@ -123,12 +123,12 @@ def test_whole_batch_restarts(window: Window, value: Any, together: bool) -> Non
     assert window.only is layer
     assert (layer.data.shape, layer.data.dtype) == ((3, *value.shape), value.dtype)
     assert np.array_equal(np.asarray(layer.data)[2], value * 3)
-    assert np.array_equal(window.shown(layer), value * 3)
+    assert np.array_equal(window.read_slice(layer), value * 3)
     assert layer.contrast_limits[0] == value[0, 0]
 
 
 def test_restart_within_burst(window: Window) -> None:
-    """What came for a layer before it began anew, in the same burst, does no harm."""
+    """A value that arrived before a restart, in the same burst, does no harm."""
     window.show(one(PLANE), one(np.full((6, 7), 0.5)), one(np.full((6, 7), 0.75)))
     assert np.array_equal(np.asarray(window.only.data), np.full((6, 7), 0.75))
 
@@ -142,7 +142,7 @@ def test_misfit_keeps_stack(window: Window) -> None:
 
 
 def test_changed_look_is_applied(window: Window) -> None:
-    """What the pipeline says anew is set; what it says again leaves the user's choice."""
+    """A changed look is applied, and a repeated one keeps the user's choice."""
     window.save(PLANE, colormap="magma", contrast_limits=(0, 9))
     layer = window.only
     layer.colormap = "viridis"
@@ -154,15 +154,15 @@ def test_changed_look_is_applied(window: Window) -> None:
 
 
 def test_slider_follows_newest(window: Window) -> None:
-    """The slice that came last is shown, also one that comes in between."""
+    """The newest slice is shown, also one between older slices."""
     for z, at in ((5, 0), (9, 1), (7, 1), (11, 3), (5, 0)):
         window.save(np.full((4, 5), z, "u2"), f"A01_z{z}.npy", names=ZSTACK)
         assert window.step[:2] == (0, at)
-        assert window.shown(window.only)[0, 0] == z
+        assert window.read_slice(window.only)[0, 0] == z
 
 
 def test_moved_slider_stays(window: Window) -> None:
-    """Once the user has moved a slider, it stays; other images change nothing about that."""
+    """A slider that the user moved stays, also after other images."""
     for z in range(4):
         window.save(PLANE, f"A01_z{z}.npy", names=ZSTACK)
     window.model.dims.set_current_step(1, 1)
@@ -174,7 +174,7 @@ def test_moved_slider_stays(window: Window) -> None:
 
 
 def test_slider_moved_after_image(window: Window) -> None:
-    """An image without sliders that came in between does not hide that the user moved one."""
+    """A slider that the user moved stays, though an image without sliders arrived before."""
     for z in range(4):
         window.save(PLANE, f"A01_z{z}.npy", names=ZSTACK)
     window.save(PLANE, "other.npy")
@@ -184,17 +184,17 @@ def test_slider_moved_after_image(window: Window) -> None:
 
 
 def test_own_axes_are_not_followed(window: Window) -> None:
-    """The planes of an image that has them are the user's to choose."""
+    """The user chooses the plane of a volume, and an update does not change it."""
     volume = np.zeros((9, 4, 5), "u2")
     window.save(volume)
     window.model.dims.set_current_step(0, 2)
     window.save(volume + 1)
     assert window.step[0] == 2
-    assert (window.shown(window.only) == 1).all()
+    assert (window.read_slice(window.only) == 1).all()
 
 
-def test_text_tells_coordinates(window: Window) -> None:
-    """A text says which well and plane the sliders are at, where napari has numbers."""
+def test_text_has_coordinates(window: Window) -> None:
+    """A text has the well and plane of the sliders, for which napari has only numbers."""
     for path in ("A01_z3.npy", "A01_z12.npy", "B07_z3.npy"):
         window.save(PLANE, path, names=ZSTACK)
     assert window.text == "well B07   z 3"
@@ -204,7 +204,7 @@ def test_text_tells_coordinates(window: Window) -> None:
 
 
 def test_text_of_series_is_plain(window: Window) -> None:
-    """Of a series without names the text is what tells its files apart."""
+    """For a series without a template, the text is the part in which its file names differ."""
     window.save_batch(planes(2), ["cells_ctrl.npy", "cells_drug.npy"])
     assert window.text == "drug"
     window.model.dims.set_current_step(0, 0)
@@ -212,7 +212,7 @@ def test_text_of_series_is_plain(window: Window) -> None:
 
 
 def test_text_needs_sliders(window: Window) -> None:
-    """Without a slider there is nothing to tell, and no more after its stack was removed."""
+    """Without a slider the text is empty, also after its stack was removed."""
     window.save(PLANE)
     assert window.text == ""
     window.save_batch(planes(2), ["c_0.npy", "c_1.npy"])
@@ -221,8 +221,8 @@ def test_text_needs_sliders(window: Window) -> None:
     assert window.text == ""
 
 
-def test_sliders_of_two_stacks(window: Window) -> None:
-    """Two stacks share their sliders; the text is of the one that came last."""
+def test_stacks_share_sliders(window: Window) -> None:
+    """Two stacks share their sliders, and the text is that of the newest one."""
     for channel in "12":
         for z in range(3):
             window.save(PLANE, f"A01_w{channel}_z{z}.npy", names="{well}_w{w}_z{z}.npy")
@@ -233,7 +233,7 @@ def test_sliders_of_two_stacks(window: Window) -> None:
 
 
 def test_layout_chooses_sliders(window: Window) -> None:
-    """What a layout makes a layer is one, and what it makes a slider is one."""
+    """A layout decides which names are layers and which are sliders."""
     layout = Layout(layer=("well",), slider=("z",))
     for path in ("A01_z1.npy", "A01_z2.npy", "A02_z1.npy"):
         window.save(PLANE, path, names=ZSTACK, layout=layout)
@@ -243,15 +243,15 @@ def test_layout_chooses_sliders(window: Window) -> None:
     ]
 
 
-# ── channels that are gone ───────────────────────────────────────────────────────────────
+# ── removed channels ─────────────────────────────────────────────────────────────────────
 
 
 def channels(count: int) -> Any:
     return np.arange(count * 20, dtype="u2").reshape(count, 4, 5)
 
 
-def test_fewer_channels_leave_no_old_layer(window: Window) -> None:
-    """Old pixels next to new ones would look as if they belonged together."""
+def test_fewer_channels_remove_old_layers(window: Window) -> None:
+    """Old pixels next to new ones would seem to belong to them."""
     window.save(channels(3), axes="cyx")
     window.save(channels(2) + 5, axes="cyx")
     assert window.names == ["a 0", "a 1"]
@@ -260,8 +260,8 @@ def test_fewer_channels_leave_no_old_layer(window: Window) -> None:
     assert window.names == ["a 0", "a 1", "a 2"]
 
 
-def test_channels_may_go_and_come_in_one_burst(window: Window) -> None:
-    """The last of the burst decides which layers there are."""
+def test_last_channels_of_a_burst_stay(window: Window) -> None:
+    """The last value of a burst decides which layers exist."""
     window.show(*(one(channels(count), "a.npy", axes="cyx") for count in (2, 3, 1, 3)))
     assert window.names == ["a 0", "a 1", "a 2"]
     window.show(*(one(channels(count), "a.npy", axes="cyx") for count in (3, 1, 2)))
@@ -269,8 +269,8 @@ def test_channels_may_go_and_come_in_one_burst(window: Window) -> None:
     assert np.array_equal(window.pixels("a.npy"), channels(2))
 
 
-def test_channels_go_though_a_save_is_discarded(window: Window) -> None:
-    """Values that were planned may never come: a full queue discards them."""
+def test_discarded_save_keeps_no_channel(window: Window) -> None:
+    """A full queue may discard planned values, so they may never arrive."""
     window.save(channels(3), axes="cyx")
     window.planner.plan(one(channels(2), axes="cyx")[0], "image")
     window.save(channels(2) + 5, axes="cyx")
@@ -278,8 +278,8 @@ def test_channels_go_though_a_save_is_discarded(window: Window) -> None:
 
 
 @pytest.mark.parametrize("labels", [False, True])
-def test_a_slice_with_fewer_channels_leaves_the_others(window: Window, labels: bool) -> None:
-    """The layer of the last channel stays while one of its slices has it."""
+def test_slice_with_fewer_channels_keeps_layers(window: Window, labels: bool) -> None:
+    """The layer of the last channel stays while one of its slices has that channel."""
     options: Any = {"axes": "cyx", "names": ZSTACK, "labels": labels}
     for z in (1, 2):
         window.save(channels(2), f"A01_z{z}.npy", **options)

@@ -1,4 +1,4 @@
-"""Viewers that are started, closed by their user, killed, and started again."""
+"""Start, end, crash and restart of napari."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
-    pytest.mark.usefixtures("ended"),
+    pytest.mark.usefixtures("cleanup"),
 ]
 
 PLANE = np.full((64, 64), 7, "u1")
 
 
 @pytest.fixture
-def ended(desktop: Path) -> Iterator[None]:
-    """End the viewers of a test, which outlive who started them, and demand that nothing stays."""
+def cleanup(desktop: Path) -> Iterator[None]:
+    """End the viewers of a test, which outlive their pipelines, and check that no file is left."""
     yield
     for endpoint in discovery.find("napari"):
         with suppress(ProcessLookupError):
             os.kill(endpoint.pid, signal.SIGKILL)
         assert becomes(lambda pid=endpoint.pid: not runs(pid))  # type: ignore[misc]
-    discovery.find("napari")  # whoever looks removes what killed viewers left
+    discovery.find("napari")  # removes the files of killed viewers
     assert left_in(desktop) == []
 
 
@@ -52,20 +52,20 @@ def save(files: FileManager, path: str = "a.npy", **options: Any) -> None:
     files.save(PLANE, path, backend="screen", **options)
 
 
-def ends(pid: int, folder: Path) -> bool:
-    """Whether a viewer ends, and takes all with it."""
+def ends_cleanly(pid: int, folder: Path) -> bool:
+    """Return whether a viewer ends and removes its files."""
     return becomes(lambda: not runs(pid)) and left_in(folder) == []
 
 
 def test_first_save_starts_viewer(desktop: Path) -> None:
-    """A save starts the viewer; one that is closed is not started again but by the user."""
+    """A save starts the viewer. After its end only the user starts it again."""
     with pipeline("napari_stream") as files:
         save(files, wait="shown")
         with polystore_napari.connect() as viewer:
             assert np.array_equal(viewer.pixels("a.npy"), PLANE)
             assert find_log(viewer.endpoint).exists()
             viewer.quit()
-        assert ends(viewer.endpoint.pid, desktop)
+        assert ends_cleanly(viewer.endpoint.pid, desktop)
         for _ in range(2):
             with pytest.raises(ReceiverUnavailableError) as caught:
                 save(files)
@@ -82,7 +82,7 @@ def test_first_save_starts_viewer(desktop: Path) -> None:
 
 
 def test_first_image_is_seen_whole() -> None:
-    """The panels that come with the first layer take room: the view is fitted after that."""
+    """The panels that open with the first layer take room, so the view is fitted after that."""
     wide = np.full((20, 2000), 200, np.uint8)
     with pipeline("napari_stream", viewer="wide") as files:
         files.save(wide, "a.npy", "screen", wait="shown", at={"z": 0}, contrast_limits=(0, 100))
@@ -98,8 +98,8 @@ def test_first_image_is_seen_whole() -> None:
 
 @pytest.mark.faults
 @pytest.mark.parametrize("wait", ["shown", None])
-def test_killed_amid_stream(wait: Any) -> None:
-    """A viewer that is killed while a thread saves is an error there, at once; no save hangs."""
+def test_kill_ends_saves(wait: Any) -> None:
+    """If the viewer is killed during a save, the save raises an error and does not hang."""
     endpoint = polystore_napari.launch("victim")
     large = np.ones((1500, 1500), "u2")
 
@@ -119,8 +119,8 @@ def test_killed_amid_stream(wait: Any) -> None:
 
 
 @pytest.mark.faults
-def test_crash_is_told() -> None:
-    """After a crash the next save says where it was: the log has Python's stack."""
+def test_crash_is_explained() -> None:
+    """After a crash the next save names the signal, and the log has Python's stack."""
     with pipeline("napari_stream", viewer="crash") as files:
         save(files)
         (endpoint,) = discovery.find("napari", "crash")
@@ -128,15 +128,15 @@ def test_crash_is_told() -> None:
         assert becomes(lambda: not discovery.process_runs(endpoint.pid, endpoint.started))
         with pytest.raises(ReceiverUnavailableError) as caught:
             save(files)
-    # Either the process is seen to have ended, or the connection, where that was faster.
+    # The save sees the end of the process, or sees the end of the connection before it.
     assert "it ended with signal 11 (SIGSEGV)" in str(caught.value)
     assert f"The end of its log ({find_log(endpoint)}):" in str(caught.value)
     assert "Fatal Python error: Segmentation fault" in find_log(endpoint).read_text()
 
 
 @pytest.mark.faults
-def test_killed_viewer_is_started_again() -> None:
-    """After a kill the user starts another one, which takes the next save."""
+def test_restart_after_kill() -> None:
+    """After a kill the user starts another viewer, which receives the next save."""
     with pipeline("napari_stream", viewer="phoenix") as files:
         save(files)
         (endpoint,) = discovery.find("napari", "phoenix")
@@ -149,7 +149,7 @@ def test_killed_viewer_is_started_again() -> None:
 
 
 def test_two_viewers_by_name(desktop: Path) -> None:
-    """Viewers of two names are two; a signal closes one of them, which leaves nothing."""
+    """Two names are two viewers. A signal closes one of them without leaving files."""
     with (
         pipeline("napari_stream", viewer="left") as left,
         pipeline("napari_stream", viewer="right") as right,
@@ -170,13 +170,13 @@ def test_two_viewers_by_name(desktop: Path) -> None:
             save(left)
 
 
-def test_window_is_closed(desktop: Path, display: Display) -> None:
-    """A viewer whose user closes its window ends, and whoever saves next is told."""
+def test_closed_viewer_ends(desktop: Path, display: Display) -> None:
+    """If the user closes the window, the viewer ends, and the next save raises an error."""
     with pipeline("napari_stream", viewer="closed") as files:
         save(files, wait="shown")
         (endpoint,) = discovery.find("napari", "closed")
         display.press_close("napari: closed")
-        assert ends(endpoint.pid, desktop)
+        assert ends_cleanly(endpoint.pid, desktop)
         with pytest.raises(ReceiverUnavailableError, match="was closed by its user"):
             save(files)
         assert [end.found for end in viewers("napari") if " 'closed' " in end.found] == [
@@ -186,7 +186,7 @@ def test_window_is_closed(desktop: Path, display: Display) -> None:
 
 @pytest.mark.timeout(180)
 def test_own_viewer_has_a_log(desktop: Path) -> None:
-    """A viewer that its user has started says in a log of its own how it ended."""
+    """A viewer that its user started writes a log of its own, with the reason of its end."""
     command = [sys.executable, "-m", "polystore_napari", "--name", "own"]
     with subprocess.Popen(command) as process:
         assert becomes(lambda: discovery.find("napari", "own"))
@@ -200,7 +200,7 @@ def test_own_viewer_has_a_log(desktop: Path) -> None:
 
 
 def test_main_window_closes_receiver(desktop: Path, display: Display) -> None:
-    """Without its main window the viewer takes nothing more; the others stay until closed."""
+    """Without its main window the viewer receives nothing more, and other windows stay open."""
     options = {"names": "{well}_s{site}.npy", "layout": Layout(window=("well",))}
     with pipeline("napari_stream", viewer="main") as files:
         save(files)
@@ -213,20 +213,20 @@ def test_main_window_closes_receiver(desktop: Path, display: Display) -> None:
         assert runs(endpoint.pid)
         assert becomes(lambda: "B03" in display.titles())
         display.press_close("B03")
-        assert ends(endpoint.pid, desktop)
+        assert ends_cleanly(endpoint.pid, desktop)
 
 
-def test_cancelled_close_goes_on(
+def test_cancelled_close_changes_nothing(
     desktop: Path, display: Display, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A user who presses the button, and then does not want it, keeps viewer and stream."""
+    """If the user presses the close button and then cancels, viewer and stream go on."""
     settings = tmp_path / "napari.yaml"
     settings.write_text("application:\n  confirm_close_window: true\n")
     monkeypatch.setenv("NAPARI_CONFIG", str(settings))
     with pipeline("napari_stream", viewer="asks") as files:
         save(files, wait="shown")
         display.press_close("napari: asks")
-        display.press_close("Close Window?")  # of the question itself: no
+        display.press_close("Close Window?")  # closing the question means no
         assert becomes(lambda: "Close Window?" not in display.titles())
         for _ in range(3):
             save(files, wait="shown")
@@ -234,8 +234,8 @@ def test_cancelled_close_goes_on(
             assert np.array_equal(viewer.pixels("a.npy"), PLANE)
 
 
-def test_viewer_of_another_machine(desktop: Path) -> None:
-    """A viewer that listens on the network says which file leads there, and it does."""
+def test_viewer_on_the_network(desktop: Path) -> None:
+    """A viewer that listens on the network prints the path of a file that connects to it."""
     command = [sys.executable, "-u", "-m", "polystore_napari", "--name", "far"]
     process = subprocess.Popen(
         [*command, "--listen", "tcp://127.0.0.1:0"], stdout=subprocess.PIPE, text=True
@@ -260,7 +260,7 @@ def test_viewer_of_another_machine(desktop: Path) -> None:
 def test_missing_screen_is_explained(
     desktop: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
-    """Without a screen that answers no napari is started, and the error says what to do."""
+    """Without a screen that answers, napari is not started, and the error gives advice."""
     monkeypatch.setenv("DISPLAY", value)
     with (
         pipeline("napari_stream", viewer="blind") as files,
@@ -277,7 +277,7 @@ def test_missing_screen_is_explained(
 def test_command_needs_a_screen(
     desktop: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The viewer's own process says it, too: another interpreter may bring a screen along."""
+    """The viewer's own process checks the screen, too, since another interpreter may set one."""
     script = tmp_path / "python"
     script.write_text(f'#!/bin/sh\n"{sys.executable}" "$@"\n')
     script.chmod(0o755)
@@ -293,7 +293,7 @@ def test_command_needs_a_screen(
 
 
 def test_offscreen_needs_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Qt's offscreen platform shows images where a display has OpenGL; else it is refused."""
+    """Qt's offscreen platform works with OpenGL from a display, and is refused without one."""
     monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     with pipeline("napari_stream", viewer="offscreen") as files:
         save(files, wait="shown")
@@ -308,21 +308,21 @@ def test_offscreen_needs_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
         save(files)
 
 
-def test_unknown_viewer_is_told() -> None:
-    """Where none may be started, the error names the command that does."""
+def test_missing_viewer_is_reported() -> None:
+    """With launch=False the error names the command that starts the viewer."""
     with (
-        pipeline("napari_stream", viewer="nobody", launch=False) as files,
+        pipeline("napari_stream", viewer="absent", launch=False) as files,
         pytest.raises(ReceiverUnavailableError) as caught,
     ):
         save(files)
-    assert "napari 'nobody' does not run" in str(caught.value)
-    assert "or python -m polystore_napari --name 'nobody'" in str(caught.value)
+    assert "napari 'absent' does not run" in str(caught.value)
+    assert "or python -m polystore_napari --name 'absent'" in str(caught.value)
     with pytest.raises(ReceiverUnavailableError, match="does not run"):
-        polystore_napari.connect("nobody")
+        polystore_napari.connect("absent")
 
 
-def test_missing_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interpreter that is not there, given as an option or in the environment, is named."""
+def test_missing_python_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A missing interpreter from an option or a variable is named."""
     with pytest.raises(ReceiverUnavailableError, match=r"cannot be started.*'/no/python'"):
         polystore_napari.launch("other", python="/no/python")
     monkeypatch.setenv("POLYSTORE_NAPARI_PYTHON", "/no/such")
@@ -333,8 +333,8 @@ def test_missing_python_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         save(files)
 
 
-def test_python_without_napari_is_told(tmp_path: Path) -> None:
-    """An interpreter that has no napari says so itself."""
+def test_python_without_napari_is_reported(tmp_path: Path) -> None:
+    """An interpreter without napari reports the missing module."""
     bare = tmp_path / "python"
     bare.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')
     bare.chmod(0o755)

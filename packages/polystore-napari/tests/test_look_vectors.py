@@ -1,4 +1,4 @@
-"""The look vectors of docs/protocol, shown by napari: names, colours and display limits."""
+"""The look vectors of docs/protocol in napari: names, colours and display limits."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def do(window: Window, step: Step) -> None:
 
 
 def describe(layer: Any) -> Document:
-    """Return how a layer looks, in the words of the vectors."""
+    """Return the look of a layer in the words of the vectors."""
     if not hasattr(layer, "contrast_limits") or layer.rgb:
         return {"name": layer.name, "color": None, "limits": None}
     red, green, blue, _ = (round(255 * part) for part in layer.colormap.map([1.0])[0])
@@ -48,8 +48,8 @@ def describe(layer: Any) -> Document:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=str)
-def test_looks_are_those_of_all_viewers(window: Window, vector: Vector) -> None:
-    """After each step all layers have the names, colours and limits that the vector says."""
+def test_looks_match_the_vectors(window: Window, vector: Vector) -> None:
+    """After each step all layers have the names, colours and limits of the vector."""
     for number, step in enumerate(vector.steps, 1):
         do(window, step)
         shown = [describe(layer) for layer in window.model.layers]
@@ -58,6 +58,6 @@ def test_looks_are_those_of_all_viewers(window: Window, vector: Vector) -> None:
             assert {word: look[word] for word in expected} == expected, f"step {number}"
 
 
-def test_there_are_vectors() -> None:
-    """An empty folder would pass everything."""
+def test_vectors_exist() -> None:
+    """Without vectors the test above would pass."""
     assert len(VECTORS) > 80

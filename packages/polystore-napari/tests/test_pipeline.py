@@ -16,7 +16,7 @@ DATA = Path(__file__).parents[4] / "shared/data"
 
 
 def pipeline(images):
-    """Bright pixels, of the mean over the samples of RGB."""
+    """Return masks of the brightest pixels. RGB is averaged over its samples first."""
     gray = [image.mean(axis=-1) if image.ndim == 3 else image for image in images]
     return [(g > np.percentile(g, 95)).astype(np.uint8) * 255 for g in gray]
 
@@ -35,7 +35,7 @@ def test_paper_pipeline_shows_images(
     if not DATA.is_dir():
         pytest.skip(f"data: {DATA} is absent")
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(DATA / folder, folder)  # Zarr writes beside the files
+    shutil.copytree(DATA / folder, folder)  # Zarr writes next to the files
     with BackendRegistry() as registry:
         fm = FileManager(registry)
         paths = fm.list_image_files(folder, backend="disk")
@@ -60,5 +60,5 @@ def test_paper_pipeline_shows_images(
 
 
 def pictures(folder: Path) -> Path:
-    """Where pictures are kept for people to look at."""
+    """Return the folder that keeps pictures for people to look at."""
     return Path(os.environ.get("POLYSTORE_PICTURES", folder))

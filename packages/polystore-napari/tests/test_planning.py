@@ -1,4 +1,4 @@
-"""Which layers a value goes to; without napari."""
+"""Which layers a value goes to. No test needs napari."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from polystore_stream.viewers.planning import Plan, Planner
 
 from .sending import Message, batch, one
 
-pytestmark = pytest.mark.screen  # no window, but pint, which napari brings
+pytestmark = pytest.mark.screen  # no window, but pint, which comes with napari
 
 PLANE = np.zeros((4, 5), "u2")
 TEMPLATE = "{well}_z{z}.npy"
 
 
-def planned(planner: Planner, *messages: Message, kind: str = "image") -> list[Plan]:
+def plan_all(planner: Planner, *messages: Message, kind: str = "image") -> list[Plan]:
     return [planner.plan(item, kind) for item, _ in messages]
 
 
@@ -37,9 +37,9 @@ def series(count: int, value: Any = PLANE, **options: Any) -> list[Message]:
 
 
 def test_each_path_has_own_layer() -> None:
-    """Images that are saved alone are layers of their own, titled after their files."""
+    """Images that are saved alone have layers of their own, named after their files."""
     planner = Planner()
-    first, second, again = planned(
+    first, second, again = plan_all(
         planner, one(PLANE, "f/a.npy"), one(PLANE, "g/a.npy"), one(PLANE, "f/a.npy")
     )
     assert keys(first) == keys(again) != keys(second)
@@ -49,27 +49,27 @@ def test_each_path_has_own_layer() -> None:
     assert not again.targets[0].restarts
 
 
-def test_kinds_are_apart() -> None:
+def test_kinds_have_own_layers() -> None:
     """An image, a label image and ROIs of one path are three layers."""
     planner = Planner()
-    (image,) = planned(planner, one(PLANE))
-    (labels,) = planned(planner, one(PLANE, labels=True), kind="labels")
-    (rois,) = planned(planner, one([ROI(Points([(1, 2)]))]), kind="rois")
+    (image,) = plan_all(planner, one(PLANE))
+    (labels,) = plan_all(planner, one(PLANE, labels=True), kind="labels")
+    (rois,) = plan_all(planner, one([ROI(Points([(1, 2)]))]), kind="rois")
     assert len({*keys(image), *keys(labels), *keys(rois)}) == 3
 
 
 def test_series_shares_one_layer() -> None:
-    """A series is one layer; each of its values stands at a coordinate of its own."""
-    plans = planned(Planner(), *series(3))
+    """A series is one layer, and each of its values has a coordinate of its own."""
+    plans = plan_all(Planner(), *series(3))
     assert len({key for plan in plans for key in keys(plan)}) == 1
     assert [plan.targets[0].at for plan in plans] == [("0",), ("1",), ("2",)]
     assert plans[0].sliders == ("image",)
 
 
-def test_windows_are_apart() -> None:
+def test_windows_have_own_layers() -> None:
     """The same layer in two windows is two layers."""
     layout = Layout(window=("well",))
-    first, second = planned(
+    first, second = plan_all(
         Planner(),
         *(one(PLANE, p, names=TEMPLATE, layout=layout) for p in ("A01_z1.npy", "A02_z1.npy")),
     )
@@ -78,16 +78,16 @@ def test_windows_are_apart() -> None:
 
 
 def test_channels_get_layers() -> None:
-    """Each channel of an array is a layer, whose block has no axis of channels."""
-    (plan,) = planned(Planner(), one(np.zeros((2, 3, 4, 5), "u1"), axes="czyx"))
+    """Each channel of an array is a layer, whose block does not have an axis of channels."""
+    (plan,) = plan_all(Planner(), one(np.zeros((2, 3, 4, 5), "u1"), axes="czyx"))
     assert [key[3] for key in keys(plan)] == [0, 1]
     assert plan.axes == "zyx"
 
 
 def test_channels_may_be_sliders() -> None:
-    """A layout without layers by channel leaves the array whole."""
+    """If a layout does not make channels layers, the array stays whole."""
     layout = Layout(layer=())
-    (plan,) = planned(Planner(), one(np.zeros((2, 3, 4, 5), "u1"), axes="czyx", layout=layout))
+    (plan,) = plan_all(Planner(), one(np.zeros((2, 3, 4, 5), "u1"), axes="czyx", layout=layout))
     assert len(plan.targets) == 1
     assert plan.axes == "czyx"
 
@@ -95,10 +95,10 @@ def test_channels_may_be_sliders() -> None:
 @pytest.mark.parametrize(
     "other", [np.zeros((4, 6), "u2"), np.zeros((4, 5), "u1"), np.zeros((2, 4, 5), "u2")]
 )
-def test_lone_value_restarts(other: Any) -> None:
-    """A layer of one value takes one of another shape or type."""
+def test_single_value_restarts(other: Any) -> None:
+    """A layer of one value accepts another shape or type."""
     planner = Planner()
-    _, changed, again = planned(planner, one(PLANE), one(other), one(other))
+    _, changed, again = plan_all(planner, one(PLANE), one(other), one(other))
     assert changed.targets[0].restarts
     assert not again.targets[0].restarts
 
@@ -107,11 +107,11 @@ def test_lone_value_restarts(other: Any) -> None:
     "other", [np.zeros((4, 6), "u2"), np.zeros((4, 5), "u1"), np.zeros((2, 4, 5), "u2")]
 )
 def test_misfit_is_refused(other: Any) -> None:
-    """One slice that differs is refused; it is told what the layer holds, and what to do."""
+    """A slice that differs is refused. The error says what the layer holds and what to do."""
     planner = Planner()
-    planned(planner, *series(3))
+    plan_all(planner, *series(3))
     with pytest.raises(UnsupportedDataError) as caught:
-        planned(planner, one(other, "cells_1.npy"))
+        plan_all(planner, one(other, "cells_1.npy"))
     text = caught.value.reason
     assert text.startswith(f"it is {other.dtype} of shape {other.shape}")
     assert "layer 'cells' holds 3 of uint16 of shape (4, 5), axes yx" in text
@@ -120,101 +120,101 @@ def test_misfit_is_refused(other: Any) -> None:
 
 
 def test_refusal_changes_nothing() -> None:
-    """What was refused leaves the layer as it was."""
+    """A refused value leaves the layer as it was."""
     planner = Planner()
-    before = planned(planner, *series(3))
+    before = plan_all(planner, *series(3))
     with pytest.raises(UnsupportedDataError):
-        planned(planner, one(np.zeros((9, 9)), "cells_1.npy"))
+        plan_all(planner, one(np.zeros((9, 9)), "cells_1.npy"))
     place = planner.place("", "cells_1.npy", "image")
     assert place is not None
     assert (place[0], place[1].axes) == (before[1], "yx")
-    (again,) = planned(planner, one(PLANE, "cells_1.npy"))
+    (again,) = plan_all(planner, one(PLANE, "cells_1.npy"))
     assert again == before[1]
 
 
 def test_refused_channel_changes_none() -> None:
-    """Where one channel of an array does not fit, no layer begins anew."""
+    """If one channel of an array does not fit, no layer starts again."""
     planner = Planner()
     two, three = np.zeros((2, 4, 5), "u2"), np.zeros((3, 6, 7), "u2")
-    planned(planner, *series(2, two, axes="cyx"))
+    plan_all(planner, *series(2, two, axes="cyx"))
     with pytest.raises(UnsupportedDataError):
-        planned(planner, one(three, "cells_1.npy", axes="cyx"))
-    (again,) = planned(planner, one(two, "cells_1.npy", axes="cyx"))
+        plan_all(planner, one(three, "cells_1.npy", axes="cyx"))
+    (again,) = plan_all(planner, one(two, "cells_1.npy", axes="cyx"))
     assert not any(target.restarts for target in again.targets)
 
 
 def test_whole_batch_restarts() -> None:
-    """As many values as the layer holds, sent together, replace all of them."""
+    """A batch with as many values as the layer holds replaces all of them."""
     planner = Planner()
-    planned(planner, *series(3))
-    plans = planned(planner, *series(3, np.zeros((6, 7), "f4")))
+    plan_all(planner, *series(3))
+    plans = plan_all(planner, *series(3, np.zeros((6, 7), "f4")))
     assert [plan.targets[0].restarts for plan in plans] == [True, False, False]
 
 
 def test_partial_batch_is_refused() -> None:
-    """Fewer values than the layer holds cannot replace them."""
+    """A batch with fewer values than the layer holds cannot replace them."""
     planner = Planner()
-    planned(planner, *series(3))
+    plan_all(planner, *series(3))
     with pytest.raises(UnsupportedDataError, match="holds 3 of"):
-        planned(planner, *series(2, np.zeros((6, 7), "f4")))
+        plan_all(planner, *series(2, np.zeros((6, 7), "f4")))
 
 
-def test_misfit_amid_batch_is_refused() -> None:
-    """One value of a batch that differs from those before it does not replace them."""
+def test_misfit_within_batch_is_refused() -> None:
+    """A value of a batch that differs from earlier ones does not replace them."""
     planner = Planner()
     good, bad = batch([PLANE, np.zeros((9, 9))], ["cells_0.npy", "cells_1.npy"])
-    planned(planner, good)
+    plan_all(planner, good)
     with pytest.raises(UnsupportedDataError, match="holds 1 of"):
-        planned(planner, bad)
+        plan_all(planner, bad)
 
 
-def test_slice_alone_finds_place() -> None:
-    """A path that came with a series, and is saved alone, is updated where it stands."""
+def test_single_slice_finds_its_place() -> None:
+    """A path of a series that is saved alone is updated in its place."""
     planner = Planner()
-    before = planned(planner, *series(3))
-    (after,) = planned(planner, one(PLANE, "cells_1.npy"))
+    before = plan_all(planner, *series(3))
+    (after,) = plan_all(planner, one(PLANE, "cells_1.npy"))
     assert after == before[1]
-    (other,) = planned(planner, one(PLANE, "cells_7.npy"))
+    (other,) = plan_all(planner, one(PLANE, "cells_7.npy"))
     assert keys(other) != keys(before[0])
 
 
 def test_templated_path_finds_place() -> None:
-    """What a template placed stays there when it is saved without the template."""
+    """A path with a place from a template keeps it without the template."""
     planner = Planner()
-    placed, after = planned(
+    placed, after = plan_all(
         planner, one(PLANE, "A01_z2.npy", names=TEMPLATE), one(PLANE, "A01_z2.npy")
     )
     assert placed.sliders == ("well", "z")
     assert after == placed
 
 
-def test_removed_layer_is_new() -> None:
-    """Where the user has removed a layer, another shape begins a new one."""
+def test_removed_layer_restarts() -> None:
+    """After the user removed a layer, another shape starts a new one."""
     planner = Planner()
-    plans = planned(planner, *series(3))
+    plans = plan_all(planner, *series(3))
     planner.forget(keys(plans[0])[0])
-    (plan,) = planned(planner, one(np.zeros((9, 9)), "cells_1.npy"))
+    (plan,) = plan_all(planner, one(np.zeros((9, 9)), "cells_1.npy"))
     assert keys(plan) == keys(plans[1])
     assert not plan.targets[0].restarts
 
 
 def test_closed_window_is_forgotten() -> None:
-    """A window that is gone holds no outlines; others keep theirs."""
+    """A closed window holds no outlines, and other windows keep theirs."""
     planner, layout = Planner(), Layout(window=("well",))
     paths = [f"A0{well}_z{z}.npy" for well in (1, 2) for z in (1, 2)]
-    planned(planner, *(one(PLANE, path, names=TEMPLATE, layout=layout) for path in paths))
+    plan_all(planner, *(one(PLANE, path, names=TEMPLATE, layout=layout) for path in paths))
     planner.forget_window("A01")
     other = np.zeros((9, 9))
-    planned(planner, one(other, "A01_z1.npy", names=TEMPLATE, layout=layout))
+    plan_all(planner, one(other, "A01_z1.npy", names=TEMPLATE, layout=layout))
     with pytest.raises(UnsupportedDataError):
-        planned(planner, one(other, "A02_z1.npy", names=TEMPLATE, layout=layout))
+        plan_all(planner, one(other, "A02_z1.npy", names=TEMPLATE, layout=layout))
 
 
-def test_place_is_told() -> None:
-    """Where a path went last is known by its window, path and kind, and only so."""
+def test_place_is_found() -> None:
+    """The last place of a path is found by its window, path and kind."""
     planner = Planner()
     message = one(np.zeros((2, 4, 5), "u1"), axes="cyx")
-    (plan,) = planned(planner, message)
+    (plan,) = plan_all(planner, message)
     assert planner.place("", "a.npy", "image") == (plan, message[0])
     for question in (
         ("A01", "a.npy", "image"),
@@ -224,22 +224,22 @@ def test_place_is_told() -> None:
         assert planner.place(*question) is None
 
 
-def test_threads_plan_apart() -> None:
+def test_threads_count_all_values() -> None:
     """Values of many threads for one layer are all counted."""
     planner = Planner()
 
     def plan(thread: int) -> None:
         for z in range(50):
-            planned(planner, one(PLANE, "a.npy", at={"z": z, "t": thread}))
+            plan_all(planner, one(PLANE, "a.npy", at={"z": z, "t": thread}))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(plan, range(4)))
     with pytest.raises(UnsupportedDataError, match="holds 200 of"):
-        planned(planner, one(np.zeros((9, 9)), "a.npy", at={"z": 0, "t": 0}))
+        plan_all(planner, one(np.zeros((9, 9)), "a.npy", at={"z": 0, "t": 0}))
 
 
 def test_needs_no_napari() -> None:
-    """Planning runs in the receiver's thread, and in tests, without a viewer."""
+    """Planning runs without a viewer, in the receiver's thread and in tests."""
     code = (
         "import sys, polystore_stream.viewers.planning\n"
         "print(*{m.partition('.')[0] for m in sys.modules} & {'napari', 'qtpy', 'PyQt6'})"
@@ -251,35 +251,35 @@ def test_needs_no_napari() -> None:
 METRES = {"scale": (3.25e-7, 3.25e-7), "units": "m"}
 
 
-def test_pixel_size_that_does_not_fit_is_refused() -> None:
-    """A pixel size that a window cannot count is refused, and is not remembered."""
+def test_unfit_pixel_size_is_refused() -> None:
+    """A pixel size that a window cannot count is refused and not remembered."""
     planner, large = Planner(check_new), np.zeros((2048, 2048), "u1")
-    planned(planner, one(large, **METRES))
+    plan_all(planner, one(large, **METRES))
     for _ in range(2):
         with pytest.raises(UnsupportedDataError, match=r"1 pixel on axis -1.*scale="):
-            planned(planner, one(large, "b.npy"))
-    planned(planner, one(large, "c.npy", scale=(325, 325), units="nm"))
+            plan_all(planner, one(large, "b.npy"))
+    plan_all(planner, one(large, "c.npy", scale=(325, 325), units="nm"))
     planner.forget_window("")
-    planned(planner, one(large, "b.npy"))
+    plan_all(planner, one(large, "b.npy"))
 
 
 def test_pixel_size_may_change() -> None:
-    """A layer that gets another pixel size is compared by that, and keeps it until then."""
+    """A layer is compared by its last pixel size, and keeps it until another one is given."""
     planner, large = Planner(check_new), np.zeros((2048, 2048), "u1")
-    planned(planner, one(large, **METRES), one(large), one(large[1:]))
+    plan_all(planner, one(large, **METRES), one(large), one(large[1:]))
     with pytest.raises(UnsupportedDataError):
-        planned(planner, one(large, "b.npy"))
-    planned(planner, one(large, scale=(1, 1)))
-    planned(planner, one(large, "b.npy"))
+        plan_all(planner, one(large, "b.npy"))
+    plan_all(planner, one(large, scale=(1, 1)))
+    plan_all(planner, one(large, "b.npy"))
     with pytest.raises(UnsupportedDataError):
-        planned(planner, one(large, **METRES))
+        plan_all(planner, one(large, **METRES))
 
 
-def test_pixel_sizes_are_of_a_window() -> None:
-    """Images of two windows have nothing to do with each other; nor have an image's channels."""
+def test_pixel_sizes_are_per_window() -> None:
+    """Images in two windows are not compared, nor are the channels of one image."""
     planner, layout = Planner(check_new), Layout(window=("well",))
     value = np.zeros((2, 2048, 2048), "u1")
     looks: dict[str, Any] = {"A01": {"scale": (1, 3e-7, 3e-7), "units": "m"}, "A02": {}}
     for well, look in looks.items():
         path = f"{well}_z1.npy"
-        planned(planner, one(value, path, names=TEMPLATE, layout=layout, axes="cyx", **look))
+        plan_all(planner, one(value, path, names=TEMPLATE, layout=layout, axes="cyx", **look))

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.screen
 
 
 def test_rois_are_replaced_in_place(window: Window) -> None:
-    """More, other, fewer and no ROIs of a path are shown by the layer that it has."""
+    """Further, other, fewer and no ROIs of a path are all shown by the same layer."""
     ring = ROI(Ellipse((8, 8), (4, 4)), "ring")
     moved = ROI(Rectangle((5, 6), (2, 4)), "nucleus")
     window.save([BOX], "r.roi")
@@ -29,7 +29,7 @@ def test_rois_are_replaced_in_place(window: Window) -> None:
 
 
 def test_kinds_of_rois_are_layers(window: Window) -> None:
-    """Shapes, points and masks need a layer each; those that fall away are emptied, and kept."""
+    """Shapes, points and masks have a layer each. A layer without ROIs is emptied and kept."""
     mask = ROI(Mask(np.ones((2, 3), bool), (1, 1)), "mask")
     window.save(PLANE)
     window.save([BOX, SPOTS, mask], "r.roi")
@@ -41,8 +41,8 @@ def test_kinds_of_rois_are_layers(window: Window) -> None:
         assert list(window.layers.rois()) == rois
 
 
-def test_masks_that_overlap(window: Window) -> None:
-    """Masks that cover each other are kept apart, and found again in place."""
+def test_overlapping_masks_stay_apart(window: Window) -> None:
+    """Masks that overlap have layers of their own, which later saves use again."""
     masks = [ROI(Mask(np.ones((3, 3), bool), (n, n)), f"m{n}") for n in range(3)]
     window.save(masks, "r.roi")
     layers = list(window.model.layers)
@@ -54,7 +54,7 @@ def test_masks_that_overlap(window: Window) -> None:
 
 
 def test_masks_may_move(window: Window) -> None:
-    """A mask that is moved to the left of the image, and back, is where it was saved."""
+    """A mask that moves to the left of the image and back is read at its saved position."""
     window.save(PLANE)
     for origin in ((1, 1), (-3, -2), (1, 1), (50, 60)):
         roi = ROI(Mask(np.ones((2, 3), bool), origin))
@@ -64,7 +64,7 @@ def test_masks_may_move(window: Window) -> None:
 
 
 def test_rois_lie_on_scaled_image(window: Window) -> None:
-    """ROIs count pixels: over an image with a pixel size they lie where they belong."""
+    """ROIs are in pixels, so over an image with a pixel size they lie at the right place."""
     mask = ROI(Mask(np.ones((2, 3), bool), (1, 1)))
     window.save(PLANE, scale=(0.5, 0.25), units="um")
     window.save([BOX, SPOTS, mask], "r.roi")
@@ -77,7 +77,7 @@ def test_rois_lie_on_scaled_image(window: Window) -> None:
 
 
 def test_rois_before_scaled_image(window: Window) -> None:
-    """ROIs that came before the image, or before its pixel size, are laid over it."""
+    """ROIs that arrive before the image, or before its pixel size, are laid over it."""
     window.save([BOX], "r.roi")
     for scale in (None, (0.5, 0.25), (3, 4)):
         window.save(PLANE, scale=scale)
@@ -87,8 +87,8 @@ def test_rois_before_scaled_image(window: Window) -> None:
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_rois_and_image_together(window: Window, order: int) -> None:
-    """ROIs and their image may come in one burst, in any order."""
+def test_rois_and_image_in_one_burst(window: Window, order: int) -> None:
+    """ROIs and their image may arrive in one burst, in any order."""
     mask = ROI(Mask(np.ones((2, 3), bool), (1, 1)))
     messages = [one(np.zeros((3, 4, 5), "u1"), scale=(2, 0.5, 0.25)), one([BOX, mask], "r.roi")]
     window.show(*messages[::order])
@@ -96,8 +96,8 @@ def test_rois_and_image_together(window: Window, order: int) -> None:
     assert window["r"].data_to_world((3, 4)) == (1.5, 1.0)
 
 
-def test_rois_stand_on_planes(window: Window) -> None:
-    """A ROI with a position is on its plane of the stack alone, one without on all of them."""
+def test_rois_are_on_their_planes(window: Window) -> None:
+    """A ROI with a position is only on its plane of the stack. Without one it is on all planes."""
     window.save(np.zeros((4, 20, 20), "u1"))
     fixed = ROI(Rectangle((3, 4), (2, 4)), "one", Position(z=2))
     window.save([fixed, BOX], "r.roi")
@@ -111,7 +111,7 @@ def test_rois_stand_on_planes(window: Window) -> None:
 
 
 def test_rois_by_layer_name(window: Window) -> None:
-    """ROIs can be asked of one layer; images and streamed labels hold none."""
+    """ROIs can be read from one layer. Images and streamed labels do not hold ROIs."""
     window.save(PLANE)
     window.save(PLANE, "l.npy", labels=True)
     window.save([BOX], "f/r.roi")
@@ -123,15 +123,15 @@ def test_rois_by_layer_name(window: Window) -> None:
 
 
 def test_polygons_keep_vertices(window: Window) -> None:
-    """A polygon comes back with the coordinates that it had, not those of float32."""
+    """A polygon is read with its own coordinates, not rounded to float32."""
     outline = [(0.1, 0.2), (0.3, 9.1), (7.7, 4.4)]
     roi = ROI(Polygon(outline), "cell", properties={"area": 3.5})
     window.save([roi], "r.roi")
     assert list(window.layers.rois()) == [roi]
 
 
-def test_removed_rois_come_again(window: Window) -> None:
-    """A layer of ROIs that the user has removed is made again by the next save."""
+def test_removed_roi_layer_is_made_again(window: Window) -> None:
+    """If the user removes a layer of ROIs, the next save makes it again."""
     window.save(PLANE)
     window.save([BOX, SPOTS], "r.roi")
     window.model.layers.remove(window.model.layers[1])

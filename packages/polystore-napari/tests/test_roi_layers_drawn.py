@@ -16,7 +16,7 @@ pytestmark = pytest.mark.screen
 @pytest.mark.parametrize("ndisplay", [2, 3])
 @pytest.mark.parametrize("roi", ONE_OF_EACH)
 def test_drawings_stay(window: Window, roi: ROI, ndisplay: int, shape: tuple[int, ...]) -> None:
-    """The pipeline replaces its own ROIs, in 2-D and 3-D; those of the user stay."""
+    """The pipeline replaces its own ROIs in 2-D and 3-D, and the user's ROIs stay."""
     window.save(np.zeros(shape, "u1"))
     window.save([roi], "r.roi")
     layer = window.model.layers[-1]
@@ -64,7 +64,7 @@ def test_drawings_may_be_saved(window: Window) -> None:
 
 
 def test_drawn_rectangle_is_in_pixels(window: Window) -> None:
-    """What a user draws over a scaled image is read in the pixels of that image."""
+    """A ROI that a user draws over a scaled image is read in the pixels of that image."""
     window.save(PLANE, scale=(0.5, 0.25), units="um")
     own = window.model.add_shapes(
         [[(1, 1), (1, 2), (2, 2), (2, 1)]], shape_type="rectangle", name="mine"
@@ -73,15 +73,15 @@ def test_drawn_rectangle_is_in_pixels(window: Window) -> None:
     assert list(window.layers.rois("mine")) == [ROI(Rectangle((3, 6), (2, 4)))]
 
 
-def test_drawn_on_plane(window: Window) -> None:
-    """What a user draws on a plane of a stack knows the plane."""
+def test_drawn_roi_has_its_plane(window: Window) -> None:
+    """A ROI that a user draws on a plane of a stack has the position of the plane."""
     window.save_batch(planes(3), ["z0.npy", "z1.npy", "z2.npy"], names="z{z}.npy")
     window.model.add_points([(1, 2, 3)], name="mine")
     assert list(window.layers.rois()) == [ROI(Points([(2, 3)]), position=Position(z=1))]
 
 
-def test_added_to_streamed_rois(window: Window) -> None:
-    """What a user draws into a streamed layer is read back beside what came."""
+def test_drawing_in_streamed_layer_is_read(window: Window) -> None:
+    """A ROI that a user draws in a streamed layer is read with the streamed ROIs."""
     window.save(PLANE)
     window.save([BOX], "r.roi")
     layer = window["r"]
@@ -90,7 +90,7 @@ def test_added_to_streamed_rois(window: Window) -> None:
 
 
 def test_moved_roi_keeps_name(window: Window) -> None:
-    """A ROI that the user has moved keeps its name."""
+    """A ROI that the user moves keeps its name."""
     window.save([BOX], "r.roi")
     layer = window.only
     layer.data = [(np.asarray(layer.data[0]) + np.array((1, 2)), "rectangle")]

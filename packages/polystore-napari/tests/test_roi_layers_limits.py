@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.screen
 
 
-# bermuda panics over the first every other time; no other triangulator fills the second.
+# bermuda panics over PANIC every other time. No triangulator can fill BEYOND.
 PANIC = Polygon([(-3.5, -3.5), (2, 0), (-3.5, 1), (0, 0), (0, 1), (0, 1e6)])
 BEYOND = Polygon([(0, 0), (1e6, 2), (-3.5, 1e-30), (0, 1e6), (0, 1e-30)])
 
@@ -32,14 +32,14 @@ def triangulator(
 ) -> Iterator[Callable[[str], Any]]:
     from napari.utils import triangulation_backend as napari
 
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where napari leaves its reports
-    Window().model.add_shapes([[(0, 0), (1, 1)]])  # the first sets what the settings say
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # napari writes its reports there
+    Window().model.add_shapes([[(0, 0), (1, 1)]])  # the first layer applies the settings
     before = napari.get_backend()
     yield lambda name: napari.set_backend(napari.TriangulationBackend[name])
     napari.set_backend(before)
 
 
-def test_outlines_that_cross_are_shown(
+def test_crossing_outlines_are_shown(
     window: Window, triangulator: Callable[[str], Any], tmp_path: Path
 ) -> None:
     triangulator("bermuda")
@@ -49,10 +49,10 @@ def test_outlines_that_cross_are_shown(
     assert not list(tmp_path.glob("napari_*_triang_*"))
 
 
-def test_outlines_beyond_napari_are_lines(
+def test_unfillable_outlines_are_lines(
     window: Window, triangulator: Callable[[str], Any], tmp_path: Path
 ) -> None:
-    """A polygon that napari cannot fill is a line; the others of its layer are filled."""
+    """A polygon that napari cannot fill is a line, and others of its layer are filled."""
     triangulator("numba")
     square = ROI(Polygon([(0, 0), (0, 5), (5, 5), (5, 0)]), "square")
     for rois in ([ROI(BEYOND)], [square], [ROI(BEYOND, "two"), square]):
@@ -69,7 +69,7 @@ def scribble(count: int) -> Polygon:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("count", [400, 1000, 5000])
 def test_scribbles_are_lines(window: Window, count: int) -> None:
-    """An outline that crosses itself thousands of times is not filled, and is read back."""
+    """An outline with thousands of crossings is not filled, and is read back."""
     hole = Composite([[(0, 0), (0, 9), (9, 0)], scribble(count).coordinates])
     line = ROI(Polyline(scribble(count).coordinates), "line")
     cell = ROI(Polygon([(0, 0), (0, 5), (3, 3), (5, 0)]), "cell")
@@ -83,7 +83,7 @@ def test_scribbles_are_lines(window: Window, count: int) -> None:
 
 @pytest.mark.timeout(120)
 def test_scribbles_add_up(window: Window) -> None:
-    """Many outlines, each of which napari would fill quickly, are not all filled."""
+    """Many outlines, each quick to fill, are not filled together."""
     rois = [ROI(scribble(300 + number)) for number in range(60)]
     window.save(rois)
     assert list(window.layers.rois()) == rois
@@ -91,7 +91,7 @@ def test_scribbles_add_up(window: Window) -> None:
 
 
 def test_contours_are_filled(window: Window) -> None:
-    """The contour of a cell stays a polygon, however many vertices it has."""
+    """The contour of a cell stays a polygon with any number of vertices."""
     turns = np.linspace(0, 2 * np.pi, 20_000, endpoint=False)
     radius = 100 + 10 * np.sin(9 * turns)
     cell = Polygon(np.column_stack((radius * np.sin(turns), radius * np.cos(turns))))
@@ -119,10 +119,10 @@ def test_contours_are_filled(window: Window) -> None:
     ],
     ids=["path", "many", "masks", "far mask", "large", "tall", "far", "far points"],
 )
-def test_too_much_is_refused(
+def test_excessive_rois_are_refused(
     window: Window, rois: list[ROI], options: dict[str, Any], reason: str
 ) -> None:
-    """ROIs that would keep napari busy for long are refused; its layers stay as they are."""
+    """ROIs that would keep napari busy for long are refused, and its layers stay as they are."""
     window.save(PLANE)
     with pytest.raises(UnsupportedDataError, match=reason):
         window.save(rois, "r.roi", **options)

@@ -1,4 +1,4 @@
-"""ROIs as the data of napari's layers: they return, and are shown on their planes."""
+"""ROIs as data of napari's layers: they can be read back, and are shown on their planes."""
 
 import math
 import subprocess
@@ -31,19 +31,19 @@ from polystore_napari.drawn import from_layer
 from polystore_napari.rois import MOST_PIXELS, RoiLayer, to_layers
 from polystore_testing.examples import examples
 
-from .roi_examples import EXAMPLES, PROPERTIES, SQUARE, only, read, shown, there_and_back
+from .roi_examples import EXAMPLES, PROPERTIES, SQUARE, add_layer, make_round_trip, only, read
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # napari's own use of pydantic
+    warnings.simplefilter("ignore")  # from napari's own use of pydantic
     from napari.components import ViewerModel
 
 pytestmark = pytest.mark.screen
 
 
-def planes_that_show(layer: RoiLayer, at: tuple[float, float]) -> list[tuple[int, int]]:
+def find_visible_planes(layer: RoiLayer, at: tuple[float, float]) -> list[tuple[int, int]]:
     viewer = ViewerModel()
     viewer.add_image(np.zeros((3, 4, 16, 16)))
-    made = shown(viewer, layer)
+    made = add_layer(viewer, layer)
     found = []
     for plane in np.ndindex(3, 4):
         viewer.dims.current_step = (*plane, 0, 0)
@@ -54,19 +54,19 @@ def planes_that_show(layer: RoiLayer, at: tuple[float, float]) -> list[tuple[int
     return found
 
 
-# ── there and back ───────────────────────────────────────────────────────────────────────
+# ── round trips ──────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
     "position", [Position(), Position(z=3, t=0), Position(z=2), Position(t=2), Position(c=1)]
 )
 @pytest.mark.parametrize("sliders", [(), ("t", "z")])
-def test_every_shape_returns(sliders: Sequence[str], position: Position) -> None:
+def test_all_shapes_return(sliders: Sequence[str], position: Position) -> None:
     rois = [ROI(shape, "kern ä\0", position, PROPERTIES) for shape in EXAMPLES]
-    assert Counter(there_and_back(rois, sliders)) == Counter(rois)
+    assert Counter(make_round_trip(rois, sliders)) == Counter(rois)
 
 
-def test_no_rois_no_layers() -> None:
+def test_no_rois_make_no_layers() -> None:
     assert to_layers([], ("t", "z"), shape=(8, 8)) == []
 
 
@@ -92,7 +92,7 @@ def paths(least: int, most: int = 7) -> st.SearchStrategy[list[tuple[float, floa
 
 @st.composite
 def outlines(draw: st.DrawFn) -> list[tuple[float, float]]:
-    """Stars: over outlines that cross themselves napari's triangulators fail now and then."""
+    """Draw stars. napari's triangulators sometimes fail over outlines that cross themselves."""
     y, x = draw(points)
     radii = draw(st.lists(st.floats(1, 1e3), min_size=3, max_size=7))
     turns = [math.tau * (at + 0.5) / len(radii) for at in range(len(radii))]
@@ -104,7 +104,7 @@ def outlines(draw: st.DrawFn) -> list[tuple[float, float]]:
 
 @st.composite
 def composites(draw: st.DrawFn) -> Composite:
-    """Outlines side by side."""
+    """Draw outlines next to each other."""
     apart = [
         [(y + 3e6 * at, x) for y, x in outline]
         for at, outline in enumerate(draw(st.lists(outlines(), min_size=1, max_size=3)))
@@ -140,19 +140,19 @@ windows = st.sampled_from([(), ("z",), ("t", "z"), ("z", "t"), ("t", "well", "z"
 @settings(max_examples=examples(60))
 @given(st.lists(regions, max_size=6), windows)
 def test_random_rois_return(rois: list[ROI], sliders: tuple[str, ...]) -> None:
-    assert Counter(there_and_back(rois, sliders)) == Counter(rois)
+    assert Counter(make_round_trip(rois, sliders)) == Counter(rois)
 
 
 @settings(max_examples=examples(60))
 @given(st.lists(masks(), min_size=2, max_size=9))
 def test_masks_overlap_without_loss(masks: list[Mask]) -> None:
     rois = [ROI(mask, str(at), Position(z=at % 2)) for at, mask in enumerate(masks)]
-    assert Counter(there_and_back(rois, ("z",))) == Counter(rois)
+    assert Counter(make_round_trip(rois, ("z",))) == Counter(rois)
 
 
 def test_equal_rois_stay_apart() -> None:
     rois = [ROI(shape) for shape in EXAMPLES for _ in range(2)]
-    assert Counter(there_and_back(rois)) == Counter(rois)
+    assert Counter(make_round_trip(rois)) == Counter(rois)
 
 
 def test_layer_content_is_replaced() -> None:
@@ -172,7 +172,7 @@ def test_columns_stay_narrow() -> None:
     assert sum(column.nbytes for column in layer.features.values()) < 100_000
 
 
-# ── where they are shown ─────────────────────────────────────────────────────────────────
+# ── planes ───────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -188,12 +188,12 @@ def test_columns_stay_narrow() -> None:
         (Position(t=1), ("t", "", "y", "x"), [(1, 0), (1, 1), (1, 2), (1, 3)]),
     ],
 )
-def test_shown_on_its_planes(
+def test_roi_is_shown_on_its_planes(
     shape: Shape, position: Position, axes: Sequence[str], planes: list[tuple[int, int]]
 ) -> None:
     (layer,) = to_layers([ROI(shape, position=position)], ("t", "z"))
     assert layer.axes == tuple(axes)
-    assert planes_that_show(layer, (5, 5)) == planes
+    assert find_visible_planes(layer, (5, 5)) == planes
 
 
 def test_stretched_axis_keeps_sliders() -> None:
@@ -202,7 +202,7 @@ def test_stretched_axis_keeps_sliders() -> None:
     before = viewer.dims.range
     for shape in (Rectangle((5, 5), (4, 4)), Points([(5, 5)]), Mask(np.ones((9, 9), bool))):
         (layer,) = to_layers([ROI(shape, position=Position(t=1))], ("t", "z"))
-        shown(viewer, layer)
+        add_layer(viewer, layer)
     assert viewer.dims.range == before
 
 
@@ -243,7 +243,7 @@ def test_labels_hold_the_pixels() -> None:
     np.testing.assert_array_equal(np.asarray(layer.data) == 1, area.to_mask((32, 32)))
 
 
-# ── many ─────────────────────────────────────────────────────────────────────────────────
+# ── many ROIs ────────────────────────────────────────────────────────────────────────────
 
 
 def test_thousands_of_polygons_return() -> None:

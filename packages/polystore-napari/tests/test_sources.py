@@ -1,4 +1,4 @@
-"""Large stored images in napari: opened there, shown in levels, read as far as they are seen."""
+"""Large stored images in napari: opened by the viewer, shown in levels, read only where seen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from polystore_core.errors import RejectedError, UnsupportedDataError
 from polystore_napari.sources import Crop
 from polystore_testing.processes import pipeline
 
-from .sending import stored
+from .sending import source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +35,8 @@ def stores() -> FileManager:
     return FileManager(BackendRegistry())
 
 
-def saved(stores: FileManager, path: Path, array: Any = BOTH, **words: Any) -> Any:
-    """Return a handle on an image that was saved with levels."""
+def save_image(stores: FileManager, path: Path, array: Any = BOTH, **words: Any) -> Any:
+    """Save an image with levels, and return a handle on it."""
     words = {"axes": "cyx", "scale": {"y": 0.5, "x": 0.5}, "units": "um"} | words
     stores.save(Image.of(array, **words), path, "zarr")
     return stores.open(path, "zarr", as_="image")
@@ -44,14 +44,14 @@ def saved(stores: FileManager, path: Path, array: Any = BOTH, **words: Any) -> A
 
 @pytest.mark.screen
 class TestLayers:
-    """In a window without Qt."""
+    """Tests in a window without Qt."""
 
-    def test_levels_of_each_channel(
+    def test_channels_have_levels(
         self, window: Window, stores: FileManager, tmp_path: Path
     ) -> None:
-        """A layer for each channel, with all levels; what napari slices are the stored pixels."""
-        image = saved(stores, tmp_path / "a.ome.zarr", channels=["DNA", "ER"])
-        window.show(stored(image, "a"))
+        """Each channel is a layer with all levels, whose slices are the stored pixels."""
+        image = save_image(stores, tmp_path / "a.ome.zarr", channels=["DNA", "ER"])
+        window.show(source(image, "a"))
         assert window.names == ["a DNA", "a ER"]
         shapes = [level.shape[1:] for level in image.data.levels]
         assert len(shapes) > 2
@@ -71,10 +71,10 @@ class TestLayers:
         for column in ("01", "02"):
             for field in (0, 1):
                 pixels = BOTH * (field + 1)
-                saved(stores, tmp_path / f"plate.ome.zarr/A/{column}/{field}", pixels)
+                save_image(stores, tmp_path / f"plate.ome.zarr/A/{column}/{field}", pixels)
         plate = stores.open(tmp_path / "plate.ome.zarr", "zarr", as_="image")
         assert plate.axes == ("field", "c", "y", "x")
-        window.show(stored(plate, "plate"))
+        window.show(source(plate, "plate"))
         first, second = window.model.layers
         assert first.axis_labels == ("field", "y", "x")
         assert first.data[0].shape == (2, SIZE, 2 * SIZE)
@@ -85,54 +85,54 @@ class TestLayers:
     def test_batch_is_stack_of_levels(
         self, window: Window, stores: FileManager, tmp_path: Path
     ) -> None:
-        """Several sources share a layer with a slider, and all of its levels."""
-        wells = [saved(stores, tmp_path / f"{n}.ome.zarr", BOTH * n) for n in (1, 2, 3)]
-        window.show(*(stored(w, f"A0{n}_s", names="{well}_s") for n, w in enumerate(wells, 1)))
+        """Several sources share a layer with a slider and all levels."""
+        wells = [save_image(stores, tmp_path / f"{n}.ome.zarr", BOTH * n) for n in (1, 2, 3)]
+        window.show(*(source(w, f"A0{n}_s", names="{well}_s") for n, w in enumerate(wells, 1)))
         layer = window.model.layers[0]
         assert layer.axis_labels == ("well", "y", "x")
         assert [level.shape[0] for level in layer.data] == [3] * len(layer.data)
         assert len(layer.data) == len(wells[0].data.levels)
         assert layer.data[0][:, 0, 0].tolist() == [100, 200, 300]
         assert layer.data[-1][:, 0, 0].tolist() == [100, 200, 300]
-        for hidden in (1, 2):
-            shutil.rmtree(tmp_path / f"{hidden}.ome.zarr")
+        for removed in (1, 2):
+            shutil.rmtree(tmp_path / f"{removed}.ome.zarr")
         window.model.dims.set_current_step(0, 2)
-        layer.refresh()  # reads the third image alone
-        assert window.shown(layer)[0, 0] == 300
+        layer.refresh()  # reads only the third image
+        assert window.read_slice(layer)[0, 0] == 300
 
     def test_stack_without_common_levels(
         self, window: Window, stores: FileManager, tmp_path: Path
     ) -> None:
-        """An array among the sources has no levels: the layer has one, and shows both."""
-        image = saved(stores, tmp_path / "a.ome.zarr", CELLS, axes="yx")
-        window.show(stored(image, "A01_s", names="{well}_s"))
+        """A layer of an array and a source has a single level, for arrays do not have levels."""
+        image = save_image(stores, tmp_path / "a.ome.zarr", CELLS, axes="yx")
+        window.show(source(image, "A01_s", names="{well}_s"))
         assert window.only.multiscale
         window.save(CELLS * 3, "A02_s", names="{well}_s")
         assert not window.only.multiscale
         assert window.only.data[:, 0, 0].tolist() == [1, 3]
-        window.show(stored(image, "A02_s", names="{well}_s"))
+        window.show(source(image, "A02_s", names="{well}_s"))
         assert window.only.multiscale
         assert window.only.data[0][:, 0, 0].tolist() == [1, 1]
 
     def test_later_save_replaces(
         self, window: Window, stores: FileManager, tmp_path: Path
     ) -> None:
-        """A file that was saved again is shown again; an array takes its place, too."""
-        image = saved(stores, tmp_path / "a.ome.zarr", CELLS, axes="yx")
-        window.show(stored(image, "a"))
+        """A file that is saved again is shown again, and an array can replace it."""
+        image = save_image(stores, tmp_path / "a.ome.zarr", CELLS, axes="yx")
+        window.show(source(image, "a"))
         layer = window.only
         layer.contrast_limits = (3, 7)
-        again = saved(stores, tmp_path / "a.ome.zarr", CELLS + 5, axes="yx")
-        window.show(stored(again, "a"))
+        again = save_image(stores, tmp_path / "a.ome.zarr", CELLS + 5, axes="yx")
+        window.show(source(again, "a"))
         assert window.only is layer
         assert layer.contrast_limits == [3, 7]
         assert layer.data[0][0, 0] == 6
-        assert window.shown(layer)[0, 0] == 6
+        assert window.read_slice(layer)[0, 0] == 6
         window.save(CELLS, "a")
         assert not window.only.multiscale
         assert np.array_equal(window.pixels("a"), CELLS)
 
-    def test_only_what_is_seen_is_read(
+    def test_only_visible_levels_are_read(
         self,
         window: Window,
         stores: FileManager,
@@ -140,8 +140,8 @@ class TestLayers:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         """Neither thumbnail nor display range read the finest level, or more than is shown."""
-        image = saved(stores, tmp_path / "a.ome.zarr")
-        item, part = stored(image, "a")
+        image = save_image(stores, tmp_path / "a.ome.zarr")
+        item, part = source(image, "a")
         finest = tmp_path / "a.ome.zarr" / "0"
         hidden = tmp_path / "hidden"
         finest.rename(hidden)
@@ -149,49 +149,49 @@ class TestLayers:
         hidden.rename(finest)
         assert window.names == ["a 0", "a 1"]
 
-    def test_single_level_stays_stored(
+    def test_single_level_is_read_by_planes(
         self, window: Window, stores: FileManager, tmp_path: Path
     ) -> None:
-        """A volume without levels is read plane by plane, and its display range from some."""
+        """A volume without levels is read plane by plane. Some planes give its display range."""
         volume = np.broadcast_to(np.arange(300, dtype="u2")[:, None, None], (300, 200, 200))
         np.save(tmp_path / "v.npy", volume)
         handle = stores.open(tmp_path / "v.npy", "disk")
-        window.show(stored(handle, "v"))
+        window.show(source(handle, "v"))
         layer = window.only
         assert (layer.multiscale, layer.data.shape) == (False, volume.shape)
         low, high = layer.contrast_limits
         assert low < 10
         assert high > 280
         window.model.dims.set_current_step(0, 123)
-        assert window.shown(layer)[0, 0] == 123
+        assert window.read_slice(layer)[0, 0] == 123
 
-    def test_labels_are_not_painted(
+    def test_stored_labels_cannot_be_painted(
         self, window: Window, stores: FileManager, tmp_path: Path
     ) -> None:
-        """A label image in a file cannot be changed by the brush."""
-        image = saved(stores, tmp_path / "a.ome.zarr", CELLS, axes="yx", label=True)
-        window.show(stored(image, "a"))
+        """The brush cannot change a label image in a file."""
+        image = save_image(stores, tmp_path / "a.ome.zarr", CELLS, axes="yx", label=True)
+        window.show(source(image, "a"))
         layer = window.only
         assert (layer._type_string, layer.multiscale, layer.editable) == ("labels", True, False)
         assert np.array_equal(layer.data[0], CELLS)
 
-    def test_large_pixels_are_not_answered(
+    def test_large_pixels_are_refused(
         self, window: Window, stores: FileManager, tmp_path: Path
     ) -> None:
-        image = saved(stores, tmp_path / "a.ome.zarr", channels=["DNA", "ER"])
-        window.show(stored(image, "a"))
+        image = save_image(stores, tmp_path / "a.ome.zarr", channels=["DNA", "ER"])
+        window.show(source(image, "a"))
         assert np.array_equal(window.pixels("a"), BOTH)
         large = np.broadcast_to(CELLS, (8, SIZE, SIZE))
         np.save(tmp_path / "large.npy", large)
         handle = stores.open(tmp_path / "large.npy", "disk")
-        window.show(stored(handle, "large"))
+        window.show(source(handle, "large"))
         with pytest.raises(UnsupportedDataError, match="with backend 'disk'"):
             window.pixels("large")
 
 
 @pytest.mark.parametrize("step", [1, 2, -1, -3])
-def test_crops_are_as_of_numpy(stores: FileManager, tmp_path: Path, step: int) -> None:
-    """Slices give a crop of a crop; numbers, and conversion, give pixels."""
+def test_crops_match_numpy(stores: FileManager, tmp_path: Path, step: int) -> None:
+    """Slices of a crop give a crop. Numbers, and conversion to an array, give pixels."""
     array = np.arange(6 * 7 * 8).reshape(6, 7, 8)
     np.save(tmp_path / "a.npy", array)
     crop: Any = Crop(stores.open(tmp_path / "a.npy", "disk"))
@@ -209,15 +209,15 @@ def test_crops_are_as_of_numpy(stores: FileManager, tmp_path: Path, step: int) -
 @pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux")
 @pytest.mark.timeout(300)
 class TestNapari:
-    """In a real napari."""
+    """Tests in a real napari."""
 
     @pytest.mark.smoke
     def test_source_is_shown(
         self, stores: FileManager, viewer: RemoteViewer, tmp_path: Path
     ) -> None:
-        """It is painted and answered for, and napari lives on when the file is gone."""
+        """A source is painted and loaded, and napari lives on when the file is gone."""
         viewer.clear()
-        image = saved(stores, tmp_path / "a.ome.zarr", channels=["DNA", "ER"])
+        image = save_image(stores, tmp_path / "a.ome.zarr", channels=["DNA", "ER"])
         with pipeline("napari_stream", viewer=viewer.endpoint.name, launch=False) as screen:
             screen.save(image, "a", "screen", wait="shown")
             assert screen.registry["screen"].counters.nbytes == 0
@@ -233,7 +233,7 @@ class TestNapari:
             screen.save(CELLS, "b", "screen", wait="shown")
             assert len(viewer.layers()) == 3
 
-    def test_source_that_is_gone_is_sent(
+    def test_missing_source_is_sent(
         self,
         stores: FileManager,
         viewer: RemoteViewer,
@@ -252,7 +252,7 @@ class TestNapari:
             assert "the viewer cannot open it" in caplog.text
             assert np.array_equal(screen.load("v", "screen"), large)
 
-    def test_fields_are_asked_of_their_file(
+    def test_fields_are_read_from_their_file(
         self, stores: FileManager, viewer: RemoteViewer, tmp_path: Path
     ) -> None:
         viewer.clear()

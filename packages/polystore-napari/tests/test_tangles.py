@@ -1,4 +1,4 @@
-"""Which polygons are filled; without napari."""
+"""Which polygons are filled. No test needs napari."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from polystore_napari.tangles import MOST_CROSSINGS, count_crossings, find_tangl
 
 
 def crossings(outline: Any) -> int:
-    """Count pairs of edges that meet, one after another, in exact arithmetic."""
+    """Count pairs of edges that meet, one pair after another, in exact arithmetic."""
     points = [
         point
         for point, after in zip(outline, outline[1:] + outline[:1], strict=True)
@@ -54,7 +54,7 @@ OUTLINES = st.lists(st.tuples(st.integers(-4, 4), st.integers(-4, 4)), min_size=
 
 @given(st.lists(OUTLINES, max_size=3))
 def test_crossings_are_counted(outlines: list[list[tuple[int, int]]]) -> None:
-    """Edges that cross or touch are counted once, neighbours and other polygons' never."""
+    """Edges that cross or touch count once. Neighbours and edges of other polygons do not count."""
     assert count(*outlines) == [crossings(outline) for outline in outlines]
 
 
@@ -69,12 +69,12 @@ def test_crossings_are_counted(outlines: list[list[tuple[int, int]]]) -> None:
         ([(0, 0), (1e12, 1e12), (0, 1e12), (1e12, 0)], 1),
     ],
 )
-def test_crossings_of(outline: Any, expected: int) -> None:
+def test_crossings_of_examples(outline: Any, expected: int) -> None:
     assert count(outline, outline) == [expected, expected]
 
 
-def test_crossings_are_bounded() -> None:
-    """An outline with too many edges side by side is not looked at."""
+def test_dense_outlines_are_not_counted() -> None:
+    """An outline with too many edges next to each other counts as infinite."""
     comb = np.column_stack((np.arange(4000) % 2 * 100.0, np.arange(4000)))
     comb = np.concatenate((comb, [(-9, 3999), (-9, 0)]))
     turned = comb * (1, 0.01) @ np.array([(1, 1), (-1, 1)])
@@ -86,8 +86,8 @@ def circle(count: int) -> Any:
     return np.column_stack((np.sin(turns), np.cos(turns))) * 100
 
 
-def test_share_of_crossings() -> None:
-    """Each outline has its part of the crossings that are filled; contours need none."""
+def test_crossings_are_shared() -> None:
+    """Each outline has its share of the crossings that are filled. Contours need no share."""
     random = np.random.default_rng(0)
     few, many = random.random((100, 2)), random.random((1000, 2))
     assert find_tangled([]) == []

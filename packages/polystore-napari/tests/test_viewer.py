@@ -1,4 +1,4 @@
-"""A real napari in a process of its own, on a screen that is looked at."""
+"""A real napari in a process of its own, as its private screen shows it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ pytestmark = [
 
 
 SHADES = {"contrast_limits": (0, 255)}
-"""Each value of a pixel has its own shade of gray, which tells one constant plane from another."""
+"""With these limits each pixel value has its own shade of gray, so constant planes differ."""
 
 
 # ── pixels ───────────────────────────────────────────────────────────────────────────────
@@ -52,14 +52,14 @@ SHADES = {"contrast_limits": (0, 255)}
 )
 @pytest.mark.smoke
 def test_pixels_are_held(files: FileManager, viewer: RemoteViewer, value: Any) -> None:
-    """The viewer holds the pixels that were saved."""
+    """The viewer holds the saved pixels."""
     files.save(value, "held.npy", backend="screen")
     assert np.array_equal(viewer.pixels("held.npy"), value, equal_nan=value.dtype.kind == "f")
 
 
 @pytest.mark.smoke
 def test_shown_is_painted(files: FileManager, display: Display) -> None:
-    """A save that waits until it is shown returns when the pixels are on the screen."""
+    """A save with wait="shown" returns when the pixels are on the screen."""
     for color in ((0x12, 0xAB, 0x34), (0xAB, 0x12, 0x34), (0x34, 0x12, 0xAB)):
         name = "#" + "".join(f"{part:02x}" for part in color)
         files.save(
@@ -76,7 +76,7 @@ def test_shown_is_painted(files: FileManager, display: Display) -> None:
 def test_square_is_in_place(
     files: FileManager, viewer: RemoteViewer, display: Display, pictures: Path
 ) -> None:
-    """A bright square is painted where it is in the image, in the colour asked for."""
+    """A bright square is painted at its position in the image, in the requested colour."""
     image = plane(100)
     image[8:16, 32:56] = 200
     files.save(
@@ -96,7 +96,7 @@ def test_square_is_in_place(
 
 
 def box(picture: Any, color: tuple[int, int, int]) -> Any:
-    """Top, left, bottom and right of the pixels that have about this colour."""
+    """Return top, left, bottom and right of the pixels that have about this colour."""
     rows, columns = np.nonzero((np.abs(picture[..., :3].astype(int) - color) < 4).all(axis=-1))
     return np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
 
@@ -104,7 +104,7 @@ def box(picture: Any, color: tuple[int, int, int]) -> Any:
 def test_last_of_many_is_painted(
     files: FileManager, viewer: RemoteViewer, display: Display
 ) -> None:
-    """Of many frames at one path, faster than they are painted, the last one stays."""
+    """Frames at one path arrive faster than they are painted, and the last one stays."""
     for value in range(100, 200):
         files.save(plane(value), "frames.npy", backend="screen", **SHADES)
     assert viewer.pixels("frames.npy")[0, 0] == 199
@@ -115,7 +115,7 @@ def test_last_of_many_is_painted(
 def test_stack_shows_newest(
     files: FileManager, viewer: RemoteViewer, display: Display, pictures: Path
 ) -> None:
-    """A series is one layer with a slider at the last, and a text that names it."""
+    """A series is one layer. Its slider is at the last slice, and a text names the slice."""
     values = [plane(100 + index) for index in range(30)]
     paths = [f"stack/cells_{index}.npy" for index in range(30)]
     files.save_batch(values, paths, backend="screen", wait="shown", **SHADES)
@@ -129,7 +129,7 @@ def test_stack_shows_newest(
 
 
 def test_channels_are_added(files: FileManager, viewer: RemoteViewer, display: Display) -> None:
-    """Channels in two colours give their sum on the screen."""
+    """Two channels in two colours are shown as their sum."""
     channels = [{"label": "DAPI", "color": "red"}, {"label": "GFP", "color": "green"}]
     files.save(
         np.stack([plane(255), plane(255)]),
@@ -143,7 +143,7 @@ def test_channels_are_added(files: FileManager, viewer: RemoteViewer, display: D
 
 
 def test_labels_are_painted(files: FileManager, viewer: RemoteViewer) -> None:
-    """A label image is a layer of colours."""
+    """A label image is a labels layer."""
     labels = np.zeros(SIZE, "u2")
     labels[:, :32] = 3
     files.save(labels, "cells.npy", backend="screen", labels=True, wait="shown")
@@ -154,7 +154,7 @@ def test_labels_are_painted(files: FileManager, viewer: RemoteViewer) -> None:
 def test_windows_are_opened(
     files: FileManager, viewer: RemoteViewer, display: Display, pictures: Path
 ) -> None:
-    """A layout may ask for a window of each well; they have titles, layers and pixels."""
+    """A layout can open a window for each well, with its title, layers and pixels."""
     layout = Layout(window=("well",))
     for number, well in enumerate(("B03", "B04")):
         files.save(
@@ -183,7 +183,7 @@ def test_windows_are_opened(
 
 
 def test_unknown_names_are_refused(files: FileManager, viewer: RemoteViewer) -> None:
-    """A name that nothing has is an error with the names that there are, never an empty answer."""
+    """The error for an unknown name lists the known names. The answer is never just empty."""
     files.save(np.zeros(SIZE, "u1"), "image.npy", backend="screen")
     with pytest.raises(RejectedError, match="labels layer: none exists"):
         viewer.rois(layer="cells")
@@ -222,16 +222,16 @@ def test_unknown_names_are_refused(files: FileManager, viewer: RemoteViewer) -> 
     assert [roi.name for roi in viewer.rois(layer="cells")] == ["one"]
 
 
-def test_closed_window_refuses(
+def test_closed_window_refuses_saves(
     files: FileManager, viewer: RemoteViewer, display: Display
 ) -> None:
-    """A window that its user has closed is told to who saves into it; others go on."""
+    """A save into a window that the user closed raises an error. Other saves go on."""
     options: dict[str, Any] = {
         "names": "{well}_s{site}.npy",
         "layout": Layout(window=("well",)),
     }
     files.save(plane(1), "C03_s1.npy", backend="screen", **options)
-    viewer.layers()  # once it is answered the window is there
+    viewer.layers()  # the window exists once this returns
     display.press_close("C03")
 
     def save_for_a_while() -> None:
@@ -249,8 +249,8 @@ def test_closed_window_refuses(
     assert viewer.pixels("main.npy")[0, 0] == 4
 
 
-def test_layers_may_be_taken_away(files: FileManager, viewer: RemoteViewer) -> None:
-    """A viewer lives on where the first of several layers is taken away, and drawn without."""
+def test_layers_may_be_removed(files: FileManager, viewer: RemoteViewer) -> None:
+    """If the first of several layers is removed, the viewer lives on and draws the others."""
     for value in (1, 2):
         for name in "abc":
             files.save(plane(value), f"{name}.npy", backend="screen", wait="shown")
@@ -290,25 +290,25 @@ paint(10)
 viewer.close()
 window.close()
 print("survived", flush=True)
-# Not through the end of the interpreter: Qt and Mesa, which are unloaded in any order there,
-# crashed once on a busy machine, long after the layers.
+# Skip the end of the interpreter, which unloads Qt and Mesa in any order. On a busy machine
+# they crashed there once, long after the layers.
 os._exit(0)
 """
 
 
-def test_user_takes_layers_away(desktop: Path) -> None:
-    """A user may remove layers, the first of several too, on a screen without a graphics card."""
+def test_user_removes_layers(desktop: Path) -> None:
+    """A user may remove layers, also the first of several, on a screen without a graphics card."""
     done = subprocess.run(
         [sys.executable, "-c", USER], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout) == (0, "survived\n"), done.stderr
 
 
-# ── what is refused ──────────────────────────────────────────────────────────────────────
+# ── refusals ─────────────────────────────────────────────────────────────────────────────
 
 
 def test_unknown_colormap_is_refused(files: FileManager, viewer: RemoteViewer) -> None:
-    """A colormap that napari does not have is the error of that save."""
+    """An unknown colormap is the error of its save."""
     with pytest.raises(RejectedError, match="does not have a colormap 'nonsense'") as caught:
         files.save(plane(1), "color.npy", backend="screen", colormap="nonsense")
     assert caught.value.path == "color.npy"
@@ -317,7 +317,7 @@ def test_unknown_colormap_is_refused(files: FileManager, viewer: RemoteViewer) -
 
 
 def test_misfit_is_refused(files: FileManager, viewer: RemoteViewer) -> None:
-    """A slice that does not fit is the error of its save; the stack stays as it is."""
+    """A slice that does not fit is the error of its save, and the stack stays as it is."""
     paths = [f"fit/fit_{index}.npy" for index in range(3)]
     files.save_batch([plane(index) for index in range(3)], paths, backend="screen")
     with pytest.raises(RejectedError) as caught:
@@ -328,7 +328,7 @@ def test_misfit_is_refused(files: FileManager, viewer: RemoteViewer) -> None:
 
 
 def test_misfit_ends_series(files: FileManager) -> None:
-    """In a series it is the failure of that value, and those before it are shown."""
+    """In a series the misfit fails its own value."""
     values = [plane(0), plane(1), np.zeros((9, 9)), plane(3)]
     paths = [f"ends/ends_{index}.npy" for index in range(4)]
     with pytest.raises(BatchError) as caught:
@@ -336,8 +336,8 @@ def test_misfit_ends_series(files: FileManager) -> None:
     assert isinstance(caught.value.failed[2][1], RejectedError)
 
 
-def test_unawaited_misfit_is_told(files: FileManager) -> None:
-    """What nobody waited for is told by the next flush."""
+def test_flush_raises_late_misfit(files: FileManager) -> None:
+    """The next flush raises the error of a save that did not wait."""
     files.save_batch(
         [plane(1), plane(2)], ["late/late_1.npy", "late/late_2.npy"], backend="screen"
     )
@@ -347,7 +347,7 @@ def test_unawaited_misfit_is_told(files: FileManager) -> None:
 
 
 def test_unknown_questions_are_refused(viewer: RemoteViewer) -> None:
-    """What the viewer cannot answer is told, with what it can."""
+    """The error for an unknown question lists the known ones."""
     with pytest.raises(RejectedError, match=r"expected one of .*layers, .*screenshot"):
         viewer.query("colour")
     with pytest.raises(RejectedError, match=r"nothing\.npy"):
@@ -357,9 +357,9 @@ def test_unknown_questions_are_refused(viewer: RemoteViewer) -> None:
     assert viewer.layers() is not None
 
 
-# ── what is told ─────────────────────────────────────────────────────────────────────────
+# ── descriptions ─────────────────────────────────────────────────────────────────────────
 
 
 def test_layers_are_json(viewer: RemoteViewer) -> None:
-    """The list of layers is plain data."""
+    """The list of layers is plain JSON data."""
     assert json.loads(json.dumps(viewer.layers())) == viewer.layers()

@@ -1,4 +1,4 @@
-"""Several producers and threads save into one real napari."""
+"""Several producers and threads that save into one real napari."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def produce(name: str, count: int) -> subprocess.Popen[bytes]:
 
 
 def test_two_producers_share_viewer(files: FileManager, viewer: RemoteViewer) -> None:
-    """Two processes fill one stack at once."""
+    """Two processes fill one stack at the same time."""
     for producer in [produce("one", 20), produce("two", 20)]:
         producer.communicate(timeout=60)
         assert producer.returncode == 0
@@ -58,8 +58,8 @@ def test_two_producers_share_viewer(files: FileManager, viewer: RemoteViewer) ->
     assert layer["coordinates"][0] == ["one", "two"]
 
 
-def test_killed_producer_is_survived(files: FileManager, viewer: RemoteViewer) -> None:
-    """A producer that is killed in the middle of a series leaves the viewer to the others."""
+def test_killed_producer_does_no_harm(files: FileManager, viewer: RemoteViewer) -> None:
+    """If a producer is killed during a series, the viewer still serves the others."""
     producer = produce("killed", 1_000_000)
     assert producer.stdout is not None
     assert producer.stdout.readline() == b"begun\n"
@@ -71,7 +71,7 @@ def test_killed_producer_is_survived(files: FileManager, viewer: RemoteViewer) -
 
 
 def test_threads_wait_together(files: FileManager, viewer: RemoteViewer) -> None:
-    """Threads that all wait until their frame of one path is shown do all come to an end."""
+    """Several threads wait until their frame of one path is shown, and all of them return."""
 
     def show(thread: int) -> None:
         for step in range(10):
@@ -82,10 +82,10 @@ def test_threads_wait_together(files: FileManager, viewer: RemoteViewer) -> None
     assert viewer.pixels("threads.npy")[0, 0] % 10 == 9
 
 
-def test_hidden_window_holds_nobody(
+def test_hidden_window_blocks_nothing(
     files: FileManager, viewer: RemoteViewer, display: Display
 ) -> None:
-    """A window that is not on the screen paints nothing: whoever waits for it goes on."""
+    """A window that is not on the screen paints nothing, and saves do not wait for it."""
     options: dict[str, Any] = {
         "names": "{well}_s{site}.npy",
         "layout": Layout(window=("well",)),
@@ -98,19 +98,19 @@ def test_hidden_window_holds_nobody(
 
 
 @pytest.mark.timeout(240)
-def test_many_windows_leave_room(files: FileManager, viewer: RemoteViewer) -> None:
-    """While a batch opens its windows, saves and questions about others come in between."""
+def test_many_windows_block_nothing(files: FileManager, viewer: RemoteViewer) -> None:
+    """While a batch opens its windows, other saves and questions are served."""
     files.save(plane(1), "main.npy", backend="screen")
     wells = [f"F{number:02}" for number in range(8)]
     options: dict[str, Any] = {
         "names": "{well}_s{site}.npy",
         "layout": Layout(window=("well",)),
     }
-    told = []
+    answers = []
 
     def ask_about_all(other: RemoteViewer) -> None:
         shown = {layer["window"] for layer in other.layers()}
-        told.append(("all", shown & {*wells}))
+        answers.append(("all", shown & {*wells}))
 
     with (
         RemoteViewer(viewer.endpoint, timeout=120) as other,
@@ -122,7 +122,7 @@ def test_many_windows_leave_room(files: FileManager, viewer: RemoteViewer) -> No
         files.save(plane(3), f"{wells[-1]}_s1.npy", backend="screen", **options)
         asked = pool.submit(ask_about_all, other)
         files.save(plane(4), "main.npy", backend="screen", wait="shown")
-        told.append(("main", viewer.pixels("main.npy")[0, 0]))
+        answers.append(("main", viewer.pixels("main.npy")[0, 0]))
         asked.result()
-    assert told == [("main", 4), ("all", {*wells})]
+    assert answers == [("main", 4), ("all", {*wells})]
     assert viewer.pixels(f"{wells[-1]}_s1.npy", window=wells[-1])[0, 0] == 3

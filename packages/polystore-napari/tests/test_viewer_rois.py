@@ -27,7 +27,7 @@ pytestmark = [
 
 
 def test_rois_return(files: FileManager, viewer: RemoteViewer, pictures: Path) -> None:
-    """ROIs of every kind come back from the viewer as they were, over an image with a scale."""
+    """ROIs of every kind are read back from the viewer unchanged, over an image with a scale."""
     window: dict[str, Any] = {
         "names": "{well}_{name}.npy",
         "layout": Layout(window=("well",), layer=("name",)),
@@ -67,8 +67,8 @@ def test_many_rois_are_shown(files: FileManager, viewer: RemoteViewer) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_scribble_blocks_nobody(files: FileManager, viewer: RemoteViewer) -> None:
-    """An outline that crosses itself a hundred thousand times is shown, and the viewer answers."""
+def test_scribble_blocks_nothing(files: FileManager, viewer: RemoteViewer) -> None:
+    """An outline with a hundred thousand crossings is shown, and the viewer still answers."""
     random = np.random.default_rng(0)
     roi = ROI(Polygon(random.integers(0, 64, (1000, 2)).tolist()), "scribble")
     files.save(plane(1), "a.npy", backend="screen")
@@ -77,7 +77,7 @@ def test_scribble_blocks_nobody(files: FileManager, viewer: RemoteViewer) -> Non
 
 
 def test_refused_pixel_size_leaves_nothing(files: FileManager, viewer: RemoteViewer) -> None:
-    """A pixel size that does not fit is the error of its own save; all else goes on."""
+    """A pixel size that does not fit is the error of its save, and later saves work."""
     large = np.zeros((2048, 2048), "u1")
     files.save(large, "metres.npy", backend="screen", scale=(3.25e-7, 3.25e-7), units="m")
     for wait in ("received", "shown"):
@@ -87,18 +87,18 @@ def test_refused_pixel_size_leaves_nothing(files: FileManager, viewer: RemoteVie
         far = ROI(Polygon([(0, 0), (0, number), (9, 9)]))
         with pytest.raises(RejectedError, match="napari shows at most"):
             files.save(far, "far.roi", backend="screen", wait="shown")
-    assert titles(viewer) == ["metres"]
+    assert list_titles(viewer) == ["metres"]
     viewer.clear()
-    assert titles(viewer) == []
+    assert list_titles(viewer) == []
     files.save(large, "pixels.npy", backend="screen", wait="shown")
-    assert titles(viewer) == ["pixels"]
+    assert list_titles(viewer) == ["pixels"]
 
 
 @pytest.mark.parametrize(("side", "fits"), [(320, True), (330, False), (512, False)])
-def test_pixel_sizes_at_the_bound(
+def test_pixel_sizes_at_the_limit(
     files: FileManager, viewer: RemoteViewer, side: int, fits: bool
 ) -> None:
-    """The check refuses just those sizes at which napari's number field fails."""
+    """The check refuses exactly the sizes at which napari's number field fails."""
     value = np.zeros((side, side), "u1")
     files.save(value, "metres.npy", backend="screen", scale=(3.25e-7, 3.25e-7), units="m")
     if fits:
@@ -106,9 +106,9 @@ def test_pixel_sizes_at_the_bound(
     else:
         with pytest.raises(RejectedError, match="of the smallest pixels"):
             files.save(value, "pixels.npy", backend="screen", wait="shown")
-    assert titles(viewer) == ["metres", "pixels"][: 1 + fits]
+    assert list_titles(viewer) == ["metres", "pixels"][: 1 + fits]
 
 
-def titles(viewer: RemoteViewer) -> list[str]:
+def list_titles(viewer: RemoteViewer) -> list[str]:
     """Return the names of the first window's layers."""
     return [layer["name"] for layer in viewer.layers() if not layer["window"]]

@@ -1,4 +1,4 @@
-"""A napari that the user has open already takes in what a pipeline saves."""
+"""A napari that the user has already open receives the saves of a pipeline."""
 
 import subprocess
 import sys
@@ -51,7 +51,7 @@ print("all is well")
 
 
 def run(desktop: Path, how: str) -> str:
-    """Run the script; return the log of its viewer."""
+    """Run the script, and return the log of its viewer."""
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, how], capture_output=True, text=True, timeout=100
     )

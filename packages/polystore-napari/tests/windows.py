@@ -1,4 +1,4 @@
-"""A window as the viewer fills it, without Qt, and what tests show in it."""
+"""A window that is filled as in the viewer, without Qt, and examples of its content."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # napari's own use of pydantic
+    warnings.simplefilter("ignore")  # from napari's own use of pydantic
     from napari.components import ViewerModel
 
 
@@ -31,7 +31,7 @@ SPOTS = ROI(Points([(1, 2), (3, 4)]), "spots")
 
 
 class Window:
-    """A window as the viewer fills it: planned, then shown."""
+    """A window that is filled as in the viewer: a plan for each value, then the layers."""
 
     def __init__(self) -> None:
         self.model = ViewerModel()
@@ -39,15 +39,15 @@ class Window:
         self.layers = Layers(self.model, self.planner.forget)
 
     def save(self, data: Any, path: str = "a.npy", **options: Any) -> list[Delivery]:
-        """Show one value by itself."""
+        """Show a single value."""
         return self.show(one(data, path, **options))
 
     def save_batch(self, data: Sequence[Any], paths: Sequence[str], **options: Any) -> None:
-        """Show a series together, as a busy viewer does."""
+        """Show a series in one call, as a busy viewer does."""
         self.show(*batch(data, paths, **options))
 
     def show(self, *messages: Message) -> list[Delivery]:
-        """Show what came; return what was replaced before it was shown."""
+        """Show the messages, and return the deliveries that newer ones replaced."""
         deliveries = [self._delivery(*message) for message in messages]
         superseded, failed = self.layers.show(deliveries)
         for error in failed.values():
@@ -84,8 +84,8 @@ class Window:
         overlay = self.model.canvas.overlays.text
         return str(overlay.text) if overlay.visible else ""
 
-    def shown(self, layer: Any) -> Any:
-        """What napari has sliced of a layer for the screen."""
+    def read_slice(self, layer: Any) -> Any:
+        """Return the slice of a layer that napari has made for the screen."""
         return np.asarray(layer._slice.image.raw)
 
     def pixels(self, path: str, kind: str = "image") -> Any:
@@ -102,7 +102,7 @@ ONE_OF_EACH = [BOX, SPOTS, MASK]
 
 
 def draw(layer: Any) -> ROI:
-    """Draw into a layer of y and x, as a user does; return what was drawn."""
+    """Draw into a layer with axes y and x, as a user does. Return the drawn ROI."""
     if layer._type_string == "shapes":
         layer.add_rectangles(np.array([(0, 0), (2, 4)]))
         return ROI(Rectangle((1, 2), (2, 4)))
