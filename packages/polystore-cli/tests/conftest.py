@@ -1,4 +1,4 @@
-"""The command, here and in a process of its own; plugins that are really installed."""
+"""Run the command in this process or another one, and install plugins."""
 
 import importlib.util
 import os
@@ -21,7 +21,7 @@ from polystore_core import BackendRegistry, FileManager
 Run = Callable[..., Result]
 Process = Callable[..., subprocess.CompletedProcess[str]]
 Install = Callable[..., None]
-Shown = Callable[[], list[dict[str, Any]]]
+Inbox = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def run() -> Run:
 
 @pytest.fixture
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileManager:
-    """A file manager, in an empty folder."""
+    """Give a file manager in an empty folder."""
     monkeypatch.chdir(tmp_path)
     return FileManager(BackendRegistry())
 
@@ -48,7 +48,8 @@ def process(tmp_path: Path) -> Process:
     def call(
         *args: str | Path, stdout: int | IO[bytes] = subprocess.PIPE, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        mine = ("POLYSTORE_", "PYTHONUNBUFFERED")  # unbuffered writes fail at another place
+        # Unbuffered writes would fail at another place.
+        mine = ("POLYSTORE_", "PYTHONUNBUFFERED")
         environment = {k: v for k, v in os.environ.items() if not k.startswith(mine)}
         path = os.pathsep.join([os.fspath(tmp_path / "site"), os.environ.get("PYTHONPATH", "")])
         environment |= {"PYTHONPATH": path.rstrip(os.pathsep), **variables}
@@ -85,7 +86,7 @@ class Backend(StorageBackend):
 
 @pytest.fixture
 def install(tmp_path: Path) -> Install:
-    """Install a distribution with one backend into ``tmp_path/site``, as pip would leave it."""
+    """Install a distribution with one backend into ``tmp_path/site``, as pip does."""
 
     def put(
         distribution: str,
@@ -118,14 +119,14 @@ def install(tmp_path: Path) -> Install:
 
 @pytest.fixture(autouse=True, scope="session")
 def storage() -> None:
-    """Require the backends that the command is tried on: distributions of their own."""
+    """Require the backends that the tests of the command use, which are other distributions."""
     needed = tuple(f"polystore_{name}" for name in ("disk", "memory", "formats", "workspace"))
     missing = [module for module in needed if importlib.util.find_spec(module) is None]
     if missing and os.environ.get("POLYSTORE_REQUIRE_ALL") != "1":
         pytest.skip(f"{' and '.join(missing)} not installed")
 
 
-# The question travels as an image does: so it comes after everything that was sent before it.
+# A question travels as an image does, so it arrives after everything sent before it.
 LISTENER = """
 import pickle, sys
 from polystore_stream import receive
@@ -147,15 +148,16 @@ with receive() as incoming:
 
 @pytest.fixture
 def runtime_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    folder = tempfile.mkdtemp(prefix="ps-")  # short: the kernel allows sockets no long names
+    # The kernel limits the names of sockets, so this one is short.
+    folder = tempfile.mkdtemp(prefix="ps-")
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", folder)
     yield
     shutil.rmtree(folder)
 
 
 @pytest.fixture
-def shown(runtime_directory: None) -> Iterator[Shown]:
-    """Run a script that listens; what it has received is what the fixture's function returns."""
+def inbox(runtime_directory: None) -> Iterator[Inbox]:
+    """Run a script that listens, and return a function that returns its items."""
     process = subprocess.Popen([sys.executable, "-c", LISTENER], stdout=subprocess.PIPE)
     output = process.stdout
     assert output is not None

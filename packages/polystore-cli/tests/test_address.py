@@ -43,20 +43,20 @@ def test_address_splits(text: str, backend: str, path: str) -> None:
         "-x:c",
     ],
 )
-def test_no_backend_named(text: str) -> None:
+def test_missing_backend_is_refused(text: str) -> None:
     with pytest.raises(AddressError, match="does not name a backend: write disk:"):
         parse_address(text, NAMES)
 
 
 @pytest.mark.parametrize("text", ["s3://bucket/a.npy", "file:///a.tif", "https://x.org/a.zarr"])
-def test_url_is_no_address(text: str) -> None:
+def test_url_is_not_an_address(text: str) -> None:
     with pytest.raises(AddressError, match="is a URL: write BACKEND:PATH, such as disk:"):
         parse_address(text, NAMES)
 
 
 @pytest.mark.parametrize("path", ["~", "~/plate/a.tif"])
 def test_home_is_expanded(path: str) -> None:
-    """The shell leaves it alone behind a colon."""
+    """The shell does not expand it after a colon."""
     assert parse_address(f"disk:{path}", NAMES).path == os.path.expanduser(path)
     assert parse_address("disk:./~/a.tif", NAMES).path == "./~/a.tif"
 

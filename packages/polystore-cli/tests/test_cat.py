@@ -48,7 +48,7 @@ def test_failure_is_one_line(
     assert result.stderr.count("\n") == 1
 
 
-def test_reader_that_stops_is_quiet(tmp_path: Path) -> None:
+def test_closed_reader_prints_no_error(tmp_path: Path) -> None:
     (tmp_path / "a.bin").write_bytes(bytes(1 << 22))
     with subprocess.Popen(
         [sys.executable, "-m", "polystore_cli", "cat", f"disk:{tmp_path}/a.bin"],

@@ -1,4 +1,4 @@
-"""Completion in the shells that are installed, and what they are told."""
+"""Completion in installed shells, and the answers of the command."""
 
 import os
 import select
@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def complete(shell: str, line: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return what the command tells a shell."""
+    """Return the answer of the command to a shell."""
     monkeypatch.setenv("COMP_LINE", line)
     monkeypatch.setenv("COMP_WORDBREAKS", " \t\n\"'><=;|&(:")
     return SHELLS[shell](app, {}, "polystore", "_POLYSTORE_COMPLETE").complete().splitlines()
@@ -59,8 +59,8 @@ def complete(shell: str, line: str, monkeypatch: pytest.MonkeyPatch) -> list[str
 def test_words_are_completed(
     line: str, found: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = complete("fish", line, monkeypatch)
-    assert {one.partition("\t")[0] for one in told} == found
+    answers = complete("fish", line, monkeypatch)
+    assert {one.partition("\t")[0] for one in answers} == found
 
 
 @pytest.mark.usefixtures("folder")
@@ -68,13 +68,13 @@ def test_words_are_completed(
 def test_zsh_gets_quoted_words(
     line: str, found: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = complete("zsh", line, monkeypatch)
-    assert {shlex.split(one)[0] for one in told} == found
+    answers = complete("zsh", line, monkeypatch)
+    assert {shlex.split(one)[0] for one in answers} == found
 
 
 @pytest.mark.usefixtures("folder")
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "answers"),
     [
         ("polystore ls disk:plate/m", [r"plate/my\ file.txt"]),
         ('polystore ls "disk:plate/m', ["disk:plate/my file.txt"]),
@@ -83,10 +83,10 @@ def test_zsh_gets_quoted_words(
     ],
 )
 def test_bash_gets_the_rest_of_a_word(
-    line: str, told: list[str], monkeypatch: pytest.MonkeyPatch
+    line: str, answers: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bash cuts words at ":" and "=", and replaces what is after the last of them."""
-    assert complete("bash", line, monkeypatch) == told
+    """Bash splits words at ":" and "=", and replaces the text after the last of them."""
+    assert complete("bash", line, monkeypatch) == answers
 
 
 @pytest.mark.usefixtures("folder")
@@ -99,8 +99,8 @@ def test_config_adds_backends(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_fish_shows_whole_help(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (told,) = complete("fish", "polystore work", monkeypatch)
-    assert told == "workspace\tMake the documents of virtual workspaces."
+    (answer,) = complete("fish", "polystore work", monkeypatch)
+    assert answer == "workspace\tMake the documents of virtual workspaces."
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -114,13 +114,13 @@ def test_other_shells_are_refused(run: Run) -> None:
     assert run("completion", "tcsh").exit_code == 2
 
 
-# ── in a real shell ──────────────────────────────────────────────────────────────────────
+# ── a real shell ──────────────────────────────────────────────────────────────────────────
 
 STARTS = {
     "bash": ["bash", "--norc", "--noprofile", "-i"],
     "zsh": ["zsh", "-f", "-i"],
 }
-# The keys, which the terminal shows too, do not have the text that is waited for.
+# The terminal also shows the keys, so they must not contain the text that is awaited.
 SET_UP = {
     "bash": "PS1='rea''dy> '\n",
     "zsh": "PS1='rea''dy> '; autoload -U compinit && compinit -u -d .dump\n",
@@ -170,7 +170,7 @@ def terminal(request: pytest.FixtureRequest, folder: Path) -> Iterator[Terminal]
 
 
 def test_tab_completes_an_address(terminal: Terminal) -> None:
-    """A folder gets no space, so that the next tab completes what is in it."""
+    """A folder is completed without a space, so that the next tab completes its content."""
     terminal.type("polystore c", "polystore c")
     terminal.type("at dis\t", "disk:")
     terminal.type("pl\t", "plate/")

@@ -19,7 +19,7 @@ IMAGE = np.arange(6, dtype="<u2").reshape(2, 3)
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: ``a.npy``, ``b.npy``, ``plate/{z1.npy, A/z2.npy}``, ``out/``."""
+    """Make a folder with ``a.npy``, ``b.npy``, ``plate/{z1.npy, A/z2.npy}`` and ``out/``."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plate" / "A").mkdir(parents=True)
     (tmp_path / "out").mkdir()
@@ -50,14 +50,14 @@ def files(folder: Path) -> list[str]:
         ("polystore-disk:disk:a.npy disk:new.npy", "new.npy"),
     ],
 )
-def test_where_files_go(run: Run, here: Path, arguments: str, made: str) -> None:
+def test_targets_of_files(run: Run, here: Path, arguments: str, made: str) -> None:
     before = files(here)
     result = run("cp", *arguments.split())
     assert (result.exit_code, result.output) == (0, "")
     assert sorted(set(files(here)) - set(before)) == made.split()
 
 
-def test_everything_in_a_folder(run: Run, here: Path) -> None:
+def test_whole_folder_is_copied(run: Run, here: Path) -> None:
     assert run("cp", "-r", "disk:", f"disk:{here}.copy").exit_code == 0
     assert files(Path(f"{here}.copy")) == ["a.npy", "b.npy", "plate/A/z2.npy", "plate/z1.npy"]
 
@@ -82,7 +82,7 @@ def test_values_arrive_equal(run: Run, here: Path) -> None:
         ),
     ],
 )
-def test_refused_before_any_copy(run: Run, here: Path, arguments: str, trouble: str) -> None:
+def test_wrong_use_copies_nothing(run: Run, here: Path, arguments: str, trouble: str) -> None:
     before = files(here)
     result = run("cp", *arguments.split())
     assert result.exit_code == 2
@@ -102,7 +102,7 @@ def test_one_address_is_not_enough(run: Run, here: Path, command: str) -> None:
 @pytest.mark.parametrize(
     ("if_exists", "exit_code", "kept"), [("replace", 0, 0), ("error", 1, 1), ("skip", 0, 1)]
 )
-def test_existing_target(
+def test_existing_target_follows_the_option(
     run: Run, here: Path, if_exists: str, exit_code: int, kept: int
 ) -> None:
     result = run("cp", "--if-exists", if_exists, "disk:a.npy", "disk:b.npy")
@@ -113,7 +113,8 @@ def test_existing_target(
 def test_another_suffix_converts(run: Run, here: Path) -> None:
     (here / "a.json").write_text('{"b": [1, 2]}')
     result = run("cp", "disk:a.json", "disk:b.txt")
-    assert result.exit_code == 1  # a dictionary is no text: it is refused, not copied as bytes
+    # A dictionary is not text, so it is refused and not copied as bytes.
+    assert result.exit_code == 1
     assert "cannot hold this value" in result.stderr
     assert not (here / "b.txt").exists()
 
@@ -124,8 +125,8 @@ def test_same_suffix_keeps_bytes(run: Run, here: Path) -> None:
     assert (here / "b.json").read_text() == '{ "spaced" :   1 }'
 
 
-def test_option_goes_through_save(run: Run, here: Path) -> None:
-    # No option of copy().
+def test_option_of_save_is_passed_on(run: Run, here: Path) -> None:
+    # copy() does not have this option.
     result = run("cp", "-o", "durable=true", "disk:a.npy", "disk:new.npy")
     assert (result.exit_code, result.output) == (0, "")
     assert (here / "new.npy").exists()
@@ -149,7 +150,7 @@ def test_all_of_many_failures_are_named(run: Run, here: Path) -> None:
     assert "more" not in result.stderr
 
 
-def test_memory_is_warned_about(run: Run, here: Path) -> None:
+def test_copy_to_memory_gets_a_warning(run: Run, here: Path) -> None:
     result = run("cp", "disk:a.npy", "memory:a")
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr.startswith("note: values copied to memory are lost")
@@ -168,7 +169,7 @@ class Recorder(DataSink):
 
 
 @pytest.fixture
-def saved() -> list[tuple[str, dict[str, object]]]:
+def saves() -> list[tuple[str, dict[str, object]]]:
     Recorder.saved.clear()
     return Recorder.saved
 
@@ -187,17 +188,17 @@ def saved() -> list[tuple[str, dict[str, object]]]:
     ],
 )
 def test_options_reach_save(
-    run: Run, here: Path, saved: list[tuple[str, dict[str, object]]], text: str, value: object
+    run: Run, here: Path, saves: list[tuple[str, dict[str, object]]], text: str, value: object
 ) -> None:
     run("cp", "-o", text, "-o", "more=x", "disk:a.npy", "recorder:layer")
-    assert saved == [("layer", {"level": value, "more": "x"})]
+    assert saves == [("layer", {"level": value, "more": "x"})]
 
 
 def test_sink_takes_folders(
-    run: Run, here: Path, saved: list[tuple[str, dict[str, object]]]
+    run: Run, here: Path, saves: list[tuple[str, dict[str, object]]]
 ) -> None:
     assert run("cp", "-r", "disk:plate", "recorder:layers/").exit_code == 0
-    assert [path for path, _ in saved] == ["layers/plate/A/z2.npy", "layers/plate/z1.npy"]
+    assert [path for path, _ in saves] == ["layers/plate/A/z2.npy", "layers/plate/z1.npy"]
 
 
 @pytest.mark.parametrize("source", ["disk:a.npy", "disk:nothing.npy"])
@@ -207,7 +208,7 @@ def test_backends_are_closed(run: Run, here: Path, source: str) -> None:
     assert Recorder.closed == before + 1
 
 
-def test_sink_is_no_source(run: Run, here: Path) -> None:
+def test_sink_is_not_a_source(run: Run, here: Path) -> None:
     result = run("cp", "recorder:layer", "disk:new.npy")
     assert result.exit_code == 1
     assert result.stderr == "error: backend 'recorder' does not support load: it only writes\n"

@@ -1,4 +1,4 @@
-"""Copies that verify, resume, choose and pretend, and the words of images on the way."""
+"""Copies that verify, resume, select or only list, and the metadata of copied images."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ IMAGE = Image.of(PIXELS, scale=(0.5, 0.5), units="micrometer")
 
 
 class Microscope(DataSource):
-    """Has two images."""
+    """A source with two images."""
 
     _backend_type = "microscope"
 
@@ -42,7 +42,7 @@ class Microscope(DataSource):
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder: ``a.npy`` and ``plate/{b.npy, c.json, notes.docx}``."""
+    """Make a current folder with ``a.npy`` and ``plate/{b.npy, c.json, notes.docx}``."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plate").mkdir()
     np.save(tmp_path / "a.npy", PIXELS)
@@ -52,7 +52,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_lost_words_are_noted(run: Run, here: Path) -> None:
+def test_lost_metadata_is_noted(run: Run, here: Path) -> None:
     result = run("cp", "microscope:a.npy", "microscope:b.npy", "disk:out/")
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr == (
@@ -62,7 +62,7 @@ def test_lost_words_are_noted(run: Run, here: Path) -> None:
     assert np.array_equal(np.load(here / "out/a.npy"), PIXELS)
 
 
-def test_words_go_along(run: Run, here: Path) -> None:
+def test_metadata_is_copied(run: Run, here: Path) -> None:
     result = run("cp", "--json", "microscope:a.npy", "memory:a")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["copied"] == [
@@ -99,7 +99,7 @@ def test_resumed_copy_notes_what_exists(run: Run, here: Path, backend: str) -> N
     assert np.array_equal(np.load(here / "out/b.npy"), PIXELS)
 
 
-def test_pattern(run: Run, here: Path) -> None:
+def test_pattern_selects_files(run: Run, here: Path) -> None:
     assert run("cp", "-r", "--pattern", "*.npy", "disk:plate", "disk:out").exit_code == 0
     assert [path.name for path in (here / "out").iterdir()] == ["b.npy"]
     result = run("cp", "--pattern", "*.npy", "disk:a.npy", "disk:out")
@@ -117,7 +117,7 @@ def test_dry_run_writes_nothing(run: Run, here: Path, target: str) -> None:
 
 
 @pytest.mark.parametrize("target", ["disk:b.npy", "memory:b.npy"])
-def test_dry_run_finds_what_would_fail(run: Run, here: Path, target: str) -> None:
+def test_dry_run_finds_failures(run: Run, here: Path, target: str) -> None:
     result = run("cp", "--dry-run", "disk:nothing.npy", target)
     assert result.exit_code == 1
     assert "'nothing.npy' does not exist" in result.stderr
@@ -127,7 +127,7 @@ def test_dry_run_finds_what_would_fail(run: Run, here: Path, target: str) -> Non
 
 
 class Careless(StorageBackend):
-    """Loses everything but zeros."""
+    """A backend that loses everything except zeros."""
 
     _backend_type = "careless"
     kept: ClassVar[object] = np.zeros_like(PIXELS)
@@ -155,7 +155,7 @@ def test_verify_bytes(run: Run, here: Path) -> None:
     assert "does not support verify='bytes'" in result.stderr
 
 
-def test_failures_are_in_the_document(run: Run, here: Path) -> None:
+def test_failures_are_in_json(run: Run, here: Path) -> None:
     (here / "plate/bad.json").write_text("{")
     result = run("cp", "--json", "-r", "--pattern", "*.json", "disk:plate", "memory:plate")
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""``polystore demo``: in a process of its own, as people run it."""
+"""Run ``polystore demo`` in its own process, as people do."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from polystore_core import FileManager
 from .conftest import Process
 
 ALONE = "napari_stream,fiji_stream,zarr,ome.tif,png"
-"""What ``pip install polystore polystore-cli`` does not install."""
+"""Parts that ``pip install polystore polystore-cli`` does not install."""
 WELLS = ["A01", "A02", "A03", "B01", "B02", "B03"]
 PATIENCE = 60.0
 
@@ -31,10 +31,10 @@ def run_demo(process: Process, *options: str, **variables: str) -> dict[str, Any
 
 
 @pytest.mark.parametrize("disabled", ["", ALONE], ids=["all formats", "alone"])
-def test_results_are_true(
+def test_results_fit_the_images(
     process: Process, files: FileManager, tmp_path: Path, disabled: str
 ) -> None:
-    """The labels on disk are those that the images have, and the printed code finds them too."""
+    """The labels on disk fit the images, and the printed code finds them too."""
     report = run_demo(process, "--no-viewer", POLYSTORE_DISABLE=disabled)
     suffix = ".npy" if disabled else ".ome.tif"
     rows = files.load("polystore-demo/nuclei.csv", "disk")
@@ -66,8 +66,8 @@ def test_results_are_true(
         assert np.array_equal(files.load(one, "disk"), files.load(other, "disk"))
 
 
-def test_labels_are_the_cells_that_were_drawn() -> None:
-    """Cells do not touch, so each is one object, and columns have 30 to 35, 20 to 25, 10 to 15."""
+def test_labels_are_the_drawn_cells() -> None:
+    """Cells do not touch, so each is one object. Columns have 30 to 35, 20 to 25, 10 to 15."""
     for well, _, pixels in draw_plate():
         labels = find_nuclei(pixels[0])
         column = int(well[1:])
@@ -76,7 +76,7 @@ def test_labels_are_the_cells_that_were_drawn() -> None:
 
 
 def test_objects_that_touch_are_one() -> None:
-    """A ring needs many rounds until its number has reached each pixel."""
+    """A ring needs many rounds until its number reaches each pixel."""
     plane = np.zeros((40, 40), np.uint16)
     plane[2:30, 2:30] = 1000
     plane[4:28, 4:28] = 0
@@ -120,7 +120,7 @@ def test_folder_with_other_files_stays(process: Process, tmp_path: Path) -> None
     ]
 
 
-def test_folder_that_cannot_be_written(process: Process, tmp_path: Path) -> None:
+def test_unwritable_folder_is_refused(process: Process, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = process("demo", "--folder", "file/demo", "--no-viewer")
     assert (done.returncode, done.stdout) == (1, "")
@@ -134,15 +134,15 @@ def test_viewers_exclude_no_viewer(process: Process, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*demo*"))
 
 
-def test_viewer_that_is_not_there_is_an_error(process: Process, tmp_path: Path) -> None:
-    """Somebody who names a viewer wants it. The results are on disk all the same."""
+def test_missing_viewer_is_an_error(process: Process, tmp_path: Path) -> None:
+    """A named viewer is required, but the results are on disk anyway."""
     done = process("demo", "--viewer", "nonesuch")
     assert done.returncode == 1
     assert "'nonesuch'" in done.stderr
     assert (tmp_path / "polystore-demo/nuclei.csv").exists()
 
 
-def test_without_a_screen_it_says_why(process: Process, tmp_path: Path) -> None:
+def test_missing_screen_is_explained(process: Process, tmp_path: Path) -> None:
     pytest.importorskip("polystore_napari")
     variables = {
         "DISPLAY": "",
@@ -159,10 +159,8 @@ def test_without_a_screen_it_says_why(process: Process, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system: pipes of a known size are Linux's")
-def test_interrupt_leaves_a_folder_that_can_be_used_again(
-    process: Process, tmp_path: Path
-) -> None:
-    """The pipe is full, so the first line that the demo prints waits until it is interrupted."""
+def test_folder_of_an_interrupted_demo_is_used_again(process: Process, tmp_path: Path) -> None:
+    """The pipe is full, so the first line of the demo waits until it is interrupted."""
     import fcntl
 
     reader, writer = os.pipe()
@@ -180,7 +178,7 @@ def test_interrupt_leaves_a_folder_that_can_be_used_again(
             time.sleep(0.02)
         demo.send_signal(signal.SIGINT)
         with open(reader, "rb") as printed:
-            printed.read()  # lets it print, if it must
+            printed.read()  # the demo can print its last lines
         assert demo.stderr is not None
         errors = demo.stderr.read()
         assert demo.wait(PATIENCE) == 130

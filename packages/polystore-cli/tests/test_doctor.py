@@ -16,7 +16,7 @@ Run = Callable[..., Result]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with data, two old leftovers, a young one and a lock file."""
+    """Make a folder with data, two old leftovers, a young one and a lock file."""
     (tmp_path / "inner").mkdir()
     ages = {
         "a.npy": 9000,
@@ -53,21 +53,21 @@ def test_remove_takes_only_leftovers(run: Run, folder: Path) -> None:
     assert names(folder) == {"inner", "a.npy", "young", "a.npy.lock"}
 
 
-def test_age_spares_the_young(run: Run, folder: Path) -> None:
+def test_age_can_be_chosen(run: Run, folder: Path) -> None:
     run("doctor", "--remove", "--older-than", "1", folder)
     assert names(folder) == {"inner", "a.npy", "a.npy.lock"}
 
 
-def test_remove_spares_the_living(run: Run, folder: Path) -> None:
-    """The tree of a save that has gone on for hours is not a leftover."""
+def test_remove_keeps_running_saves(run: Run, folder: Path) -> None:
+    """The tree of a save that has run for hours is not a leftover."""
     with claim(folder / f"{HIDDEN_PREFIX}old") as mine:
         assert mine
         run("doctor", "--remove", folder)
     assert names(folder) == {"inner", "a.npy", "old", "young", "a.npy.lock"}
 
 
-def test_remove_spares_only_copies(run: Run, tmp_path: Path) -> None:
-    """An array that a killed writer left aside is put back by the zarr backend."""
+def test_remove_keeps_only_copies(run: Run, tmp_path: Path) -> None:
+    """The zarr backend puts back an array that a killed writer left aside."""
     kept = tmp_path / f"{HIDDEN_PREFIX}x.zarr.aside" / "1" / "x.zarr"
     kept.mkdir(parents=True)
     result = run("doctor", "--remove", "--older-than", "0", tmp_path)
@@ -89,7 +89,7 @@ def test_wrong_use_exits_2(run: Run, arguments: list[str]) -> None:
 def test_refused_removal_is_one_line(
     run: Run, tmp_path: Path, leftover: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It names the leftover by its full path, also where a file inside is the reason."""
+    """The error names the leftover by its full path, also if a file inside is the reason."""
     path = tmp_path / f"{HIDDEN_PREFIX}{leftover}"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"1234")
@@ -97,7 +97,7 @@ def test_refused_removal_is_one_line(
     def refuse(path: str, *, dir_fd: int | None = None) -> None:
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
-    monkeypatch.setattr(os, "unlink", refuse)  # root is refused nothing
+    monkeypatch.setattr(os, "unlink", refuse)  # root may do everything
     result = run("doctor", "--remove", "--older-than", "0", tmp_path)
     top = tmp_path / f"{HIDDEN_PREFIX}{leftover.partition('/')[0]}"
     assert result.exit_code == 1
@@ -118,9 +118,9 @@ def test_removes_unfinished_folders(process, tmp_path):
     assert (tmp_path / "kept").is_dir()
 
 
-# ── without a folder: what backends need ─────────────────────────────────────────────────
+# ── without a folder: requirements of backends ────────────────────────────────────────────
 
-# Looking for napari, Fiji and Java takes seconds.
+# The search for napari, Fiji and Java takes seconds.
 WITHOUT_VIEWERS = {"POLYSTORE_DISABLE": "napari_stream,fiji_stream,streaming"}
 MANIFEST = """
 from polystore_core import BackendSpec, hookimpl
@@ -153,7 +153,7 @@ def findings():
 
 @pytest.mark.parametrize(("state", "status"), [("missing", 1), ("note", 0), ("ok", 0)])
 def test_findings_are_printed(process, install, state: str, status: int) -> None:
-    """Each thing is a line, with the remedy. If one is missing, the exit code is 1."""
+    """Each finding is a line with its remedy. If one is missing, the exit code is 1."""
     install("acme-raw", "raw", manifest=MANIFEST, backend=CHECK.format(state=state))
     install("acme-fine", "fine")
     done = process("doctor", POLYSTORE_PLUGINS="raw,fine", POLYSTORE_DISABLE="polystore-core")
@@ -167,8 +167,8 @@ def test_findings_are_printed(process, install, state: str, status: int) -> None
 
 
 @pytest.mark.parametrize("use", ["nothing", "plugins", "distribution", "config", "prefer"])
-def test_only_what_is_used_must_be_there(process, install, tmp_path: Path, use: str) -> None:
-    """An optional viewer that lacks something is a note, until the configuration names it."""
+def test_only_used_backends_are_required(process, install, tmp_path: Path, use: str) -> None:
+    """A missing part of an optional viewer is a note, until the configuration names it."""
     install("acme-raw", "raw", manifest=MANIFEST, backend=CHECK.format(state="missing"))
     config = tmp_path / "ps.toml"
     config.write_text(
@@ -218,7 +218,7 @@ def test_findings_as_json(process, install) -> None:
 
 
 def test_backends_are_imported(process, install) -> None:
-    """The doctor finds what the list of plugins cannot see."""
+    """The doctor finds faults that the list of plugins cannot see."""
     install("acme-raw", "raw", backend="from acme_raw.more import Backend\nraise SystemExit(9)")
     done = process("doctor", POLYSTORE_PLUGINS="raw")
     assert done.returncode == 1

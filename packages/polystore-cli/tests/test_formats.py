@@ -49,7 +49,7 @@ def test_options_of_a_backend(run: Run) -> None:
 
 
 def test_options_of_a_format_and_a_backend(run: Run) -> None:
-    """A backend that cannot be made without options has them in the list."""
+    """A backend that needs options lists them."""
     pytest.importorskip("polystore_zip", reason="polystore_zip not installed")
     pytest.importorskip("roifile", reason="roifile not installed")
     result = run("options", "zip")
@@ -97,7 +97,7 @@ class Shelf(StorageBackend):
     def load(self, path: object, /, *, region: object = None) -> None: ...
 
 
-def test_first_sentence_that_names_it() -> None:
+def test_first_sentence_with_the_name_explains_it() -> None:
     also = "The ``region`` is a part."
     found = {(one.operation, one.name): one for one in explain_options(Shelf, also)}
     about = {key: one.about for key, one in found.items()}
@@ -114,10 +114,10 @@ class Bare(DataSource):
     def load(self, path: object, /) -> None: ...
 
 
-def test_no_options_say_so() -> None:
+def test_no_options_give_an_empty_list() -> None:
     assert list(explain_options(Bare)) == []
 
 
-def test_no_options_are_said(run: Run) -> None:
+def test_missing_options_are_mentioned(run: Run) -> None:
     pytest.importorskip("roifile", reason="roifile not installed")
     assert run("options", "roi").stdout == "format roi: save and load have no options\n"

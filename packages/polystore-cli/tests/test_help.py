@@ -12,7 +12,7 @@ COMMANDS = [[], *([name] for name in app.list_commands(None)), ["workspace", "bu
 
 @pytest.mark.parametrize("width", ["20", "40", "200"])
 def test_command_list_is_not_cut(process: Process, width: str) -> None:
-    """Words of a help text go to the next line, also on a narrow terminal."""
+    """Long lines of a help text are wrapped, also on a narrow terminal."""
     shown = "".join(process("--help", COLUMNS=width).stdout.split())
     for (name,) in COMMANDS[1:-1]:
         first = app.get_command(None, name).help.partition("\n\n")[0]
@@ -26,7 +26,7 @@ def test_help_of_a_command_is_not_cut(process: Process, arguments: list[str]) ->
     narrow = process(*arguments, "--help", COLUMNS="40")
     assert (wide.returncode, narrow.returncode) == (0, 0)
     assert max(map(len, narrow.stdout.splitlines())) <= 80
-    # Words may break at a hyphen, and a list is longer where its columns do not fit.
+    # Words may break at a hyphen, and a list has more lines if its columns do not fit.
     assert "".join(narrow.stdout.split()) == "".join(wide.stdout.split())
 
 
@@ -45,7 +45,7 @@ def test_exit_codes(process: Process, arguments: list[str], code: int) -> None:
 
 
 def test_json_is_everywhere() -> None:
-    """Each command that prints results prints them as JSON too."""
+    """Each command that prints results can print them as JSON."""
     without = {"completion", "workspace"}
     for name in set(app.list_commands(None)) - without:
         command = app.get_command(None, name)

@@ -88,7 +88,7 @@ class Talkative(StorageBackend):
         return Info(path=str(path), kind="file", metadata=metadata)
 
 
-def test_metadata_is_laid_flat(run: Run) -> None:
+def test_metadata_is_flattened(run: Run) -> None:
     lines = run("info", "talkative:a").stdout.splitlines()
     assert "metadata.scale.x  0.5" in lines
     assert "metadata.axes     YX" in lines

@@ -50,7 +50,7 @@ def test_empty_folder_prints_nothing(run: Run, tmp_path: Path) -> None:
     assert (result.exit_code, result.output) == (0, "")
 
 
-def test_long_tells_the_shape(run: Run, plate: Path) -> None:
+def test_long_list_has_the_shape(run: Run, plate: Path) -> None:
     lines = run("ls", "-l", f"disk:{plate}").stdout.splitlines()
     size = (plate / "z2.npy").stat().st_size
     assert lines[0].split() == ["size", "modified", "shape", "dtype", "name"]
@@ -86,7 +86,7 @@ def test_link_shows_target(run: Run, plate: Path) -> None:
     assert any(line.endswith("link.npy -> z2.npy") for line in lines)
 
 
-def test_damaged_file_hides_nothing(run: Run, plate: Path) -> None:
+def test_damaged_file_hides_no_others(run: Run, plate: Path) -> None:
     (plate / "bad.npy").write_bytes(b"\x93NUMPY\x01\x00\xff\xffnot a header")
     result = run("ls", "-l", f"disk:{plate}")
     assert result.exit_code == 1
@@ -131,7 +131,7 @@ def test_long_names_stay_whole(process: Process, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system: names are UTF-8")
-def test_name_that_is_no_text(tmp_path: Path) -> None:
+def test_undecodable_name_is_listed(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path / "odd")
     os.mkdir(folder)
     with open(folder + b"/\xff.txt", "wb"):

@@ -63,7 +63,7 @@ def test_wrong_use_exits_2(run: Run, arguments: list[str]) -> None:
     assert "rror: " in result.stderr
 
 
-def test_no_backend_says_which(run: Run) -> None:
+def test_missing_backend_gets_a_suggestion(run: Run) -> None:
     assert (
         run("ls", "a.tif").stderr
         == "error: 'a.tif' does not name a backend: write disk:a.tif\n"
@@ -76,7 +76,7 @@ def test_unknown_backend_suggests_one(run: Run) -> None:
     assert "no backend is called 'memry'; did you mean 'memory'?" in result.stderr
 
 
-def test_disabled_backend_says_so(process: Process) -> None:
+def test_disabled_backend_is_explained(process: Process) -> None:
     done = process("ls", "memory:", POLYSTORE_DISABLE="memory")
     assert done.returncode == 1
     assert "switched off by the environment variable POLYSTORE_DISABLE" in done.stderr
@@ -147,7 +147,7 @@ def test_closed_pipe_is_quiet(process: Process) -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="system: has no /dev/full")
-def test_full_disk_is_said(process: Process) -> None:
+def test_full_disk_is_reported(process: Process) -> None:
     with open("/dev/full", "wb") as full:
         done = process("plugins", stdout=full)
     assert done.returncode != 0
@@ -162,7 +162,7 @@ def test_conflict_is_settled_by_full_name(process: Process, install: Install) ->
     assert "'zeta-raw:raw' does not support list_dir" in process("ls", "zeta-raw:raw:").stderr
 
 
-def test_stranger_is_asked_by_full_name(process: Process, install: Install) -> None:
+def test_shadowed_backend_has_a_full_name(process: Process, install: Install) -> None:
     install("acme-memory", "memory", backend=FAILING)
     assert process("ls", "memory:").returncode == 0
     assert process("ls", "polystore-memory:memory:").returncode == 0

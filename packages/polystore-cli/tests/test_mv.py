@@ -20,7 +20,7 @@ def tree(files: FileManager, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def left(folder: Path) -> list[str]:
+def list_remaining(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
@@ -41,17 +41,17 @@ def test_files_and_folders_move(
 ) -> None:
     done = run("mv", *arguments)
     assert (done.exit_code, done.output) == (0, "")
-    assert left(tree) == result
+    assert list_remaining(tree) == result
 
 
 def test_another_suffix_converts(run: Run, tree: Path, files: FileManager) -> None:
     assert run("mv", "disk:a.npy", "disk:a.tif").exit_code == 0
     assert np.array_equal(files.load("a.tif", backend="disk"), IMAGE)
-    assert "a.npy" not in left(tree)
+    assert "a.npy" not in list_remaining(tree)
 
 
 def test_to_another_backend(run: Run, tree: Path, files: FileManager) -> None:
-    """The folder is deleted when all of its files have moved."""
+    """The folder is deleted after all of its files have moved."""
     pytest.importorskip("polystore_zarr", reason="polystore_zarr not installed")
     assert run("mv", "disk:p", "zarr:s.zarr/").exit_code == 0
     assert np.array_equal(files.load("s.zarr/p/q/c.npy", backend="zarr"), IMAGE)
@@ -66,18 +66,20 @@ def test_source_is_kept_if_one_fails(run: Run, tree: Path) -> None:
     assert result.exit_code == 1
     assert [one["source"] for one in document["failed"]] == ["disk:p/notes.docx"]
     assert len(document["moved"]) == 2
-    assert [name for name in left(tree) if not name.startswith("s.zarr")] == [
+    assert [name for name in list_remaining(tree) if not name.startswith("s.zarr")] == [
         *("a.npy", "p/notes.docx")
     ]
 
 
-def test_source_is_kept_if_words_are_lost(run: Run, files: FileManager, tmp_path: Path) -> None:
+def test_source_is_kept_if_metadata_is_lost(
+    run: Run, files: FileManager, tmp_path: Path
+) -> None:
     metadata = image_metadata((3, 4), "u2", axes="yx", scale={"y": 0.5, "x": 0.5})
     files.save(Image(IMAGE, metadata), "a.tif", backend="disk", imagej=True)
     result = run("mv", "disk:a.tif", "disk:a.npy")
     assert result.exit_code == 1
     assert "so disk:a.tif is kept. To delete that: polystore rm disk:a.tif" in result.stderr
-    assert left(tmp_path) == ["a.npy", "a.tif"]
+    assert list_remaining(tmp_path) == ["a.npy", "a.tif"]
 
 
 def test_source_is_kept_if_values_differ(run: Run, files: FileManager, tmp_path: Path) -> None:
@@ -87,17 +89,17 @@ def test_source_is_kept_if_values_differ(run: Run, files: FileManager, tmp_path:
     result = run("mv", "disk:a.npy", "disk:a.jpg")
     assert result.exit_code == 1
     assert "not equal to its source" in result.stderr
-    assert "a.npy" in left(tmp_path)
+    assert "a.npy" in list_remaining(tmp_path)
 
 
 def test_if_exists(run: Run, tree: Path) -> None:
     skipped = run("mv", "disk:a.npy", "disk:p/b.npy", "--if-exists", "skip")
-    assert (skipped.exit_code, len(left(tree))) == (0, 3)
+    assert (skipped.exit_code, len(list_remaining(tree))) == (0, 3)
     assert "not moved, because the target exists" in skipped.stderr
     refused = run("mv", "disk:a.npy", "disk:p/b.npy", "--if-exists", "error")
-    assert (refused.exit_code, len(left(tree))) == (1, 3)
+    assert (refused.exit_code, len(list_remaining(tree))) == (1, 3)
     assert run("mv", "disk:a.npy", "disk:p/b.npy").exit_code == 0
-    assert left(tree) == ["p/b.npy", "p/q/c.npy"]
+    assert list_remaining(tree) == ["p/b.npy", "p/q/c.npy"]
 
 
 def test_skipped_source_is_kept(run: Run, tree: Path, files: FileManager) -> None:
@@ -109,10 +111,10 @@ def test_skipped_source_is_kept(run: Run, tree: Path, files: FileManager) -> Non
 
 
 def test_dry_run_moves_nothing(run: Run, tree: Path) -> None:
-    before = left(tree)
+    before = list_remaining(tree)
     result = run("mv", "--dry-run", "disk:p", "disk:a.npy", "disk:new/")
     assert result.stdout == "disk:p -> disk:new/p\ndisk:a.npy -> disk:new/a.npy\n"
-    assert left(tree) == before
+    assert list_remaining(tree) == before
     assert run("mv", "--dry-run", "disk:nothing", "disk:b").exit_code == 1
 
 
@@ -127,7 +129,7 @@ def test_dry_run_moves_nothing(run: Run, tree: Path) -> None:
 def test_wrong_use_exits_2(
     run: Run, tree: Path, arguments: tuple[str, ...], trouble: str
 ) -> None:
-    before = left(tree)
+    before = list_remaining(tree)
     result = run("mv", *arguments)
-    assert (result.exit_code, left(tree)) == (2, before)
+    assert (result.exit_code, list_remaining(tree)) == (2, before)
     assert trouble in result.stderr

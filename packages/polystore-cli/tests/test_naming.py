@@ -1,4 +1,4 @@
-"""Templates that are found in names, of instruments and of people."""
+"""Find templates in names of instruments and of people."""
 
 import os
 import uuid
@@ -16,7 +16,7 @@ from polystore_core import NameTemplate
 DATA = Path(__file__).parents[4] / "shared" / "data"
 
 
-def _named(pattern: str, *axes: Sequence[object]) -> list[str]:
+def _make_names(pattern: str, *axes: Sequence[object]) -> list[str]:
     return [pattern.format(*values) for values in product(*axes)]
 
 
@@ -24,17 +24,17 @@ def _cases() -> Iterator[tuple[str, list[str], str]]:
     two = (1, 2)
     yield (
         "Harmony",
-        _named("r{:02}c{:02}f{:02}p{:02}-ch{}sk1fk1fl1.tiff", two, (3, 4), two, two, two),
+        _make_names("r{:02}c{:02}f{:02}p{:02}-ch{}sk1fk1fl1.tiff", two, (3, 4), two, two, two),
         "r{row}c{column}f{field}p{z}-ch{channel}sk1fk1fl1.tiff",
     )
     yield (
         "Micro-Manager",
-        _named("img_channel{:03}_position{:03}_time{:09}_z{:03}.tif", two, two, two, two),
+        _make_names("img_channel{:03}_position{:03}_time{:09}_z{:03}.tif", two, two, two, two),
         "img_channel{channel}_position{site}_time{t}_z{z}.tif",
     )
     yield (
         "Cellomics",
-        _named("AS_09125_050118150001_{}{:02}f{:02}d{}.TIF", "AB", two, two, two),
+        _make_names("AS_09125_050118150001_{}{:02}f{:02}d{}.TIF", "AB", two, two, two),
         "AS_09125_050118150001_{well}f{field}d{channel}.TIF",
     )
     yield (
@@ -48,7 +48,7 @@ def _cases() -> Iterator[tuple[str, list[str], str]]:
     waves = [f"w{number}{name}" for number, name in enumerate(("DAPI", "Cy5", "GFP"), 1)]
     yield (
         "MetaMorph",
-        _named("exp_{}_s{}_t{}.TIF", waves, two, range(9, 12)),
+        _make_names("exp_{}_s{}_t{}.TIF", waves, two, range(9, 12)),
         "exp_w{channel}_s{site}_t{t}.TIF",
     )
     yield (
@@ -61,41 +61,49 @@ def _cases() -> Iterator[tuple[str, list[str], str]]:
     )
     yield (
         "InCell",
-        _named("{} - {:02}(fld {} wv {} - x).tif", "AB", two, two, ("DAPI", "FITC")),
+        _make_names("{} - {:02}(fld {} wv {} - x).tif", "AB", two, two, ("DAPI", "FITC")),
         "{row} - {column}(fld {field} wv {channel} - x).tif",
     )
     yield (
         "Leica",
-        _named("Series{:03}_z{:02}_ch{:02}.tif", two, two, two),
+        _make_names("Series{:03}_z{:02}_ch{:02}.tif", two, two, two),
         "Series{site}_z{z}_ch{channel}.tif",
     )
     yield (
         "Nikon",
-        _named("exp_XY{:02}_Z{:02}_T{:03}.tif", two, two, two),
+        _make_names("exp_XY{:02}_Z{:02}_T{:03}.tif", two, two, two),
         "exp_XY{site}_Z{z}_T{t}.tif",
     )
     yield (
         "OME",
-        _named("exp_t{:03}_z{:03}_c{}.ome.tif", two, two, two),
+        _make_names("exp_t{:03}_z{:03}_c{}.ome.tif", two, two, two),
         "exp_t{t}_z{z}_c{channel}.ome.tif",
     )
-    yield "capitals", _named("T{:02}_Z{:02}_C{}.tif", two, two, two), "T{t}_Z{z}_C{channel}.tif"
+    yield (
+        "capitals",
+        _make_names("T{:02}_Z{:02}_C{}.tif", two, two, two),
+        "T{t}_Z{z}_C{channel}.tif",
+    )
     yield (
         "wells",
-        _named("Well_{}{:02}_Ch{}.tif", "AB", two, two),
+        _make_names("Well_{}{:02}_Ch{}.tif", "AB", two, two),
         "Well_{well}_Ch{channel}.tif",
     )
     yield (
         "no break",
-        _named("Well{}{:02}_Ch{}.tif", "AB", two, two),
+        _make_names("Well{}{:02}_Ch{}.tif", "AB", two, two),
         "Well{well}_Ch{channel}.tif",
     )
-    yield "row F", _named("F{:02}_ch{}.tif", two, two), "{well}_ch{channel}.tif"
-    yield "row C", _named("plate_C{:02}.tif", two), "plate_{well}.tif"
-    yield "small letters", _named("{}{}.tif", "abc", two), "{well}.tif"
-    yield "stains", _named("B{:02}_{}.tif", two, ("DAPI", "Cy5")), "{well}_{channel}.tif"
-    yield "frames", _named("stack{:04}.tif", range(12)), "stack{t}.tif"
-    yield "people", _named("{}_{}.tif", ("control", "drug"), (1, 2, 3)), "{name}_{number}.tif"
+    yield "row F", _make_names("F{:02}_ch{}.tif", two, two), "{well}_ch{channel}.tif"
+    yield "row C", _make_names("plate_C{:02}.tif", two), "plate_{well}.tif"
+    yield "small letters", _make_names("{}{}.tif", "abc", two), "{well}.tif"
+    yield "stains", _make_names("B{:02}_{}.tif", two, ("DAPI", "Cy5")), "{well}_{channel}.tif"
+    yield "frames", _make_names("stack{:04}.tif", range(12)), "stack{t}.tif"
+    yield (
+        "people",
+        _make_names("{}_{}.tif", ("control", "drug"), (1, 2, 3)),
+        "{name}_{number}.tif",
+    )
     yield "fruit", ["apple.tif", "pear.tif"], "{name}.tif"
     yield "capital suffix", ["a_z1.tif", "a_z2.TIF"], "a_z{z}.tif"
 
@@ -106,7 +114,7 @@ CASES = list(_cases())
 @pytest.mark.parametrize(
     ("names", "template"), [case[1:] for case in CASES], ids=[case[0] for case in CASES]
 )
-def test_conventions(names: list[str], template: str) -> None:
+def test_conventions_are_found(names: list[str], template: str) -> None:
     found = find_template(names)
     assert found is not None
     assert (found.template, found.misfits) == (template, [])
@@ -130,7 +138,9 @@ def test_conventions(names: list[str], template: str) -> None:
         ),
     ],
 )
-def test_real_names(folder: str, template: str, values: dict[str, int]) -> None:
+def test_templates_of_real_names_are_found(
+    folder: str, template: str, values: dict[str, int]
+) -> None:
     if not DATA.exists():
         pytest.skip(f"data: {DATA} is absent")
     names = os.listdir(DATA / folder)
@@ -140,7 +150,7 @@ def test_real_names(folder: str, template: str, values: dict[str, int]) -> None:
     assert len(found.fits) == len(names)
 
 
-def test_misfits_are_told() -> None:
+def test_misfits_are_listed() -> None:
     names = ["B03_z1.npy", "B03_z2.npy", "about the plate.npy", "B03_z2.tif"]
     found = find_template(names)
     assert found is not None
@@ -149,11 +159,11 @@ def test_misfits_are_told() -> None:
 
 
 @pytest.mark.parametrize("names", [[], ["a.tif"], ["a.tif", "b c.tif"]])
-def test_no_template(names: list[str]) -> None:
+def test_unlike_names_have_no_template(names: list[str]) -> None:
     assert find_template(names) is None
 
 
-def test_only_a_guid_differs() -> None:
+def test_names_that_differ_in_a_guid() -> None:
     names = [f"image_{uuid.UUID(int=number)}.tif" for number in range(3)]
     found = find_template(names)
     assert found is not None

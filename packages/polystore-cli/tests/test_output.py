@@ -32,7 +32,7 @@ def test_no_rows_leave_header(capsys: pytest.CaptureFixture[str]) -> None:
         (True, True),
     ],
 )
-def test_json_is_strict(
+def test_json_has_only_standard_values(
     value: object, expected: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     print_json({"value": value})

@@ -1,4 +1,4 @@
-"""Addresses that one command prints, and another reads."""
+"""One command prints addresses, and another reads them."""
 
 import os
 import subprocess
@@ -62,7 +62,7 @@ def test_every_command_reads_addresses(run: Run) -> None:
     assert run("ls", "disk:out").stdout == ""
 
 
-def test_addresses_of_standard_input_are_no_patterns(run: Run, files: FileManager) -> None:
+def test_standard_input_has_no_patterns(run: Run, files: FileManager) -> None:
     for name in ("a1.txt", "a[1].txt", "*.txt"):
         files.save("text", name, backend="disk")
     assert run("rm", "-", stdin="disk:*.txt\n").exit_code == 0
@@ -80,7 +80,7 @@ def test_addresses_of_standard_input_are_no_patterns(run: Run, files: FileManage
         (("ls", "--sizes", "disk:."), "", "--sizes needs -l"),
     ],
 )
-def test_wrong_input_is_said(
+def test_wrong_input_is_explained(
     run: Run, files: FileManager, arguments: tuple[str, ...], stdin: str, trouble: str
 ) -> None:
     result = run(*arguments, stdin=stdin)
@@ -89,7 +89,7 @@ def test_wrong_input_is_said(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system: names are UTF-8")
-def test_names_that_are_not_text_pass_through(tmp_path: Path) -> None:
+def test_undecodable_names_pass_through(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path)
     for name in (b"/\xff.txt", b"/two\nlines.txt"):
         with open(folder + name, "wb") as file:

@@ -54,7 +54,7 @@ def test_faulty_plugin_is_broken(
     assert why in row["why"]
 
 
-def test_broken_one_harms_nobody(process: Process, install: Install) -> None:
+def test_broken_plugin_leaves_the_others(process: Process, install: Install) -> None:
     install("acme-bad", "bad", manifest="raise SystemError('everything')")
     install("acme-raw", "raw")
     assert rows(process)["acme-raw:raw"]["state"] == "ok"
@@ -91,7 +91,7 @@ def test_faults_break_their_rows(
     assert states["raw"] == "ok"
 
 
-def test_strange_text_stays_in_its_row(process: Process, install: Install) -> None:
+def test_odd_text_stays_in_its_row(process: Process, install: Install) -> None:
     install("acme-raw", "raw", summary="two\\nlines \\ud800 \\x1b[31mred")
     done = process("plugins")
     assert (done.returncode, done.stderr) == (0, "")
@@ -100,7 +100,7 @@ def test_strange_text_stays_in_its_row(process: Process, install: Install) -> No
 
 
 def test_taken_name_is_ignored(process: Process, install: Install) -> None:
-    """A stranger that declares a name of ours changes nothing, not even when it is broken."""
+    """Another package that declares our name changes nothing, not even when it is broken."""
     install("acme-disk", "disk", manifest="1 / 0")
     found = rows(process)
     assert found["polystore-disk:disk"]["state"] == "ok"
@@ -147,7 +147,7 @@ def test_denied_plugin_is_disabled(process: Process, install: Install, denied: s
 
 def test_listing_imports_little(process: Process, install: Install, tmp_path: Path) -> None:
     install("acme-raw", "raw")
-    # A module that Python runs at start-up: it reports what the command has imported.
+    # Python runs this module at start-up. It reports the imports of the command at the end.
     (tmp_path / "site" / "sitecustomize.py").write_text(
         "import atexit, sys\natexit.register(lambda: print(*sys.modules, file=sys.stderr))"
     )
@@ -165,9 +165,9 @@ def test_lines_are_never_cut(process: Process, install: Install) -> None:
     assert line.endswith("end")
 
 
-def shown(screen: int) -> str:
+def read_screen(screen: int) -> str:
     text = b""
-    with contextlib.suppress(OSError):  # Linux: nobody holds the terminal any more
+    with contextlib.suppress(OSError):  # Linux: the terminal has no users any more
         while chunk := os.read(screen, 1 << 16):
             text += chunk
     os.close(screen)
@@ -182,7 +182,7 @@ def test_terminal_shows_all(process: Process, install: Install, width: int) -> N
     screen, terminal = os.openpty()
     process("plugins", stdout=terminal, COLUMNS=str(width), TERM="xterm")
     os.close(terminal)
-    lines = shown(screen).splitlines()
+    lines = read_screen(screen).splitlines()
     assert max(map(len, lines)) <= width
     words = " ".join(" ".join(lines).split())
     assert "backend 'bad' is installed (acme-bad 2.5) but broken" in words

@@ -19,25 +19,25 @@ def tree(files: FileManager, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def left(folder: Path) -> list[str]:
+def list_remaining(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*.txt"))
 
 
 def test_files_are_deleted_in_silence(run: Run, tree: Path) -> None:
     result = run("rm", "disk:a.txt", "disk:p/*.txt")
     assert (result.exit_code, result.output) == (0, "")
-    assert left(tree) == ["b.txt", "p/q/d.txt"]
+    assert list_remaining(tree) == ["b.txt", "p/q/d.txt"]
 
 
 @pytest.mark.parametrize("folder", ["disk:p", "disk:p/", "disk:p/q"])
 def test_folder_needs_recursive(run: Run, tree: Path, folder: str) -> None:
-    """Nothing is deleted then, not even what comes before it."""
-    before = left(tree)
+    """Without it nothing is deleted, not even the files before the folder."""
+    before = list_remaining(tree)
     result = run("rm", "disk:a.txt", folder)
-    assert (result.exit_code, left(tree)) == (2, before)
+    assert (result.exit_code, list_remaining(tree)) == (2, before)
     assert "is a folder: delete it with -r" in result.stderr
     assert run("rm", "-r", folder).exit_code == 0
-    assert left(tree) != before
+    assert list_remaining(tree) != before
 
 
 def test_empty_folder_needs_recursive(run: Run, files: FileManager, tmp_path: Path) -> None:
@@ -50,9 +50,9 @@ def test_empty_folder_needs_recursive(run: Run, files: FileManager, tmp_path: Pa
     "address", ["disk:", "disk:.", "disk:..", "disk:p/..", "disk:/", "disk:./"]
 )
 def test_top_is_not_deleted(run: Run, tree: Path, address: str) -> None:
-    before = left(tree)
+    before = list_remaining(tree)
     result = run("rm", "-r", address)
-    assert (result.exit_code, left(tree)) == (2, before)
+    assert (result.exit_code, list_remaining(tree)) == (2, before)
     assert "is not deleted" in result.stderr
 
 
@@ -60,14 +60,14 @@ def test_link_to_a_folder_is_a_link(run: Run, tree: Path) -> None:
     os.symlink("p", tree / "link")
     assert run("rm", "disk:link").exit_code == 0
     assert not os.path.lexists(tree / "link")
-    assert "p/c.txt" in left(tree)
+    assert "p/c.txt" in list_remaining(tree)
 
 
 def test_dry_run_prints_each_file(run: Run, tree: Path) -> None:
-    before = left(tree)
+    before = list_remaining(tree)
     result = run("rm", "-r", "--dry-run", "disk:p", "disk:a.txt")
     assert result.stdout == "disk:p/c.txt\ndisk:p/q/d.txt\ndisk:a.txt\n"
-    assert left(tree) == before
+    assert list_remaining(tree) == before
 
 
 def test_others_are_deleted_if_one_fails(run: Run, tree: Path) -> None:
@@ -77,14 +77,14 @@ def test_others_are_deleted_if_one_fails(run: Run, tree: Path) -> None:
     assert document["deleted"] == ["disk:a.txt"]
     assert [one["address"] for one in document["failed"]] == ["disk:nothing"]
     assert result.stderr.count("\n") == 1
-    assert left(tree) == ["b.txt", "p/c.txt", "p/q/d.txt"]
+    assert list_remaining(tree) == ["b.txt", "p/c.txt", "p/q/d.txt"]
 
 
-def test_dry_run_finds_what_is_missing(run: Run, tree: Path) -> None:
+def test_dry_run_finds_missing_files(run: Run, tree: Path) -> None:
     assert run("rm", "--dry-run", "disk:nothing").exit_code == 1
 
 
-def test_zarr_array_is_no_folder(run: Run, files: FileManager) -> None:
+def test_zarr_array_is_not_a_folder(run: Run, files: FileManager) -> None:
     pytest.importorskip("polystore_zarr", reason="polystore_zarr not installed")
     for name in ("x", "y"):
         files.save(np.eye(2), f"s.zarr/{name}", backend="zarr")

@@ -1,4 +1,4 @@
-"""How much a call of the command imports: this decides how long it takes to start."""
+"""The command starts fast because it imports few modules."""
 
 import subprocess
 from collections.abc import Callable
@@ -12,10 +12,10 @@ REPORT = "import atexit, sys\natexit.register(lambda: print(*sys.modules, file=s
 
 
 @pytest.fixture
-def imported(process: Process, tmp_path: Path) -> Callable[..., set[str]]:
+def list_imports(process: Process, tmp_path: Path) -> Callable[..., set[str]]:
     """Run a command, and return the modules that it has imported."""
     (tmp_path / "site").mkdir()
-    # A module that Python runs at start-up: it reports at the end.
+    # Python runs this module at start-up. It reports the imports at the end.
     (tmp_path / "site" / "sitecustomize.py").write_text(REPORT)
 
     def call(*arguments: str) -> set[str]:
@@ -27,8 +27,10 @@ def imported(process: Process, tmp_path: Path) -> Callable[..., set[str]]:
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["completion", "bash"]])
-def test_help_needs_no_core(imported: Callable[..., set[str]], arguments: list[str]) -> None:
-    found = imported(*arguments)
+def test_help_needs_no_core(
+    list_imports: Callable[..., set[str]], arguments: list[str]
+) -> None:
+    found = list_imports(*arguments)
     assert "click" in found
     assert not found & {"numpy", "pydantic", "rich", "pluggy", "polystore_core.filemanager"}
 
@@ -44,11 +46,11 @@ def test_help_needs_no_core(imported: Callable[..., set[str]], arguments: list[s
     ],
 )
 def test_files_need_no_numpy(
-    imported: Callable[..., set[str]], tmp_path: Path, arguments: list[str]
+    list_imports: Callable[..., set[str]], tmp_path: Path, arguments: list[str]
 ) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a.txt").write_text("hello")
-    found = imported(*arguments)
+    found = list_imports(*arguments)
     assert "polystore_disk.backend" in found
     assert not found & {"numpy", "pydantic", "rich", "tqdm", "polystore_memory.backend"}
     others = {name for name in found if name.startswith("polystore_cli.commands.")}

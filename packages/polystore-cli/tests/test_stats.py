@@ -28,7 +28,7 @@ def test_statistics_are_those_of_numpy(
     assert math.isclose(found["std"], wide.std(), rel_tol=1e-12)
 
 
-def test_nan_is_counted_and_left_out(run: Run, files: FileManager) -> None:
+def test_nan_is_counted_and_ignored(run: Run, files: FileManager) -> None:
     files.save(np.array([1, np.nan, 3, np.nan], "f4"), "a.npy", backend="disk")
     assert run("stats", "disk:a.npy").stdout.splitlines()[1].split() == [
         *("4", "float32", "1", "3", "2", "1", "2", "disk:a.npy")
@@ -36,14 +36,14 @@ def test_nan_is_counted_and_left_out(run: Run, files: FileManager) -> None:
 
 
 @pytest.mark.parametrize("values", [np.zeros((0, 3), "f4"), np.full(3, np.nan)])
-def test_nothing_has_no_statistics(run: Run, files: FileManager, values: np.ndarray) -> None:
+def test_no_values_have_no_statistics(run: Run, files: FileManager, values: np.ndarray) -> None:
     files.save(values, "a.npy", backend="disk")
     (found,) = json.loads(run("stats", "--json", "disk:a.npy").stdout)
     assert [found[name] for name in ("min", "max", "mean", "std")] == [None] * 4
 
 
 def test_small_differences_far_from_zero() -> None:
-    """A sum of squares would lose them: 1e8 squared has no place for the digits of 1."""
+    """A sum of squares would lose them, because 1e8 squared has no digits left for 1."""
     found = Statistics()
     for part in np.split(np.array([1e8, 1e8 + 1, 1e8, 1e8 + 1]), 2):
         found.add(part)
@@ -62,7 +62,7 @@ def test_complex_numbers_have_no_order() -> None:
     assert (found.minimum, found.mean, found.std) == (None, 2 + 1j, 1.0)
 
 
-def test_added_types_are_numbers(run: Run, files: FileManager) -> None:
+def test_bfloat16_has_statistics(run: Run, files: FileManager) -> None:
     types = pytest.importorskip("ml_dtypes", reason="ml_dtypes not installed")
     pytest.importorskip("polystore_zarr", reason="polystore_zarr not installed")
     files.save(np.arange(4).astype(types.bfloat16), "a.zarr/b", backend="zarr")

@@ -20,7 +20,7 @@ from polystore_core import (
     metadata_document,
 )
 
-from .conftest import Run, Shown
+from .conftest import Inbox, Run
 
 pytest.importorskip("polystore_stream")
 pytest.importorskip("polystore_zarr")
@@ -31,7 +31,7 @@ IMAGE = np.arange(20, dtype="<u2").reshape(4, 5)
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileManager:
-    """A current folder with some images: TIFF, NumPy, OME-Zarr; and a folder ``plate``."""
+    """Make a current folder with a TIFF, NumPy and OME-Zarr image and a folder ``plate``."""
     monkeypatch.chdir(tmp_path)
     files = FileManager(BackendRegistry())
     files.save(IMAGE, "a.npy", backend="disk")
@@ -55,13 +55,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileManager:
 STREAM = ("--viewer", "streaming")
 
 
-# ── what is shown ────────────────────────────────────────────────────────────────────────
+# ── shown images ──────────────────────────────────────────────────────────────────────────
 
 
-def test_bare_paths_are_shown(run: Run, here: FileManager, shown: Shown) -> None:
+def test_bare_paths_are_shown(run: Run, here: FileManager, inbox: Inbox) -> None:
     result = run("view", "a.npy", "disk:plate/B03_z1.npy", "p.ome.zarr/B/03/0", *STREAM)
     assert (result.exit_code, result.output) == (0, "")
-    first, second, third = shown()
+    first, second, third = inbox()
     assert [first["path"], second["path"], third["path"]] == [
         "a.npy",
         "plate/B03_z1.npy",
@@ -84,38 +84,38 @@ def test_bare_paths_are_shown(run: Run, here: FileManager, shown: Shown) -> None
     ],
 )
 def test_suffix_names_backend(
-    run: Run, here: FileManager, shown: Shown, text: str, backend: str
+    run: Run, here: FileManager, inbox: Inbox, text: str, backend: str
 ) -> None:
     result = run("view", text, *STREAM)
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: backend '{backend}': {text!r} does not exist")
 
 
-def test_zarr_tells_its_axes(run: Run, here: FileManager, shown: Shown) -> None:
+def test_axes_of_zarr_are_sent(run: Run, here: FileManager, inbox: Inbox) -> None:
     run("view", "p.ome.zarr/B/03/0", *STREAM)
-    (image,) = shown()
+    (image,) = inbox()
     assert (image["axes"], image["scale"]) == ("cyx", (1.0, 0.5, 0.25))
     assert image["units"] == (None, "micrometer", "micrometer")
     assert image["channels"] == ["DAPI", "GFP"]
 
 
-def test_tiff_tells_pixel_size(run: Run, here: FileManager, shown: Shown) -> None:
+def test_pixel_size_of_tiff_is_sent(run: Run, here: FileManager, inbox: Inbox) -> None:
     run("view", "a.tif", *STREAM)
-    (image,) = shown()
+    (image,) = inbox()
     assert (image["axes"], image["scale"]) == ("yx", (0.5, 0.25))
     assert image["units"] == ("micrometer", "micrometer")
 
 
-def test_hyperstack_is_put_in_order(run: Run, here: FileManager, shown: Shown) -> None:
+def test_hyperstack_is_put_in_order(run: Run, here: FileManager, inbox: Inbox) -> None:
     stack = np.arange(2 * 3 * 20, dtype="<u2").reshape(2, 3, 4, 5)
     here.save(stack, "h.tif", backend="disk", imagej=True, axes="ZCYX")
     run("view", "h.tif", *STREAM)
-    (image,) = shown()
+    (image,) = inbox()
     assert image["axes"] == "czyx"
     np.testing.assert_array_equal(image["data"], stack.swapaxes(0, 1))
 
 
-def test_options_count_more(run: Run, here: FileManager, shown: Shown) -> None:
+def test_options_replace_metadata(run: Run, here: FileManager, inbox: Inbox) -> None:
     stack = np.zeros((2, 3, 4, 5), "<u2")
     here.save(
         stack,
@@ -127,14 +127,14 @@ def test_options_count_more(run: Run, here: FileManager, shown: Shown) -> None:
         resolution_unit="um",
     )
     run("view", "h.tif", "-o", "axes=tzyx", "-o", 'scale={"x": 7}', *STREAM)
-    (image,) = shown()
+    (image,) = inbox()
     assert (image["axes"], image["scale"]) == ("tzyx", (1.0, 1.0, 0.25, 7.0))
     assert image["data"].shape == stack.shape
 
 
-def test_labels_are_labels(run: Run, here: FileManager, shown: Shown) -> None:
+def test_labels_are_sent_as_labels(run: Run, here: FileManager, inbox: Inbox) -> None:
     run("view", "p.ome.zarr/B/03/0", "--labels", *STREAM)
-    (image,) = shown()
+    (image,) = inbox()
     assert image["labels"]
     assert image["channels"] == []  # labels have none
 
@@ -144,21 +144,21 @@ def test_labels_are_labels(run: Run, here: FileManager, shown: Shown) -> None:
     [(("--stack",), "image"), (("--names", "{well}_z{z}.npy"), "z")],
 )
 def test_series_is_one_layer(
-    run: Run, here: FileManager, shown: Shown, arguments: tuple[str, ...], slider: str
+    run: Run, here: FileManager, inbox: Inbox, arguments: tuple[str, ...], slider: str
 ) -> None:
     paths = ("plate/B03_z1.npy", "plate/B03_z2.npy")
     result = run("view", *paths, *arguments, *STREAM)
     assert (result.exit_code, result.output) == (0, "")
-    first, second = shown()
+    first, second = inbox()
     assert first["layer"] == second["layer"]
     assert second["at"][slider].endswith("2")
     np.testing.assert_array_equal(second["data"], IMAGE + 2)
 
 
-def test_json_shows_nothing(run: Run, here: FileManager, shown: Shown) -> None:
+def test_json_shows_nothing(run: Run, here: FileManager, inbox: Inbox) -> None:
     result = run("view", "a.tif", "plate/B03_z1.npy", "none.npy", "--json", *STREAM)
     found = json.loads(result.stdout)
-    assert (result.exit_code, shown()) == (1, [])
+    assert (result.exit_code, inbox()) == (1, [])
     assert found["shown"][0] == {
         "how": "image",
         "viewer": "streaming",
@@ -184,31 +184,33 @@ def test_json_shows_nothing(run: Run, here: FileManager, shown: Shown) -> None:
     assert "does not exist" in error
 
 
-def test_dry_run_shows_nothing(run: Run, here: FileManager, shown: Shown) -> None:
+def test_dry_run_shows_nothing(run: Run, here: FileManager, inbox: Inbox) -> None:
     result = run("view", "a.tif", "plate", "--dry-run", *STREAM)
     assert result.stdout.splitlines() == [
         "image disk:a.tif: 4 x 5 uint16",
         "stack of 2 images disk:plate: 4 x 5 uint16",
     ]
-    assert shown() == []
+    assert inbox() == []
 
 
-# ── what is refused ──────────────────────────────────────────────────────────────────────
+# ── errors ────────────────────────────────────────────────────────────────────────────────
 
 
-def test_others_are_shown(run: Run, here: FileManager, shown: Shown, tmp_path: Path) -> None:
+def test_others_are_shown_if_one_fails(
+    run: Run, here: FileManager, inbox: Inbox, tmp_path: Path
+) -> None:
     (tmp_path / "bad.npy").write_bytes(b"no array")
     result = run("view", "bad.npy", "none.npy", "a.npy", *STREAM)
     assert result.exit_code == 1
     assert [line.partition(": ")[0] for line in result.stderr.splitlines()] == ["error"] * 2
-    assert [image["path"] for image in shown()] == ["a.npy"]
+    assert [image["path"] for image in inbox()] == ["a.npy"]
 
 
-def test_missing_file_sends_no_series(run: Run, here: FileManager, shown: Shown) -> None:
+def test_missing_file_sends_no_series(run: Run, here: FileManager, inbox: Inbox) -> None:
     result = run("view", "a.npy", "none.npy", "--stack", *STREAM)
     assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
     assert "'none.npy' does not exist" in result.stderr
-    assert shown() == []
+    assert inbox() == []
 
 
 @pytest.mark.parametrize(
@@ -227,7 +229,12 @@ def test_missing_file_sends_no_series(run: Run, here: FileManager, shown: Shown)
     ],
 )
 def test_refusal_is_one_line(
-    run: Run, here: FileManager, shown: Shown, arguments: str, exit_code: int, trouble: str
+    run: Run,
+    here: FileManager,
+    inbox: Inbox,
+    arguments: str,
+    exit_code: int,
+    trouble: str,
 ) -> None:
     Path("notes.md").write_text("no image")
     result = run("view", *arguments.split())
@@ -235,10 +242,12 @@ def test_refusal_is_one_line(
     assert trouble in result.stderr
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
-    assert shown() == []
+    assert inbox() == []
 
 
-def test_nobody_listens(run: Run, here: FileManager, runtime_directory: None) -> None:
+def test_missing_receiver_is_reported(
+    run: Run, here: FileManager, runtime_directory: None
+) -> None:
     result = run("view", "a.npy", "a.tif", *STREAM)
     assert result.exit_code == 1
     assert result.stderr.startswith("error: backend 'streaming': channel 'default' has no ")
@@ -246,46 +255,46 @@ def test_nobody_listens(run: Run, here: FileManager, runtime_directory: None) ->
 
 
 class Painter(DataSink):
-    """A viewer of few words, one of several by its name."""
+    """A viewer with few options, of which several run under different names."""
 
     _backend_type = "painter_stream"
-    painted: list[tuple[str, str, dict[str, Any]]] = []
+    paintings: list[tuple[str, str, dict[str, Any]]] = []
 
     def __init__(self, *, viewer: str = "default") -> None:
         self.viewer = viewer
 
     def save(self, data: Any, path: Any, /, *, scale: Any = None, labels: bool = False) -> None:
-        self.painted.append((self.viewer, data.shape, {"scale": scale, "labels": labels}))
+        self.paintings.append((self.viewer, data.shape, {"scale": scale, "labels": labels}))
 
 
 @pytest.fixture
-def painted() -> list[tuple[str, str, dict[str, Any]]]:
-    Painter.painted.clear()
-    return Painter.painted
+def paintings() -> list[tuple[str, str, dict[str, Any]]]:
+    Painter.paintings.clear()
+    return Painter.paintings
 
 
 def test_viewer_has_a_name(
-    run: Run, here: FileManager, painted: list[tuple[str, str, dict[str, Any]]]
+    run: Run, here: FileManager, paintings: list[tuple[str, str, dict[str, Any]]]
 ) -> None:
     for arguments in ((), ("--name", "left")):
         assert run("view", "a.npy", "--viewer", "painter", *arguments).exit_code == 0
-    assert [viewer for viewer, _, _ in painted] == ["default", "left"]
+    assert [viewer for viewer, _, _ in paintings] == ["default", "left"]
 
 
 def test_viewer_without_axes_gets_arrays(
-    run: Run, here: FileManager, painted: list[tuple[str, str, dict[str, Any]]]
+    run: Run, here: FileManager, paintings: list[tuple[str, str, dict[str, Any]]]
 ) -> None:
-    """Nothing is put in order for it."""
+    """The axes are not put in order for it."""
     here.save(np.zeros((2, 3, 4, 5), "<u2"), "h.tif", backend="disk", imagej=True, axes="ZCYX")
     run("view", "a.tif", "h.tif", "--labels", "--viewer", "painter")
-    assert painted == [
+    assert paintings == [
         ("default", (4, 5), {"scale": None, "labels": True}),
         ("default", (2, 3, 4, 5), {"scale": None, "labels": True}),
     ]
 
 
-def test_images_say_what_they_are(shown: Shown, capsys: pytest.CaptureFixture[str]) -> None:
-    """An image is sent with all of its words, in the order of viewers; a guess is told."""
+def test_images_carry_their_metadata(inbox: Inbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """An image is sent with all of its metadata, in the order of viewers. A guess is reported."""
     words = replace(
         image_metadata((2, 3, 4, 5), "<u2", scale={"z": 2, "x": 0.5}, channels=["DAPI", "GFP"]),
         guessed=frozenset({"axes"}),
@@ -301,7 +310,7 @@ def test_images_say_what_they_are(shown: Shown, capsys: pytest.CaptureFixture[st
         assert show.send(arrangement.views) == []
         (document,) = map(show.document, arrangement.views)
     assert document["image"] == metadata_document(image.metadata)
-    (item,) = shown()
+    (item,) = inbox()
     assert (item["axes"], item["scale"]) == ("czyx", (1.0, 2.0, 1.0, 0.5))
     assert item["channels"] == ["DAPI", "GFP"]
     np.testing.assert_array_equal(item["data"], stack)
@@ -309,7 +318,7 @@ def test_images_say_what_they_are(shown: Shown, capsys: pytest.CaptureFixture[st
 
 
 def test_missing_viewer_is_named(process: Callable[..., Any], tmp_path: Path) -> None:
-    """Not installed, or switched off: one line names what provides it."""
+    """If a viewer is missing or disabled, one line names its package."""
     np.save(tmp_path / "a.npy", IMAGE)
     done = process("view", "a.npy", POLYSTORE_DISABLE="polystore-napari")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)

@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 from polystore_cli.main import app
 from polystore_core import FileManager
 
-from .conftest import Run, Shown
+from .conftest import Inbox, Run
 
 pytest.importorskip("polystore_stream")
 pytest.importorskip("tifffile")
@@ -31,13 +31,13 @@ DATA = Path(__file__).parents[4] / "shared" / "data"
 
 @pytest.fixture
 def plate(files: FileManager) -> FileManager:
-    """Two wells of two channels in the folder ``plate``."""
+    """Save two wells of two channels in the folder ``plate``."""
     for number, name in enumerate(("B03_w1", "B03_w2", "B04_w1", "B04_w2")):
         files.save(IMAGE + number, f"plate/{name}.tif", backend="disk")
     return files
 
 
-def _places(items: list[dict[str, Any]]) -> list[dict[str, str]]:
+def _read_places(items: list[dict[str, Any]]) -> list[dict[str, str]]:
     return [dict(item["at"]) for item in items]
 
 
@@ -46,20 +46,20 @@ def _one_line(text: str) -> str:
     return line
 
 
-# ── a folder ─────────────────────────────────────────────────────────────────────────────
+# ── a folder ──────────────────────────────────────────────────────────────────────────────
 
 
-def test_folder_is_a_stack(run: Run, plate: FileManager, shown: Shown) -> None:
-    """Nobody is asked where nobody could answer."""
+def test_folder_is_a_stack(run: Run, plate: FileManager, inbox: Inbox) -> None:
+    """Without a terminal, the command asks no question."""
     result = run("view", "plate", *STREAM)
     assert (result.exit_code, result.stdout) == (0, "")
     assert _one_line(result.stderr) == (
         "note: disk:plate: --names '{well}_w{channel}.tif' fits all 4 names (well: 2, channel: 2)."
         " To arrange the images this way, add it, or --names auto"
     )
-    items = shown()
+    items = inbox()
     assert len({item["layer"] for item in items}) == 1
-    assert [next(iter(place.values())) for place in _places(items)] == [
+    assert [next(iter(place.values())) for place in _read_places(items)] == [
         "B03_w1",
         "B03_w2",
         "B04_w1",
@@ -68,15 +68,15 @@ def test_folder_is_a_stack(run: Run, plate: FileManager, shown: Shown) -> None:
     np.testing.assert_array_equal(items[3]["data"], IMAGE + 3)
 
 
-def test_names_are_found(run: Run, plate: FileManager, shown: Shown) -> None:
+def test_names_are_found(run: Run, plate: FileManager, inbox: Inbox) -> None:
     result = run("view", "plate", "--names", "auto", *STREAM)
     assert (result.exit_code, result.stdout) == (0, "")
     assert _one_line(result.stderr) == (
         "note: disk:plate: --names '{well}_w{channel}.tif' fits all 4 names (well: 2, channel: 2)"
     )
-    items = shown()
+    items = inbox()
     assert len({item["layer"] for item in items}) == 2
-    assert [place["well"] for place in _places(items)] == ["B03", "B03", "B04", "B04"]
+    assert [place["well"] for place in _read_places(items)] == ["B03", "B03", "B04", "B04"]
 
 
 def test_json_has_the_template(run: Run, plate: FileManager) -> None:
@@ -94,8 +94,8 @@ def test_json_has_the_template(run: Run, plate: FileManager) -> None:
 
 
 @pytest.mark.parametrize("names", [("--names", "auto"), ()])
-def test_others_are_skipped(
-    run: Run, plate: FileManager, shown: Shown, names: tuple[str, ...]
+def test_other_files_are_skipped(
+    run: Run, plate: FileManager, inbox: Inbox, names: tuple[str, ...]
 ) -> None:
     for name in ("._B03_w1.tif", ".DS_Store", "Thumbs.db", "a.txt", "b.txt", "a.docx", "no"):
         Path("plate", name).write_text("x")
@@ -108,10 +108,10 @@ def test_others_are_skipped(
         "note: skipped disk:plate/no: it has no suffix",
         "note: skipped disk:plate/thumbs: name a folder to show its images",
     ]
-    assert len(shown()) == 4
+    assert len(inbox()) == 4
 
 
-def test_files_that_are_no_images_cannot_fail(run: Run, plate: FileManager) -> None:
+def test_other_files_cannot_fail(run: Run, plate: FileManager) -> None:
     with zipfile.ZipFile("plate/raw.zip", "w") as archive:
         archive.writestr("a.txt", "x")
     for name in ("RoiSet.zip", "cell.roi", "settings.json"):
@@ -125,16 +125,16 @@ def test_files_that_are_no_images_cannot_fail(run: Run, plate: FileManager) -> N
     ]
 
 
-def test_damaged_image_fails(run: Run, plate: FileManager, shown: Shown) -> None:
-    """The others are shown, and the exit code tells."""
+def test_damaged_image_fails(run: Run, plate: FileManager, inbox: Inbox) -> None:
+    """The others are shown, and the exit code is 1."""
     Path("plate/B05_w1.tif").write_bytes(b"no image")
     result = run("view", "plate", "--names", "auto", *STREAM)
     assert result.exit_code == 1
     assert "error: backend 'disk': 'plate/B05_w1.tif' (tiff) is damaged" in result.stderr
-    assert len(shown()) == 4
+    assert len(inbox()) == 4
 
 
-def test_misfits_are_told(run: Run, plate: FileManager, shown: Shown) -> None:
+def test_misfits_are_noted(run: Run, plate: FileManager, inbox: Inbox) -> None:
     plate.save(IMAGE, "plate/overview of all.tif", backend="disk")
     for names in ("auto", "{well}_w{channel}.tif"):
         result = run("view", "plate", "--names", names, *STREAM)
@@ -143,11 +143,11 @@ def test_misfits_are_told(run: Run, plate: FileManager, shown: Shown) -> None:
             "note: skipped disk:plate/overview of all.tif: '{well}_w{channel}.tif' does not fit "
             "its name, or does not tell it from another"
         ) in result.stderr.splitlines()
-    assert len(shown()) == 8
+    assert len(inbox()) == 8
 
 
-def test_names_of_strangers(run: Run, files: FileManager) -> None:
-    """A name is one line, and sends no codes to the terminal."""
+def test_hostile_names_are_escaped(run: Run, files: FileManager) -> None:
+    """A printed name is one line, and sends no codes to the terminal."""
     evil = "a\nerror: all is lost \x1b[31m  t"
     for number in range(3):
         files.save(IMAGE, f"folder{evil}/{evil}{number:03}.npy", backend="disk")
@@ -160,7 +160,7 @@ def test_names_of_strangers(run: Run, files: FileManager) -> None:
         assert "\\x1b[31m  t" in result.output
 
 
-def test_one_image_is_no_stack(run: Run, files: FileManager, shown: Shown) -> None:
+def test_one_image_is_not_a_stack(run: Run, files: FileManager, inbox: Inbox) -> None:
     files.save(IMAGE, "folder/a.npy", backend="disk")
     files.save(np.zeros(3), "folder/curve.npy", backend="disk")
     result = run("view", "folder", *STREAM)
@@ -168,7 +168,7 @@ def test_one_image_is_no_stack(run: Run, files: FileManager, shown: Shown) -> No
         0,
         "note: skipped disk:folder/curve.npy: not an image",
     )
-    (item,) = shown()
+    (item,) = inbox()
     assert (item["path"], item["at"]) == ("folder/a.npy", {})
 
 
@@ -184,8 +184,8 @@ def test_one_image_is_no_stack(run: Run, files: FileManager, shown: Shown) -> No
         ("words --names auto", "--names auto finds no template in 'a.npy': write"),
     ],
 )
-def test_refusal(
-    run: Run, plate: FileManager, shown: Shown, arguments: str, trouble: str
+def test_wrong_folder_is_one_line(
+    run: Run, plate: FileManager, inbox: Inbox, arguments: str, trouble: str
 ) -> None:
     Path("empty").mkdir()
     Path("texts/below").mkdir(parents=True)
@@ -195,12 +195,12 @@ def test_refusal(
     result = run("view", *arguments.split(), *STREAM)
     assert (result.exit_code, result.stdout) == (1, "")
     assert trouble in _one_line(result.stderr)
-    assert shown() == []
+    assert inbox() == []
 
 
 @pytest.mark.parametrize("json_", [(), ("--json",)])
-def test_images_that_disagree(
-    run: Run, plate: FileManager, shown: Shown, json_: tuple[str, ...]
+def test_images_that_disagree_are_refused(
+    run: Run, plate: FileManager, inbox: Inbox, json_: tuple[str, ...]
 ) -> None:
     plate.save(IMAGE[:3], "plate/B09_w1.tif", backend="disk")
     for names in (("--stack",), ("--names", "auto"), ("--names", "{well}_w{channel}.tif")):
@@ -213,17 +213,17 @@ def test_images_that_disagree(
         if json_:
             failed = [{"source": "disk:plate", "error": fault}]
             assert json.loads(result.stdout) == {"shown": [], "skipped": [], "failed": failed}
-    assert shown() == []
+    assert inbox() == []
 
 
-def test_stack_that_fails_hides_no_other(run: Run, plate: FileManager, shown: Shown) -> None:
+def test_stack_that_fails_hides_no_other(run: Run, plate: FileManager, inbox: Inbox) -> None:
     plate.save(IMAGE, "single/a.npy", backend="disk")
     result = run("view", "single", "plate", "--names", "auto", *STREAM)
     assert result.exit_code == 1
     note, error = result.stderr.splitlines()
     assert note.startswith("note: disk:plate: --names '{well}_w{channel}.tif' fits all 4 names")
     assert error.startswith("error: --names auto finds no template in 'a.npy'")
-    assert len(shown()) == 4
+    assert len(inbox()) == 4
 
 
 @pytest.mark.parametrize("name", ["it's", 'a "b"', "$HOME", "back\\slash", "a`b`", "ä ö"])
@@ -237,7 +237,7 @@ def test_template_is_printed_for_a_shell(run: Run, files: FileManager, name: str
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_folder_of_folders(run: Run, plate: FileManager) -> None:
+def test_folder_of_folders_gets_advice(run: Run, plate: FileManager) -> None:
     """The error has the command that shows one of them."""
     shutil.copytree("plate", "my data/a b")
     result = run("view", "my data", "--json", *STREAM)
@@ -247,8 +247,8 @@ def test_folder_of_folders(run: Run, plate: FileManager) -> None:
     assert run("view", address, "--json", *STREAM).exit_code == 0
 
 
-def test_folder_of_different_images(run: Run, plate: FileManager, shown: Shown) -> None:
-    """Without --stack nobody asked for a stack: each is shown alone."""
+def test_different_images_are_shown_alone(run: Run, plate: FileManager, inbox: Inbox) -> None:
+    """Without --stack, different images are shown one by one."""
     plate.save(IMAGE.astype("u1"), "plate/B09_w1.tif", backend="disk")
     result = run("view", "plate", *STREAM)
     assert result.exit_code == 0
@@ -256,28 +256,28 @@ def test_folder_of_different_images(run: Run, plate: FileManager, shown: Shown) 
         "note: each image of disk:plate is shown alone: disk:plate/B09_w1.tif has type |u1, but "
         "disk:plate/B03_w1.tif has <u2: images of one stack must be alike"
     )
-    assert [item["at"] for item in shown()] == [{}] * 5
+    assert [item["at"] for item in inbox()] == [{}] * 5
 
 
-def test_channels_may_differ(run: Run, plate: FileManager, shown: Shown) -> None:
+def test_channels_may_differ(run: Run, plate: FileManager, inbox: Inbox) -> None:
     for well in ("B03", "B04"):
         plate.save(IMAGE.astype("u1"), f"plate/{well}_w3.tif", backend="disk")
     assert run("view", "plate", "--names", "auto", *STREAM).exit_code == 0
-    assert len(shown()) == 6
+    assert len(inbox()) == 6
 
 
 # ── several paths ────────────────────────────────────────────────────────────────────────
 
 
-def test_two_folders(run: Run, plate: FileManager, shown: Shown) -> None:
-    """Each is a stack of its own."""
+def test_two_folders_are_two_stacks(run: Run, plate: FileManager, inbox: Inbox) -> None:
+    """Each folder is a stack of its own."""
     shutil.copytree("plate", "second")
     assert run("view", "plate", "second", "plate/B03_w1.tif", *STREAM).exit_code == 0
-    layers = [item["layer"] for item in shown()]
+    layers = [item["layer"] for item in inbox()]
     assert [len(set(layers[:4])), len(set(layers[4:8])), len(set(layers))] == [1, 1, 3]
 
 
-def test_two_folders_have_their_templates(run: Run, plate: FileManager, shown: Shown) -> None:
+def test_two_folders_have_their_templates(run: Run, plate: FileManager, inbox: Inbox) -> None:
     for t in range(3):
         plate.save(IMAGE, f"movie/frame{t:04}.npy", backend="disk")
     result = run("view", "plate", "movie", "--names", "auto", *STREAM)
@@ -286,27 +286,28 @@ def test_two_folders_have_their_templates(run: Run, plate: FileManager, shown: S
         "note: disk:plate: --names '{well}_w{channel}.tif' fits all 4 names (well: 2, channel: 2)",
         "note: disk:movie: --names 'frame{t}.npy' fits all 3 names (t: 3)",
     ]
-    assert [set(place) for place in _places(shown())] == [{"well"}] * 4 + [{"t"}] * 3
+    assert [set(place) for place in _read_places(inbox())] == [{"well"}] * 4 + [{"t"}] * 3
     shutil.copytree("plate", "second")
     template = "{folder}/{well}_w{channel}.tif"
     result = run("view", "plate", "second", "--names", template, *STREAM)
-    assert (result.exit_code, result.stderr, len(shown())) == (0, "", 15)
+    assert (result.exit_code, result.stderr, len(inbox())) == (0, "", 15)
 
 
 @pytest.mark.parametrize("names", ["--stack", "--names={well}_w{channel}.tif", "--names=auto"])
-def test_image_that_is_named_twice(
-    piped: Callable[..., Result], plate: FileManager, shown: Shown, names: str
+def test_image_named_twice_is_shown_once(
+    pipe: Callable[..., Result], plate: FileManager, inbox: Inbox, names: str
 ) -> None:
     paths = "\ufeffplate/B03_w1.tif\r\nplate/B04_w1.tif\r\nplate/B03_w1.tif\r\n"
-    assert piped(paths, "-", names).exit_code == 0
-    assert [item["path"] for item in shown()] == ["plate/B03_w1.tif", "plate/B04_w1.tif"]
-    if names != "--names=auto":  # so each folder would be a stack of its own
-        assert piped(f"{paths}plate\n", "-", names).exit_code == 0
-        assert len(shown()) == 6
+    assert pipe(paths, "-", names).exit_code == 0
+    assert [item["path"] for item in inbox()] == ["plate/B03_w1.tif", "plate/B04_w1.tif"]
+    # With auto, each folder would be a stack of its own.
+    if names != "--names=auto":
+        assert pipe(f"{paths}plate\n", "-", names).exit_code == 0
+        assert len(inbox()) == 6
 
 
-def test_images_at_one_place(
-    run: Run, plate: FileManager, shown: Shown, piped: Callable[..., Result]
+def test_images_at_one_place_are_refused(
+    run: Run, plate: FileManager, inbox: Inbox, pipe: Callable[..., Result]
 ) -> None:
     """Without an error, one would hide the other."""
     shutil.copytree("plate", "second")
@@ -318,7 +319,7 @@ def test_images_at_one_place(
     paths = "".join(f"{folder}/B0{n}_w1.tif\n" for folder in ("plate", "second") for n in "34")
     for result in (
         run("view", "plate", "second", "--names", template, *STREAM),
-        piped(paths, "-", "--names", template),
+        pipe(paths, "-", "--names", template),
     ):
         assert (result.exit_code, _one_line(result.stderr)) == (1, fault)
     result = run("view", "plate", "--names", "{well}_*.tif", *STREAM)
@@ -327,24 +328,26 @@ def test_images_at_one_place(
         "error: --names '{well}_*.tif' does not tell disk:plate/B03_w2.tif from "
         "disk:plate/B03_w1.tif: use more fields"
     )
-    assert shown() == []
+    assert inbox() == []
 
 
 @pytest.fixture
-def piped(files: FileManager) -> Callable[..., Result]:
+def pipe(files: FileManager) -> Callable[..., Result]:
     """Call ``polystore view`` with bytes on standard input."""
     return lambda text, *args: CliRunner().invoke(app, ["view", *args, *STREAM], input=text)
 
 
-def test_standard_input(piped: Callable[..., Result], files: FileManager, shown: Shown) -> None:
+def test_standard_input_names_images(
+    pipe: Callable[..., Result], files: FileManager, inbox: Inbox
+) -> None:
     names = ["a b.npy", "ä#'\".npy", "-x.npy", "-", " c.npy", os.fsdecode(b"\xff.npy")]
     for name in names:
         np.save(Path(f"{name}.npy" if name == "-" else name), IMAGE)
     os.rename("-.npy", "x-.npy")
     text = "a b.npy\n\r\n\nä#'\".npy\r\n-x.npy\ndisk:x-.npy\n c.npy\n".encode() + b"\xff.npy"
-    result = piped(text, "-")
+    result = pipe(text, "-")
     assert (result.exit_code, result.stderr) == (0, "")
-    assert [item["path"] for item in shown()] == [
+    assert [item["path"] for item in inbox()] == [
         "a b.npy",
         "ä#'\".npy",
         "-x.npy",
@@ -361,7 +364,7 @@ def test_standard_input(piped: Callable[..., Result], files: FileManager, shown:
         (("plate",), 0, "'{well}_w{channel}.tif' fits all 4 names"),
     ],
 )
-def test_closed_standard_input(
+def test_closed_standard_input_is_accepted(
     plate: FileManager, arguments: tuple[str, ...], status: int, trouble: str
 ) -> None:
     command = [sys.executable, "-m", "polystore_cli", "view", *arguments, "--json", *STREAM]
@@ -371,15 +374,15 @@ def test_closed_standard_input(
 
 
 def test_standard_input_is_a_stack(
-    piped: Callable[..., Result], plate: FileManager, shown: Shown
+    pipe: Callable[..., Result], plate: FileManager, inbox: Inbox
 ) -> None:
-    result = piped("plate/B03_w1.tif\nplate/B04_w1.tif\n", "-", "--names", "{well}_w1.tif")
+    result = pipe("plate/B03_w1.tif\nplate/B04_w1.tif\n", "-", "--names", "{well}_w1.tif")
     assert result.exit_code == 0
-    assert _places(shown()) == [{"well": "B03"}, {"well": "B04"}]
+    assert _read_places(inbox()) == [{"well": "B03"}, {"well": "B04"}]
 
 
-def test_empty_standard_input(piped: Callable[..., Result], shown: Shown) -> None:
-    result = piped("\n\n", "-")
+def test_empty_standard_input_is_an_error(pipe: Callable[..., Result], inbox: Inbox) -> None:
+    result = pipe("\n\n", "-")
     assert result.exit_code == 1
     assert _one_line(result.stderr) == (
         "error: standard input has no addresses: write one in each line"
@@ -409,13 +412,13 @@ class Terminal:
         return text.decode()
 
     def finish(self) -> tuple[int, str]:
-        """Return the exit code, and what was printed after the last question."""
+        """Return the exit code, and the output after the last question."""
         self.process.communicate()
         text = b""
         try:
             while part := os.read(self.user, 4096):
                 text += part
-        except OSError:  # on Linux, so ends a terminal
+        except OSError:  # on Linux, a closed terminal ends this way
             pass
         os.close(self.user)
         return self.process.returncode, text.decode()
@@ -430,7 +433,7 @@ terminal = pytest.mark.skipif(not hasattr(os, "openpty"), reason="system: has no
     ("answer", "slider"), [(b"\n", "well"), (b"y\n", "well"), (b"n\n", "image")]
 )
 def test_template_is_proposed(
-    plate: FileManager, shown: Shown, answer: bytes, slider: str
+    plate: FileManager, inbox: Inbox, answer: bytes, slider: str
 ) -> None:
     terminal = Terminal("plate")
     question = terminal.read_until(b"[Y/n] ")
@@ -438,37 +441,39 @@ def test_template_is_proposed(
     assert question.endswith("Arrange the images this way? [Y/n] ")
     os.write(terminal.user, answer)
     assert terminal.finish()[0] == 0
-    assert [set(place) for place in _places(shown())] == [{slider}] * 4
+    assert [set(place) for place in _read_places(inbox())] == [{slider}] * 4
 
 
 @terminal
 @pytest.mark.timeout(60)
-def test_end_of_input_is_no(plate: FileManager, shown: Shown) -> None:
-    """Control-D. The next line does not go on after the question."""
+def test_end_of_input_is_no(plate: FileManager, inbox: Inbox) -> None:
+    """Control-D means no, and the next output starts on a new line."""
     terminal = Terminal("plate", "nowhere.tif")
     assert terminal.read_until(b"[Y/n] ").startswith("error: ")
     os.write(terminal.user, b"\x04")
     status, text = terminal.finish()
     assert (status, text.partition("\r\n")[0]) == (1, "")
-    assert [set(place) for place in _places(shown())] == [{"image"}] * 4
+    assert [set(place) for place in _read_places(inbox())] == [{"image"}] * 4
 
 
 @terminal
 @pytest.mark.timeout(60)
-def test_interrupted_question(plate: FileManager, shown: Shown) -> None:
+def test_interrupted_question_exits_130(plate: FileManager, inbox: Inbox) -> None:
     terminal = Terminal("plate")
     terminal.read_until(b"[Y/n] ")
     terminal.process.send_signal(signal.SIGINT)
     status, text = terminal.finish()
     assert status == 130
     assert "Traceback" not in text
-    assert shown() == []
+    assert inbox() == []
 
 
 @terminal
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("arguments", [("--json",), ("--dry-run",), ("--names", "auto")])
-def test_nothing_is_asked(plate: FileManager, shown: Shown, arguments: tuple[str, ...]) -> None:
+def test_some_options_ask_no_question(
+    plate: FileManager, inbox: Inbox, arguments: tuple[str, ...]
+) -> None:
     assert Terminal("plate", *arguments).finish()[0] == 0
 
 
@@ -484,10 +489,12 @@ def test_nothing_is_asked(plate: FileManager, shown: Shown, arguments: tuple[str
         ("worms-imagexpress", 4, 2),
     ],
 )
-def test_real_folders(run: Run, shown: Shown, folder: str, count: int, layers: int) -> None:
+def test_real_folders_are_shown(
+    run: Run, inbox: Inbox, folder: str, count: int, layers: int
+) -> None:
     if not DATA.exists():
         pytest.skip(f"data: {DATA} is absent")
     result = run("view", DATA / folder, "--names", "auto", *STREAM)
     assert (result.exit_code, result.stderr.count("\n")) == (0, 1)
-    items = shown()
+    items = inbox()
     assert (len(items), len({item["layer"] for item in items})) == (count, layers)

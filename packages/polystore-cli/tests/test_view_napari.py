@@ -1,4 +1,4 @@
-"""``polystore view`` into a real napari, on a screen that nobody sees."""
+"""``polystore view`` with a real napari, on a private screen."""
 
 import os
 import shutil
@@ -39,7 +39,8 @@ def display() -> Iterator[Display]:
 @pytest.fixture
 def viewer(display: Display, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the command start a napari on the private screen, and end it."""
-    folder = Path(tempfile.mkdtemp(prefix="ps"))  # short: sockets have no long names
+    # The name of a socket is limited, so this one is short.
+    folder = Path(tempfile.mkdtemp(prefix="ps"))
     settings = folder / "napari.yaml"
     settings.write_text(SETTINGS)
     monkeypatch.setenv("DISPLAY", display.name)
@@ -57,8 +58,8 @@ def viewer(display: Display, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.skipif(not DATA.exists(), reason=f"data: {DATA} is absent")
-def test_folder_of_worms(run: Run, viewer: None, tmp_path: Path) -> None:
-    """A person types one line, and sees two wells in two colours."""
+def test_folder_is_shown(run: Run, viewer: None, tmp_path: Path) -> None:
+    """One line shows two wells in two colours."""
     result = run("view", DATA / "worms-imagexpress", "--names", "auto")
     assert (result.exit_code, result.stdout) == (0, "")
     with polystore_napari.connect() as napari:
@@ -71,7 +72,7 @@ def test_folder_of_worms(run: Run, viewer: None, tmp_path: Path) -> None:
     assert np.ptp(picture[..., :3].astype(int).max(axis=-1)) > 100
 
 
-def test_demo(run: Run, viewer: None, tmp_path: Path) -> None:
+def test_demo_is_shown(run: Run, viewer: None, tmp_path: Path) -> None:
     """The demo finds the screen, and shows the nuclei over both channels."""
     result = run("demo", "--folder", tmp_path / "demo")
     assert result.exit_code == 0, result.output
@@ -93,7 +94,9 @@ def test_demo(run: Run, viewer: None, tmp_path: Path) -> None:
     assert np.ptp(picture[..., :3].astype(int).max(axis=-1)) > 100
 
 
-def test_plate(run: Run, viewer: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plate_is_shown(
+    run: Run, viewer: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A plate is one picture of its wells, and with --stack one stack of them."""
     monkeypatch.chdir(tmp_path)
     with BackendRegistry() as registry:
@@ -122,7 +125,7 @@ def test_plate(run: Run, viewer: None, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def keep(picture: np.ndarray, folder: Path, name: str) -> None:
-    """Save a picture where people look at it."""
+    """Save a picture to the folder of pictures."""
     pictures = Path(os.environ.get("POLYSTORE_PICTURES", folder))
     with BackendRegistry() as registry:
         FileManager(registry).save(picture, pictures / f"{name}.png", backend="disk")

@@ -10,7 +10,7 @@ import pytest
 
 from polystore_core import FileManager
 
-from .conftest import Run, Shown
+from .conftest import Inbox, Run
 
 pytest.importorskip("polystore_stream")
 pytest.importorskip("polystore_zarr")
@@ -22,7 +22,7 @@ FIELDS = ("B/02/0", "B/02/1", "B/04/0", "B/04/1", "D/03/0", "D/03/1")
 
 @pytest.fixture
 def plate(files: FileManager) -> FileManager:
-    """Three wells of two fields and two channels, in ``p.ome.zarr``."""
+    """Save three wells of two fields and two channels in ``p.ome.zarr``."""
     for number, path in enumerate(FIELDS):
         pixels = np.stack([IMAGE + number, IMAGE + number + 100])
         files.save(
@@ -39,7 +39,7 @@ def _json(run: Run, *arguments: str) -> dict[str, Any]:
 # ── plates ───────────────────────────────────────────────────────────────────────────────
 
 
-def test_plate_is_one_picture(run: Run, plate: FileManager, shown: Shown) -> None:
+def test_plate_is_one_picture(run: Run, plate: FileManager, inbox: Inbox) -> None:
     for field in ("B/02/1", "B/04/1", "D/03/1"):
         plate.delete(f"p.ome.zarr/{field}", "zarr", recursive=True)
     result = run("view", "p.ome.zarr", *STREAM)
@@ -47,7 +47,7 @@ def test_plate_is_one_picture(run: Run, plate: FileManager, shown: Shown) -> Non
     assert result.stderr == (
         "note: zarr:p.ome.zarr: 3 of 6 wells are not there, and black in the picture\n"
     )
-    (item,) = shown()
+    (item,) = inbox()
     assert (item["path"], item["channels"]) == ("p.ome.zarr", ["DNA", "actin"])
     pixels = item["data"]
     assert pixels.shape == (2, 8, 15)
@@ -64,8 +64,8 @@ def test_plate_in_json(run: Run, plate: FileManager) -> None:
     assert [axis["name"] for axis in view["image"]["axes"]] == ["field", "c", "y", "x"]
 
 
-def test_picture_that_fails(run: Run, files: FileManager, shown: Shown) -> None:
-    """Viewers have five axes. The error names the way that works."""
+def test_failed_picture_suggests_a_stack(run: Run, files: FileManager, inbox: Inbox) -> None:
+    """Viewers have five axes. The error names an option that works."""
     for field in ("0", "1"):
         path = f"p.ome.zarr/A/1/{field}"
         files.save(np.ones((2, 2, 3, 4, 5), "u1"), path, "zarr", axes="tczyx", levels=1)
@@ -74,13 +74,13 @@ def test_picture_that_fails(run: Run, files: FileManager, shown: Shown) -> None:
     assert "6 axes is not an image" in result.stderr
     assert result.stderr.endswith(". --stack shows each field of the plate\n")
     assert run("view", "p.ome.zarr", "--stack", *STREAM).exit_code == 0
-    assert [item["axes"] for item in shown()] == ["tczyx"] * 2
+    assert [item["axes"] for item in inbox()] == ["tczyx"] * 2
 
 
-def test_plate_is_a_stack(run: Run, plate: FileManager, shown: Shown) -> None:
+def test_plate_is_a_stack(run: Run, plate: FileManager, inbox: Inbox) -> None:
     result = run("view", "p.ome.zarr", "--stack", *STREAM)
     assert (result.exit_code, result.output) == (0, "")
-    items = shown()
+    items = inbox()
     assert len({item["layer"] for item in items}) == 1
     places = [(item["at"]["well"], item["at"]["field"]) for item in items]
     assert places == [
@@ -98,29 +98,29 @@ def test_plate_is_a_stack(run: Run, plate: FileManager, shown: Shown) -> None:
     assert view["sources"] == [f"zarr:p.ome.zarr/{path}" for path in FIELDS]
 
 
-def test_one_field_has_no_slider(run: Run, plate: FileManager, shown: Shown) -> None:
+def test_one_field_has_no_slider(run: Run, plate: FileManager, inbox: Inbox) -> None:
     shutil.rmtree("p.ome.zarr")
     for well in ("A/1", "A/2"):
         plate.save(IMAGE, f"p.ome.zarr/{well}/0", backend="zarr", axes="yx")
     assert run("view", "p.ome.zarr", "--stack", *STREAM).exit_code == 0
-    assert [item["at"] for item in shown()] == [{"well": "A1"}, {"well": "A2"}]
+    assert [item["at"] for item in inbox()] == [{"well": "A1"}, {"well": "A2"}]
 
 
-def test_level_of_a_screen(run: Run, files: FileManager, shown: Shown) -> None:
-    """Planes of a plate's stack are not larger than a screen. Single images are as they are."""
+def test_level_of_a_screen_is_shown(run: Run, files: FileManager, inbox: Inbox) -> None:
+    """Planes of a plate's stack fit a screen. Single images keep their size."""
     large = np.zeros((2050, 64), "u1")
     for well in ("A/1", "A/2"):
         files.save(large, f"p.ome.zarr/{well}/0", backend="zarr", axes="yx")
     assert run("view", "p.ome.zarr", "--stack", *STREAM).exit_code == 0
     assert run("view", "p.ome.zarr/A/1/0", *STREAM).exit_code == 0
-    assert [item["data"].shape for item in shown()] == [(1025, 32), (1025, 32), (2050, 64)]
+    assert [item["data"].shape for item in inbox()] == [(1025, 32), (1025, 32), (2050, 64)]
     (view,) = _json(run, "p.ome.zarr", "--stack")["shown"]
     assert view["shape"] == [1025, 32]
 
 
 @pytest.mark.parametrize("stack", [(), ("--stack",)])
-def test_missing_fields_are_told(
-    run: Run, plate: FileManager, shown: Shown, stack: tuple[str, ...]
+def test_missing_fields_are_noted(
+    run: Run, plate: FileManager, inbox: Inbox, stack: tuple[str, ...]
 ) -> None:
     shutil.rmtree("p.ome.zarr/B/02/1")
     shutil.rmtree("p.ome.zarr/D/03")
@@ -130,10 +130,10 @@ def test_missing_fields_are_told(
     listed = "the plate lists it, and it is not there"
     assert f"note: skipped zarr:p.ome.zarr/B/02/1: {listed}" in lines
     assert f"note: skipped zarr:p.ome.zarr/D/03: {listed}" in lines
-    assert len(shown()) == (3 if stack else 1)
+    assert len(inbox()) == (3 if stack else 1)
 
 
-def test_fields_that_disagree(run: Run, plate: FileManager, shown: Shown) -> None:
+def test_fields_that_disagree_are_refused(run: Run, plate: FileManager, inbox: Inbox) -> None:
     plate.save(IMAGE, "p.ome.zarr/D/03/1", backend="zarr", axes="yx")
     result = run("view", "p.ome.zarr", "--stack", *STREAM)
     assert (result.exit_code, result.stdout) == (1, "")
@@ -141,27 +141,27 @@ def test_fields_that_disagree(run: Run, plate: FileManager, shown: Shown) -> Non
         "error: zarr:p.ome.zarr/D/03/1 has shape (4, 5), but zarr:p.ome.zarr/B/02/0 has "
         "(2, 4, 5): images of one stack must be alike\n"
     )
-    assert shown() == []
+    assert inbox() == []
 
 
-def test_damaged_well(run: Run, plate: FileManager, shown: Shown) -> None:
+def test_damaged_well_is_reported(run: Run, plate: FileManager, inbox: Inbox) -> None:
     Path("p.ome.zarr/B/04/zarr.json").write_text("{")
     result = run("view", "p.ome.zarr", "--stack", *STREAM)
     assert result.exit_code == 1
     assert "error: the document of zarr:p.ome.zarr/B/04 is damaged\n" in result.stderr
-    assert [item["at"]["well"] for item in shown()] == ["B02", "B02", "D03", "D03"]
+    assert [item["at"]["well"] for item in inbox()] == ["B02", "B02", "D03", "D03"]
 
 
-def test_damaged_field(run: Run, plate: FileManager, shown: Shown) -> None:
+def test_damaged_field_is_reported(run: Run, plate: FileManager, inbox: Inbox) -> None:
     Path("p.ome.zarr/B/04/1/zarr.json").write_text("{")
     result = run("view", "p.ome.zarr", "--stack", *STREAM)
     assert result.exit_code == 1
     assert "p.ome.zarr/B/04/1/zarr.json' (json) is damaged" in result.stderr
-    assert len(shown()) == 5
+    assert len(inbox()) == 5
 
 
-def test_plate_without_fields(run: Run, plate: FileManager, shown: Shown) -> None:
-    """No picture can be made of it, and the error says why. The other image is shown."""
+def test_plate_without_fields_is_an_error(run: Run, plate: FileManager, inbox: Inbox) -> None:
+    """It has no picture, and the error says why. The other image is shown."""
     plate.save(IMAGE, "a.npy", backend="disk")
     for path in FIELDS:
         shutil.rmtree(f"p.ome.zarr/{path}")
@@ -172,7 +172,7 @@ def test_plate_without_fields(run: Run, plate: FileManager, shown: Shown) -> Non
     found = json.loads(result.stdout)
     assert [view["path"] for view in found["shown"]] == ["a.npy"]
     assert [one["source"] for one in found["failed"]] == ["zarr:p.ome.zarr"]
-    assert [item["path"] for item in shown()] == ["a.npy"]
+    assert [item["path"] for item in inbox()] == ["a.npy"]
 
 
 def test_plate_needs_no_names(run: Run, plate: FileManager) -> None:
@@ -188,7 +188,7 @@ def test_plate_needs_no_names(run: Run, plate: FileManager) -> None:
 
 @pytest.fixture
 def store(files: FileManager) -> FileManager:
-    """Two images in ``images.zarr``, of which one has labels, and a curve."""
+    """Save two images in ``images.zarr``, of which one has labels, and a curve."""
     files.save(IMAGE, "images.zarr/b", backend="zarr", ome=True, axes="yx")
     files.save(IMAGE, "images.zarr/folder/a", backend="zarr")
     files.save(IMAGE % 3, "images.zarr/b/labels/nuclei", backend="zarr")
@@ -196,42 +196,42 @@ def store(files: FileManager) -> FileManager:
     return files
 
 
-def test_store_has_images(run: Run, store: FileManager, shown: Shown) -> None:
+def test_images_of_a_store_are_shown(run: Run, store: FileManager, inbox: Inbox) -> None:
     result = run("view", "images.zarr", *STREAM)
     assert (result.exit_code, result.stdout) == (0, "")
     assert result.stderr == "note: skipped zarr:images.zarr/curve: not an image\n"
-    assert [(item["path"], item["labels"]) for item in shown()] == [
+    assert [(item["path"], item["labels"]) for item in inbox()] == [
         ("images.zarr/b", False),
         ("images.zarr/b/labels/nuclei", True),
         ("images.zarr/folder/a", False),
     ]
 
 
-def test_image_has_labels(run: Run, store: FileManager, shown: Shown) -> None:
+def test_labels_of_an_image_are_shown(run: Run, store: FileManager, inbox: Inbox) -> None:
     result = run("view", "images.zarr/b", *STREAM)
     assert (result.exit_code, result.output) == (0, "")
-    assert [item["labels"] for item in shown()] == [False, True]
+    assert [item["labels"] for item in inbox()] == [False, True]
 
 
-def test_store_is_a_stack(run: Run, store: FileManager, shown: Shown) -> None:
+def test_store_is_a_stack(run: Run, store: FileManager, inbox: Inbox) -> None:
     result = run("view", "images.zarr", "--stack", *STREAM)
     assert result.exit_code == 0
     assert (
         "note: skipped zarr:images.zarr/b/labels/nuclei: a stack has no label images"
         in result.stderr.splitlines()
     )
-    first, second = shown()
+    first, second = inbox()
     assert (first["path"], second["path"]) == ("images.zarr/b", "images.zarr/folder/a")
 
 
-def test_damaged_image_of_a_store(run: Run, store: FileManager, shown: Shown) -> None:
+def test_damaged_image_hides_no_others(run: Run, store: FileManager, inbox: Inbox) -> None:
     Path("images.zarr/b/labels/nuclei/zarr.json").write_text("{")
     result = run("view", "images.zarr", *STREAM)
     assert result.exit_code == 1
-    assert [item["path"] for item in shown()] == ["images.zarr/b", "images.zarr/folder/a"]
+    assert [item["path"] for item in inbox()] == ["images.zarr/b", "images.zarr/folder/a"]
 
 
-def test_folder_of_stores(run: Run, plate: FileManager, store: FileManager) -> None:
+def test_stores_in_a_folder_are_shown(run: Run, plate: FileManager, store: FileManager) -> None:
     Path("folder").mkdir()
     for name in ("images.zarr", "p.ome.zarr"):
         shutil.move(name, "folder")
@@ -248,8 +248,8 @@ def test_folder_of_stores(run: Run, plate: FileManager, store: FileManager) -> N
     ]
 
 
-def test_zipped_stores(run: Run, plate: FileManager, store: FileManager) -> None:
-    """They are opened by their names as the others are, also in a folder."""
+def test_zipped_stores_are_shown(run: Run, plate: FileManager, store: FileManager) -> None:
+    """Their names open them as those of other stores do, also in a folder."""
     Path("folder").mkdir()
     plate.copy("p.ome.zarr", "p.ozx", "zarr")
     plate.save(IMAGE, "folder/a.ozx", backend="zarr")
@@ -262,13 +262,13 @@ def test_zipped_stores(run: Run, plate: FileManager, store: FileManager) -> None
     assert (views[0]["how"], views[0]["shape"]) == ("montage", [2, 2, 8, 15])
 
 
-def test_store_named_as_a_folder(run: Run, store: FileManager) -> None:
+def test_store_on_disk_gets_advice(run: Run, store: FileManager) -> None:
     result = run("view", "disk:images.zarr", *STREAM)
     assert result.exit_code == 1
     assert result.stderr.endswith(" To show a Zarr store: polystore view zarr:images.zarr\n")
 
 
-def test_empty_store(run: Run, store: FileManager) -> None:
+def test_empty_store_is_an_error(run: Run, store: FileManager) -> None:
     for name in ("b", "folder"):
         shutil.rmtree(f"images.zarr/{name}")
     result = run("view", "images.zarr", *STREAM)
@@ -281,8 +281,8 @@ def test_empty_store(run: Run, store: FileManager) -> None:
 # ── large images ─────────────────────────────────────────────────────────────────────────
 
 
-def test_large_image_has_its_words(run: Run, files: FileManager, shown: Shown) -> None:
-    """It is given to the viewer as a handle."""
+def test_large_image_has_its_metadata(run: Run, files: FileManager, inbox: Inbox) -> None:
+    """The viewer gets a handle."""
     large = np.zeros((2, 6000, 6000), "u1")
     large[1, -1, -1] = 7
     files.save(
@@ -296,7 +296,7 @@ def test_large_image_has_its_words(run: Run, files: FileManager, shown: Shown) -
         levels=1,
     )
     assert run("view", "large.ome.zarr", *STREAM).exit_code == 0
-    (item,) = shown()
+    (item,) = inbox()
     assert (item["channels"], item["scale"]) == (["DNA", "actin"], (1.0, 0.5, 0.5))
     assert item["data"].shape == large.shape
     assert item["data"][1, -1, -1] == 7

@@ -1,4 +1,4 @@
-"""``polystore workspace build``."""
+"""``polystore workspace build`` makes documents."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ NAMES = "{well}_s{site}.tif"
 
 @pytest.fixture
 def plate(files: FileManager) -> str:
-    """Four stacks in two folders of a plate, each of three planes."""
+    """Save four stacks of three planes in two folders of a plate."""
     for folder in ("day1", "day2"):
         for well in ("B03", "C11"):
             stack = np.full((3, 4, 5), int(well[1:]), "uint16")
@@ -35,14 +35,14 @@ def test_document_is_used_at_once(run: Run, plate: str, files: FileManager) -> N
 
 
 @pytest.mark.parametrize("names", [NAMES, "auto"])
-def test_notes_beside_images_are_left_out(run: Run, plate: str, names: str) -> None:
+def test_notes_next_to_images_are_ignored(run: Run, plate: str, names: str) -> None:
     Path(plate, "notes.txt").write_text("a")
     result = run("workspace", "build", plate, "--names", names, "--output", "ws.json")
     assert result.exit_code == 0
     assert result.stderr.startswith("4 paths in ws.json")
 
 
-def test_planes_by_names_of_their_own(run: Run, plate: str, files: FileManager) -> None:
+def test_planes_get_their_own_names(run: Run, plate: str, files: FileManager) -> None:
     options = ["--paths", "{well}/s{site}/z{z:02d}.tif", "--split", "z", "--pattern", "B*"]
     result = run("workspace", "build", plate, "--names", NAMES, "-o", "ws.json", *options)
     assert (result.exit_code, result.stdout) == (0, "")
@@ -52,7 +52,7 @@ def test_planes_by_names_of_their_own(run: Run, plate: str, files: FileManager) 
 
 
 def test_other_commands_use_the_document(run: Run, plate: str, files: FileManager) -> None:
-    """With the name of a backend in a file, like each backend that has options."""
+    """A configuration file names the backend, as it does for each backend with options."""
     run("workspace", "build", plate, "--names", NAMES, "-o", "ws.json", "--split", "z")
     Path("a.toml").write_text('[backends.ws]\nbackend="virtual_workspace"\nfile="ws.json"\n')
     listed = run("--config", "a.toml", "ls", "-r", "ws:").stdout.splitlines()
@@ -71,7 +71,7 @@ def test_other_commands_use_the_document(run: Run, plate: str, files: FileManage
 
 
 def test_folder_is_an_address(run: Run, plate: str) -> None:
-    """As for view. The document may be in the folder. A pattern leaves files out."""
+    """A pattern selects files of the address, and the document may be in the folder."""
     arguments = ("workspace", "build", f"disk:{plate}", "--names", NAMES, "-o", "plate/ws.json")
     assert run(*arguments).exit_code == 0
     assert run(*arguments).exit_code == 0
@@ -112,7 +112,9 @@ def test_dry_run_writes_nothing(run: Run, plate: str, tmp_path: Path) -> None:
         (["--names", NAMES, "--backend", "dsik"], 1, "'disk'"),
     ],
 )
-def test_refused(run: Run, plate: str, options: list[str], code: int, text: str) -> None:
+def test_wrong_options_are_refused(
+    run: Run, plate: str, options: list[str], code: int, text: str
+) -> None:
     result = run("workspace", "build", plate, "-o", "ws.json", *options)
     assert (result.exit_code, text in result.stderr) == (code, True), result.stderr
     assert not Path("ws.json").exists()
