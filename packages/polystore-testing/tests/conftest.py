@@ -1,4 +1,4 @@
-"""Processes that the kit starts must find the stores of these tests."""
+"""Let the processes that the kit starts find the stores of these tests."""
 
 import sys
 from pathlib import Path

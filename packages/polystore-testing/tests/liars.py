@@ -1,7 +1,7 @@
-"""Object stores that claim what they do not keep.
+"""Object stores that break the promises that they claim.
 
-Where a promise is broken only between two callers, the liar waits in its gap for the other one:
-the kit meets the gap each time.
+Some promises break only between two callers. There the liar waits in its gap for the other
+caller, so that the kit meets the gap each time.
 """
 
 import multiprocessing
@@ -21,7 +21,7 @@ HONEST = ObjectStore.features
 
 
 class IgnoresCondition(ObjectStore):
-    """As a server that takes the header of a conditional write for an unknown one."""
+    """A store that ignores the unknown header of a conditional write."""
 
     def put(self, key, content, *, if_exists="replace"):
         super().put(key, content)
@@ -36,7 +36,7 @@ class ChecksThenPuts(ObjectStore):
         super().put(key, content)
 
     def wait_for_another(self, key):
-        """Return when a second caller has got as far as this with the same key."""
+        """Return when a second caller has come this far with the same key."""
         mark = self._file(key).name
         (self.folder / f"{mark}.check{os.urandom(8).hex()}").touch()
         while len(list(self.folder.glob(f"{mark}.check*"))) < 2:
@@ -44,7 +44,7 @@ class ChecksThenPuts(ObjectStore):
 
 
 class ChecksUnderThreadLock(ChecksThenPuts):
-    """Keeps apart the threads of one process, and claims to keep apart all machines."""
+    """Excludes the threads of one process, and claims to exclude all machines."""
 
     _lock = threading.Lock()
 
@@ -115,7 +115,7 @@ class WritesHalf(ObjectStore):
 
 
 class DiesHalfway(WritesHalf):
-    """Is killed, by itself, when it has replaced half of the fifth value."""
+    """Kills itself when it has replaced half of the fifth value."""
 
     def __reduce__(self):
         return type(self), (self.folder,)
@@ -152,7 +152,7 @@ class MissesDeleted(ObjectStore):
 
 
 class KnowsFolders(ObjectStore):
-    """Says of a prefix that it is a folder, and has none."""
+    """Reports a folder for a prefix, but has no folders."""
 
     def stat(self, key):
         if any(self.scan(key)):
@@ -165,14 +165,14 @@ class ClaimsRenames(ObjectStore):
 
 
 class PutsFirst(ObjectStore, Renames):
-    """Renames in two steps, and takes the second when a reader has seen both keys."""
+    """Renames in two steps, and waits with the second until a reader has seen both keys."""
 
     features = replace(HONEST, renames="all")
 
     def __init__(self, folder):
         super().__init__(folder)
         self.awaited = []
-        """What a reader must see, in this order: a key, and whether it holds the value."""
+        """The next things that a reader must see: a key, and whether it has a value."""
 
     def rename(self, source, target, *, if_exists="replace"):
         self.awaited = [(target, True), (source, True)]
@@ -188,18 +188,18 @@ class PutsFirst(ObjectStore, Renames):
         try:
             found = super().stat(key)
         except FileNotFoundError:
-            self.seen(key, False)
+            self.observe(key, False)
             raise
-        self.seen(key, True)
+        self.observe(key, True)
         return found
 
-    def seen(self, *what):
-        if self.awaited[:1] == [what]:
+    def observe(self, *observation):
+        if self.awaited[:1] == [observation]:
             self.awaited.pop(0)
 
 
 class DeletesFirst(PutsFirst):
-    """Takes the second step when a reader has seen neither key."""
+    """Waits with the second step until a reader has seen neither key."""
 
     def rename(self, source, target, *, if_exists="replace"):
         content = self.read(source)
@@ -218,7 +218,7 @@ class LocksNothing(ObjectStore, Locks):
 
 
 class LocksForEver(LocksNothing):
-    """Its locks are files, which a killed process leaves."""
+    """Has files as locks, which a killed process leaves."""
 
     @contextmanager
     def lock(self, key, *, timeout=30.0):
@@ -237,7 +237,7 @@ class GrowsTrees(ObjectStore, Trees):
 
 
 class DeletesTreeFirst(ObjectStore, Trees):
-    """Replaces a tree in two steps, and takes the second when a reader has been in the gap."""
+    """Replaces a tree in two steps, and waits with the second until a reader was in the gap."""
 
     features = replace(HONEST, trees="thread")
 
@@ -245,7 +245,7 @@ class DeletesTreeFirst(ObjectStore, Trees):
         super().__init__(folder)
         self.in_gap, self.was_read = False, threading.Event()
         self.reads = {}
-        """What each thread has read in the gap."""
+        """The keys that each thread has read in the gap."""
 
     @contextmanager
     def tree(self, key, *, if_exists="error", durable=None):
@@ -295,7 +295,7 @@ class FillsOldTree(DeletesTreeFirst):
         return content
 
 
-class _Straight(Sink):
+class _StraightSink(Sink):
     def __init__(self, file):
         self.file = file
 
@@ -311,4 +311,4 @@ class _Straight(Sink):
 
 class WritesStraight(ObjectStore):
     def sink(self, key, *, if_exists="replace", durable=None):
-        return _Straight(self._file(key).open("w+b", buffering=0))
+        return _StraightSink(self._file(key).open("w+b", buffering=0))

@@ -1,7 +1,7 @@
-"""An honest object store: flat keys, whole values, conditional writes, and nothing else.
+"""An honest object store with flat keys, whole values and conditional writes.
 
-The values are files of one folder, and a lock beside them is the server: it answers one request
-after another, whichever process it comes from.
+The values are files of one folder. A lock next to them is the server, which answers one request
+at a time from any process.
 """
 
 import errno
@@ -43,7 +43,7 @@ class ObjectStore(ByteStore, Versions):
             if "." not in name and name != "lock":
                 key = bytes.fromhex(name).decode()
                 if not folder or key.startswith(f"{folder}/"):
-                    with suppress(FileNotFoundError):  # deleted since it was listed
+                    with suppress(FileNotFoundError):  # deleted after it was listed
                         yield Stat(key, size=(self.folder / name).stat().st_size)
 
     def put(self, key, content, *, if_exists="replace"):
@@ -83,25 +83,25 @@ class Objects(FileBackend):
 
 
 class Archive(ObjectStore):
-    """Takes new values only, as a zip does."""
+    """Takes only new values, like a zip file."""
 
     features = StoreFeatures(replace="none", create_only="all", delete="none")
 
     def put(self, key, content, *, if_exists="replace"):
-        assert if_exists == "error", "it was asked for what it does not claim"
+        assert if_exists == "error", "the store does not claim to replace values"
         super().put(key, content, if_exists=if_exists)
 
     def delete(self, key):
-        raise AssertionError("it was asked for what it does not claim")
+        raise AssertionError("the store does not claim to delete values")
 
 
 class Plain(ObjectStore):
-    """Has no conditional writes, and a limit."""
+    """Has no conditional writes, and a size limit."""
 
     features = StoreFeatures(max_value=1 << 22)
 
     def put(self, key, content, *, if_exists="replace"):
-        assert if_exists == "replace", "it was asked for what it does not claim"
+        assert if_exists == "replace", "the store does not claim conditional writes"
         if len(content) > self.features.max_value:
             raise OSError(errno.EFBIG, "too large", key)
         super().put(key, content)

@@ -1,4 +1,4 @@
-"""The kit finds what it is there to find."""
+"""The kit finds the faults that it tests for."""
 
 import pytest
 
@@ -15,7 +15,7 @@ from polystore_testing import (
 pytestmark = pytest.mark.slow
 
 
-def test_silent_override_refused():
+def test_silent_override_is_refused():
     with pytest.raises(TypeError, match="test_save_returns_nothing replaces a test"):
 
         class Quiet(SinkTests):
@@ -23,7 +23,7 @@ def test_silent_override_refused():
                 pass
 
 
-def test_declared_override_allowed():
+def test_declared_override_is_allowed():
     class Declared(SinkTests):
         @overrides("this backend answers with a receipt")
         def test_save_returns_nothing(self, store):
@@ -40,7 +40,7 @@ def test_registry_must_be_supplied(pytester_file):
 
 @pytest.fixture
 def pytester_file(tmp_path):
-    """Run pytest on a module and return what it prints."""
+    """Run pytest on a module and return its output."""
     import subprocess
     import sys
 
@@ -153,7 +153,7 @@ def test_fault_of_format_is_found(pytester_file, fault, said):
     text = FAULTY_FORMAT.format(fault=fault)
     if "key" in fault:
         text = text.replace("Text()", "Text(key=1)")
-    printed = pytester_file(text, "-k", "not never_crash")  # that one takes seconds
+    printed = pytester_file(text, "-k", "not never_crash")  # this test takes seconds
     assert ("::test_registry_accepts_class" in printed) == bool(said), printed[-2000:]
     assert said in printed
 
@@ -195,7 +195,7 @@ class TestMeasure(FormatTests):
         ("opener=None, ", "u.txt", "NotFoundError: 'u.txt' does not exist"),
     ],
 )
-def test_format_of_two_files(pytester_file, opener, sibling, said):
+def test_format_of_two_files_passes(pytester_file, opener, sibling, said):
     text = UNIT_FORMAT.format(opener=opener, sibling=sibling)
     printed = pytester_file(text, "-k", "not never_crash")
     assert ("::test_values_come_back" in printed) == bool(said), printed[-2000:]
@@ -310,8 +310,8 @@ def test_model_finds_divergence():
         check_against_model(store)
 
 
-def test_small_backend_is_a_sink():
-    """Two methods are enough for the slice that asks for no more."""
+def test_small_backend_passes_as_a_sink():
+    """Two methods are enough for the tests of a sink."""
 
     class Shelf(StorageBackend):
         _backend_type = "kit_shelf"

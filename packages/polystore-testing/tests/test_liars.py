@@ -1,4 +1,4 @@
-"""A store that does not keep what it claims fails at the law about that."""
+"""A store that breaks a claim fails the test of that claim."""
 
 import liars
 import pytest
@@ -56,10 +56,10 @@ def test_liar_is_found(tmp_path, liar, law, given, said):
         getattr(StoreTests(), f"test_{law}")(bytes_store=store, **given)
 
 
-# ── backends that do not refuse as they must ─────────────────────────────────────────────
+# ── backends with wrong refusals ──────────────────────────────────────────────────────────
 
 
-def bound_to(backend):
+def bind(backend):
     registry = BackendRegistry()
     registry.add(NAME, backend)
     return Bound(FileManager(registry))
@@ -72,7 +72,7 @@ class CopiesAnyway(FileBackend):
 
 
 class Mute(FileBackend):
-    """Refuses without a reason."""
+    """Refuses an operation without a reason."""
 
     def _cannot(self, operation):
         return UnsupportedOperationError(self.name, operation)
@@ -82,7 +82,7 @@ class Mute(FileBackend):
 
 
 class Generous(FileBackend):
-    """Makes folders of a store that claims none."""
+    """Makes folders in a store that does not claim them."""
 
     def ensure_directory(self, path, /):
         self.store.put(self._key(f"{path}/.keep"), b"")
@@ -101,6 +101,6 @@ class KeepsAll(ObjectStore):
     ],
 )
 def test_wrong_refusal_is_found(tmp_path, backend, store, test, said):
-    bound = bound_to(backend(store(tmp_path / "bucket")))
+    bound = bind(backend(store(tmp_path / "bucket")))
     with pytest.raises((AssertionError, OSError), match=said):
         getattr(StorageTests(), f"test_{test}")(store=bound)

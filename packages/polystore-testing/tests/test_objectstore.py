@@ -1,4 +1,4 @@
-"""Stores that claim little, and keep it, pass without an override."""
+"""Stores with few claims, which they keep, pass without an override."""
 
 import os
 
@@ -38,7 +38,7 @@ class TestPlain(Backend):
 
 
 class TestNamed(Backend):
-    """A class that has a name."""
+    """A backend class with a name."""
 
     @pytest.fixture
     def registry(self, tmp_path):

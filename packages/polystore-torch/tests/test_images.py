@@ -1,4 +1,4 @@
-"""Items, labels, channels, words and errors of a dataset, in one process."""
+"""Items, labels, channels, metadata and errors of a dataset in one process."""
 
 import pickle
 from pathlib import Path
@@ -24,7 +24,7 @@ NAMES = "{well}_f{field}_w{channel}.tif"
 
 @pytest.fixture
 def plate(tmp_path):
-    """Two wells of eleven fields and two channels: each image holds its own number."""
+    """Save two wells of eleven fields and two channels. Each image holds its own number."""
     fm, number = FileManager(), 0
     for well in ("B02", "B10"):
         for field in range(1, 12):
@@ -103,18 +103,18 @@ def test_transform_replaces_the_image(plate):
     assert images[4][0].tolist() == [[8] * 5, [9] * 5]
 
 
-def test_words_are_at_hand(plate):
+def test_metadata_is_available(plate):
     images = Images(plate, backend="disk", names=NAMES)
-    words = images.metadata(0)
-    assert words.names == ("channel", "y", "x")
-    assert words.scale == (None, 0.5, 0.25)
-    assert words.units == (None, "micrometer", "micrometer")
+    found = images.metadata(0)
+    assert found.names == ("channel", "y", "x")
+    assert found.scale == (None, 0.5, 0.25)
+    assert found.units == (None, "micrometer", "micrometer")
     single = Images(plate, backend="disk", names="{name}.tif")
     assert single.metadata(-1).names == ("y", "x")
 
 
 @pytest.mark.parametrize("names", [NAMES, "{name}.tif"])
-def test_as_image_gives_words_to_the_transform(plate, names):
+def test_as_image_gives_metadata_to_the_transform(plate, names):
     seen = []
 
     def note(image):
@@ -135,13 +135,13 @@ def test_channels_of_the_files_stay(tmp_path):
         path = tmp_path / f"a_z{z}.ome.tif"
         fm.save(image, path, "disk", axes="cyx", channels=["DAPI", "GFP"])
     images = Images(tmp_path, backend="disk", names="{name}_z{z}.ome.tif", along="z")
-    words = images.metadata(0)
-    assert words.names == ("z", "c", "y", "x")
-    assert [channel.name for channel in words.channels] == ["DAPI", "GFP"]
+    found = images.metadata(0)
+    assert found.names == ("z", "c", "y", "x")
+    assert [channel.name for channel in found.channels] == ["DAPI", "GFP"]
     assert images[0][0].shape == (2, 2, 4, 4)
 
 
-def test_files_without_words_have_none(tmp_path):
+def test_files_without_metadata_have_none(tmp_path):
     FileManager().save(np.zeros((3, 3)), tmp_path / "a_w1.npy", "disk")
     images = Images(tmp_path, backend="disk", names="{name}_w{channel}.npy")
     assert images.metadata(0) is None
@@ -164,7 +164,7 @@ def test_one_load_for_a_batch(plate):
     assert Counting.calls[-1] == 4
 
 
-def test_repr_says_what_it_has(plate):
+def test_repr_describes_the_dataset(plate):
     images = Images(plate, backend="disk", names=NAMES)
     assert repr(images) == (
         f"<Images: 22 items, names={NAMES!r}, backend='disk', channels=('1', '2')>"
@@ -180,7 +180,7 @@ def test_pickles_without_open_files(plate, descriptors):
     assert descriptors() == before
 
 
-def test_no_name_fits(plate, tmp_path):
+def test_template_without_a_match_is_an_error(plate, tmp_path):
     with pytest.raises(InvalidOptionError) as caught:
         Images(plate, backend="disk", names="{well}_s{site}.tif")
     assert "_s{site}.tif" in str(caught.value)
@@ -198,13 +198,13 @@ def test_missing_channel_names_its_neighbour(plate):
     assert len(Images(plate, backend="disk", names=NAMES, channels=["1"])) == 22
 
 
-def test_two_files_with_the_same_fields(plate):
+def test_two_files_with_the_same_fields_are_an_error(plate):
     with pytest.raises(InvalidOptionError, match="have the same fields"):
         Images(plate, backend="disk", names="{well}_*_w{channel}.tif")
 
 
 @pytest.mark.parametrize("odd", [np.zeros((6, 4), np.uint16), np.zeros((6, 5), np.uint8)])
-def test_jagged_channels_are_refused(plate, odd):
+def test_uneven_channels_are_refused(plate, odd):
     FileManager().save(odd, f"{plate}/B02_f1_w2.tif", "disk")
     images = Images(plate, backend="disk", names=NAMES)
     with pytest.raises(UnsupportedDataError, match="one shape and dtype") as caught:
@@ -232,7 +232,7 @@ def test_errors_name_the_backend_and_the_file(plate):
         ("fly-3channel", "01_POS{site}_{channel}.TIF", 3, (3, 1006, 1000)),
     ],
 )
-def test_real_microscopes(folder, names, count, shape):
+def test_real_images_load(folder, names, count, shape):
     fm = FileManager(BackendRegistry())
     images = Images(DATA / folder, backend="disk", names=names, files=fm, dtype="float32")
     assert len(images) == count

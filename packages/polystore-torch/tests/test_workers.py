@@ -1,4 +1,4 @@
-"""Worker processes that are forked or spawned, on every backend that loads."""
+"""Worker processes load images from every backend, forked or spawned."""
 
 import ast
 from pathlib import Path
@@ -16,11 +16,11 @@ NAMES = "{well}_f{field}_w{channel}.npy"
 
 
 def make_images(backend, tmp_path, **options):
-    """Return a dataset of five images of two channels, which hold their numbers."""
+    """Return a dataset of five images of two channels. Each plane holds its number."""
     registry = BackendRegistry()
     registry.add("archive", "zip", file=str(tmp_path / "plate.zip"))
     fm = FileManager(registry)
-    # The folder of files has an absolute path, that of an archive is inside it.
+    # A folder of files has an absolute path. A folder of an archive has a path inside it.
     folder = "plate" if backend == "archive" else str(tmp_path / "plate")
     paths = [f"{folder}/B02_f{n}_w{c}.npy" for n in range(5) for c in (1, 2)]
     values = [np.full((4, 3), n, np.uint16) for n in range(10)]
@@ -43,7 +43,7 @@ def load(images, context, workers=2):
 @pytest.mark.parametrize("backend", ["disk", "zarr", "archive"])
 def test_workers_load_every_image(tmp_path, backend, context):
     images = make_images(backend, tmp_path)
-    images[0]  # a file that is open here must not confuse a worker
+    images[0]  # an open file must not confuse a worker
     pixels, fields = load(images, context)
     assert pixels == [[n, n + 1] for n in range(0, 10, 2)]
     assert fields == ["0", "1", "2", "3", "4"]
@@ -54,13 +54,13 @@ def test_forked_workers_see_memory(tmp_path):
     assert pixels == [[n, n + 1] for n in range(0, 10, 2)]
 
 
-def test_spawned_workers_say_that_memory_is_elsewhere(tmp_path):
+def test_spawned_workers_explain_missing_memory(tmp_path):
     images = make_images("memory", tmp_path)
     with pytest.raises(RuntimeError, match="values in memory belong to one process"):
         load(images, "spawn", workers=1)
 
 
-def test_persistent_workers_and_epochs(tmp_path):
+def test_persistent_workers_load_each_epoch(tmp_path):
     images = make_images("disk", tmp_path, dtype="float32")
     loader = data.DataLoader(images, shuffle=True, num_workers=1, persistent_workers=True)
     for _ in range(3):
@@ -68,7 +68,7 @@ def test_persistent_workers_and_epochs(tmp_path):
         assert found == [0, 2, 4, 6, 8]
 
 
-def test_parts_of_a_dataset(tmp_path):
+def test_subsets_load(tmp_path):
     images = make_images("disk", tmp_path)
     parts = data.random_split(images, [3, 2], torch.Generator().manual_seed(1))
     found = [int(image[0, 0, 0]) for part in parts for image, _ in part]
@@ -79,7 +79,7 @@ def test_parts_of_a_dataset(tmp_path):
 
 
 def test_source_is_short():
-    """It shows how little a dataset needs: at most 80 lines of code."""
+    """A dataset needs little code, at most 80 lines."""
     source = Path(polystore_torch.__file__).read_text("utf-8")
     lines = {
         number

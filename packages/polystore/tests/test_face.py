@@ -1,4 +1,4 @@
-"""The users' face: the names of polystore_core, and no logic."""
+"""The package has the names of polystore_core, and no logic."""
 
 import ast
 import importlib.metadata
@@ -17,8 +17,8 @@ import polystore_core
 FOLDER = Path(polystore.__file__).parent
 
 
-def loaded(code: str) -> set[str]:
-    """Return the top-level modules that code imports."""
+def list_imports(code: str) -> set[str]:
+    """Return the top-level modules that the code imports."""
     before = "import sys; before = set(sys.modules)"
     after = "print(*sorted({n.partition('.')[0] for n in set(sys.modules) - before}))"
     command = [sys.executable, "-c", f"{before}\n{code}\n{after}"]
@@ -43,7 +43,7 @@ def test_modules_are_those_of_core(module: str) -> None:
         assert getattr(ours, name) is getattr(theirs, name)
 
 
-def test_there_is_nothing_else() -> None:
+def test_package_has_no_other_files() -> None:
     assert {path.name for path in FOLDER.iterdir() if path.name != "__pycache__"} == {
         "__init__.py",
         "__main__.py",
@@ -61,11 +61,11 @@ def test_checkers_see_public_names() -> None:
 
 
 def test_import_is_nearly_free() -> None:
-    assert loaded("import polystore") <= {"polystore", "__future__"}
-    assert "importlib" in loaded("import polystore; polystore.__version__")
+    assert list_imports("import polystore") <= {"polystore", "__future__"}
+    assert "importlib" in list_imports("import polystore; polystore.__version__")
 
 
-def test_version_is_told() -> None:
+def test_version_is_that_of_the_distribution() -> None:
     assert polystore.__version__ == importlib.metadata.version("polystore")
 
 
