@@ -1,8 +1,8 @@
 """Install each wheel alone, as pip does, and try it: python check_alone.py WHEELS SBOMS
 
-Each distribution gets an empty environment with the dependencies that it declares, and nothing
-else. There it must import, and keep its smallest promise. Then the folder SBOMS gets a CycloneDX
-document of that environment: what ``pip install`` of the distribution brings.
+Each distribution gets an empty environment with only its declared dependencies. There it must
+import, and keep its smallest promise. Then the folder SBOMS gets a CycloneDX document of that
+environment, with the distributions that ``pip install`` brings.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def check_core(environment: Environment, wheel: Path) -> None:
 
 
 def check_documents(environment: Environment, wheel: Path) -> None:
-    """Assert that polystore installs little, and that the documents are true with extras."""
+    """Assert that polystore installs little, and that the documents are right with extras."""
     environment.install(str(wheel))
     assert environment.installed() == PLAIN, environment.installed()
     print("polystore installs with", *sorted(PLAIN))
@@ -104,7 +104,7 @@ def check_documents(environment: Environment, wheel: Path) -> None:
         f"{wheel}[tiff,image,safetensors,zip,zarr,dask,workspace,streaming,fiji,cli,progress]"
     )
     environment.install("polystore-testing", "hatchling", "editables")  # to write a backend
-    environment.install("--no-deps", "polystore-napari")  # the side of the pipeline
+    environment.install("--no-deps", "polystore-napari")  # the part for pipelines
     plain = [str(path) for path in DOCUMENTS if path not in TRAINING]
     print(environment.run("python", SNIPPETS, *plain), end="")
     environment.install(TORCH, f"{wheel}[training]")
@@ -116,7 +116,7 @@ def check_documents(environment: Environment, wheel: Path) -> None:
 
 
 def check_upgrade(environment: Environment) -> None:
-    """Assert that pip replaces the published version by ours, and ours by that one."""
+    """Assert that pip replaces the published version with ours, and ours with that one."""
     environment.install(f"polystore=={PUBLISHED}")
     for step in ("upgrade", "downgrade", "upgrade again"):
         if step == "downgrade":

@@ -1,4 +1,4 @@
-"""Images that say all that an image can say, and the places that hold images."""
+"""Images with every kind of metadata, and the places that hold images."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TO = {
 
 
 def scan() -> Image:
-    """Return a time lapse that says all that an image can say."""
+    """Return a time lapse with every kind of metadata."""
     axes = (
         Axis("t", "time", "second", 30.0, 5.0),
         Axis("c", "channel"),
@@ -100,7 +100,7 @@ def color() -> Image:
 
 
 def bare() -> Image:
-    """Return an image that says nothing but its axes."""
+    """Return an image whose only metadata is its axes."""
     return Image.of(
         np.arange(2 * 3 * 16 * 16, dtype=np.uint16).reshape(2, 3, 16, 16), axes="tcyx"
     )
@@ -114,7 +114,7 @@ IMAGES = [scan, irregular, labels, color, bare, one_channel]
 
 
 def assert_same(found: Image, expected: Image) -> None:
-    """Assert equal pixels and words. ImageJ has z before c, and TIFF has rational sizes."""
+    """Assert equal pixels and metadata. ImageJ has z before c, and TIFF has rational sizes."""
     found = found.transpose(expected.axes)
     assert np.asarray(found).dtype == np.asarray(expected).dtype
     assert np.array_equal(found, expected)

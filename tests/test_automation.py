@@ -1,4 +1,4 @@
-"""What other machines run: workflows and hooks call what is here."""
+"""Workflows and hooks call sessions and scripts that exist."""
 
 import os
 import re
@@ -15,7 +15,7 @@ WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 HOOKS = ROOT / ".pre-commit-config.yaml"
 
 
-def commands(workflow):
+def list_commands(workflow):
     jobs = yaml.safe_load(workflow.read_text("utf-8"))["jobs"]
     return [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
 
@@ -25,7 +25,7 @@ def test_workflow_calls_sessions_that_exist(workflow):
     sessions = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text(), re.M))
     called = [
         name
-        for command in commands(workflow)
+        for command in list_commands(workflow)
         for words in re.findall(r"nox --session ([\w ]+)", command)
         for name in words.split()
     ]
@@ -33,13 +33,13 @@ def test_workflow_calls_sessions_that_exist(workflow):
     assert set(called) <= sessions
     scripts = {
         word
-        for text in commands(workflow)
+        for text in list_commands(workflow)
         for word in re.findall(r"[\w./]+\.py|\.ci/run", text)
     }
     assert [name for name in scripts if not (ROOT / name).is_file()] == []
 
 
-def test_workflows_are_there():
+def test_workflows_exist():
     assert [path.name for path in WORKFLOWS] == ["ci.yml", "release.yml"]
 
 
@@ -47,14 +47,14 @@ def test_workflows_are_there():
 def test_release_refuses_another_tag():
     project = tomllib.loads((ROOT / "packages.toml").read_text("utf-8"))
     [step] = [
-        text for text in commands(ROOT / ".github/workflows/release.yml") if "TAG" in text
+        text for text in list_commands(ROOT / ".github/workflows/release.yml") if "TAG" in text
     ]
     for tag, code in ((f"v{project['version']}", 0), ("v0.9.9", 1), ("v1", 1)):
         done = subprocess.run(step, shell=True, cwd=ROOT, env={**os.environ, "TAG": tag})
         assert done.returncode == code, tag
 
 
-def test_hooks_call_what_is_there():
+def test_hooks_call_scripts_that_exist():
     ruff, local = yaml.safe_load(HOOKS.read_text("utf-8"))["repos"]
     noxfile = (ROOT / "noxfile.py").read_text()
     assert f'"ruff=={ruff["rev"].removeprefix("v")}"' in noxfile

@@ -1,4 +1,4 @@
-"""Arrays of every framework are saved in every place, and come back as any of them."""
+"""Arrays of every framework are saved to every place, and load in any framework."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def fm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def values(name: str) -> dict[str, Any]:
-    """Return tensors of a framework that only it has, and a plain one."""
+    """Return a plain tensor of the framework, and tensors that only it has."""
     plain = np.arange(24, dtype="u2").reshape(2, 3, 4)
     found = {"plain": to_framework(plain, name)}
     if name == "torch":

@@ -1,4 +1,4 @@
-"""Files that earlier versions wrote load: the same values, types and shapes."""
+"""Files of earlier versions load with the same values, types and shapes."""
 
 import json
 import runpy
@@ -33,7 +33,7 @@ ARCHIVES = sorted(GOLDEN.glob("*.zip"))
 
 @pytest.fixture(scope="module", params=ARCHIVES, ids=lambda path: path.stem)
 def folder(request, tmp_path_factory):
-    """For tests that only read."""
+    """Give a folder to tests that only read."""
     path = tmp_path_factory.mktemp("golden")
     with zipfile.ZipFile(request.param) as archive:
         archive.extractall(path)
@@ -51,7 +51,7 @@ def fm():
 
 
 def assert_same(found, expected):
-    """Assert the same types and the same bits: NaN equals NaN, and -0.0 is not 0.0."""
+    """Assert the same types and bits. NaN equals NaN, and -0.0 differs from 0.0."""
     assert type(found) is type(expected)
     if isinstance(expected, dict):
         assert list(found) == list(expected)
@@ -76,7 +76,7 @@ def assert_same(found, expected):
         assert found == expected
 
 
-# zarr 3.4 says so of each structured array that an older zarr wrote, and reads it right.
+# zarr 3.4 warns about each structured array of an older zarr, and reads it correctly.
 @pytest.mark.filterwarnings("ignore:Missing 'endian' for structured dtype:UserWarning")
 @pytest.mark.parametrize(("backend", "case"), CASES)
 def test_loads_as_it_was_saved(fm, folder, backend, case):
@@ -91,7 +91,7 @@ def test_rois_of_documents_load(fm, folder):
     assert [ROI.from_dict(item) for item in content] == MADE["ROIS"]
 
 
-def test_metadata_takes_updates(own_folder):
+def test_metadata_can_be_updated(own_folder):
     path = own_folder / "metadata.json"
     assert json.loads(path.read_text("utf-8")) == {"subdirectories": MADE["SUBDIRECTORIES"]}
     AtomicMetadataWriter().merge_subdirectory_metadata(
@@ -104,7 +104,7 @@ def test_metadata_takes_updates(own_folder):
 
 
 @pytest.mark.parametrize(("store", "wells"), [("plate", ["A/1", "B/03"]), ("scan", ["A/01"])])
-def test_plates_take_fields(fm, own_folder, store, wells):
+def test_fields_can_be_added_to_plates(fm, own_folder, store, wells):
     plate = own_folder / f"{store}.ome.zarr"
     image = MADE["ramp"](9, 8)
     fm.save(image, f"{plate}/C/2/0", backend="zarr")
@@ -114,8 +114,8 @@ def test_plates_take_fields(fm, own_folder, store, wells):
     assert_same(fm.load(f"{plate}/C/2/0", backend="zarr"), image)
 
 
-def test_images_keep_their_meaning(fm, own_folder):
-    """New pixels in an old image: its axes, pixel size and channels stay."""
+def test_images_keep_their_metadata(fm, own_folder):
+    """New pixels in an old image keep its axes, pixel size and channels."""
     path = str(own_folder / "image.ome.zarr")
     before = fm.info(path, backend="zarr").metadata
     fm.save(MADE["plain"](2) + 1, path, backend="zarr")
@@ -135,7 +135,7 @@ NEW = {
     "svs",
     "tf8",
 }
-"""Suffixes that came after the archive. The next archive has files of them."""
+"""Suffixes that are newer than the archive. The next archive has files of them."""
 
 
 def test_every_format_has_a_file():
@@ -147,7 +147,7 @@ def test_every_format_has_a_file():
         assert any(name.endswith(f".{suffix}") for name in names), suffix
 
 
-def test_no_file_is_forgotten(folder):
+def test_each_file_has_a_case(folder):
     paths = [case.path for cases in MADE["CASES"].values() for case in cases]
     known = {path.partition("/")[0] for path in paths} | {"metadata.json", "settings.json"}
     assert {path.name for path in folder.iterdir()} == known

@@ -1,4 +1,4 @@
-"""The walls between packages, which no single package can test."""
+"""The rules between packages, which no single package can test."""
 
 import ast
 import importlib
@@ -20,17 +20,17 @@ from polystore_core.plugins import discovery
 ROOT = Path(__file__).parent.parent
 PACKAGES = sorted(path for path in (ROOT / "packages").iterdir() if (path / "src").is_dir())
 DECLARED = tomllib.loads((ROOT / "packages.toml").read_text("utf-8"))["packages"]
-# Import name to distribution, where they differ.
+# Distributions with another name than their import.
 DISTRIBUTION = {"_pytest": "pytest", "zmq": "pyzmq"}
-# Libraries that only a caller's own array or file can bring in: never a dependency.
+# A caller's own array or file may need these libraries. They are never a dependency.
 CALLER_BRINGS = {"polystore-core": {"torch", "jax", "tensorflow"}}
 
 
-def project(package):
+def read_project(package):
     return tomllib.loads((package / "pyproject.toml").read_text())["project"]
 
 
-def imported_modules(package):
+def find_imports(package):
     for file in (package / "src").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
@@ -39,27 +39,28 @@ def imported_modules(package):
                 yield node.module.partition(".")[0]
 
 
-def declared(package):
-    content = project(package)
+def list_declared(package):
+    content = read_project(package)
     extras = content.get("optional-dependencies", {}).values()
     texts = [*content["dependencies"], *(text for extra in extras for text in extra)]
     return {re.match(r"[\w-]+", text).group().lower() for text in texts}
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
-def test_declares_what_it_imports(package):
+def test_imports_are_declared(package):
     own = package.name.replace("-", "_")
     imported = {
         DISTRIBUTION.get(name, name.replace("_", "-"))
-        for name in imported_modules(package)
+        for name in find_imports(package)
         if name not in sys.stdlib_module_names and name != own
     }
     through_extras = {"rich"} if package.name == "polystore-cli" else set()
-    assert imported - CALLER_BRINGS.get(package.name, set()) <= declared(package)
-    if package.name == "polystore":  # it makes `pip install polystore` useful
+    assert imported - CALLER_BRINGS.get(package.name, set()) <= list_declared(package)
+    # Its dependencies make `pip install polystore` useful.
+    if package.name == "polystore":
         return
-    unused = declared(package) - imported - through_extras
-    # disk finds its formats through the registry: it needs them installed, and imports nothing.
+    unused = list_declared(package) - imported - through_extras
+    # disk finds its formats through the registry, so it needs them installed without an import.
     chosen_by_name = {"torch", "tifffile", "imagecodecs", "zarrs", "ml_dtypes"}
     through_marks = {"pytest-timeout"}
     expected = {"polystore-formats", "pandas", "tqdm", *chosen_by_name, *through_marks}
@@ -67,8 +68,8 @@ def test_declares_what_it_imports(package):
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
-def test_face_of_core_is_enough(package):
-    """Our packages import only the modules of core that third parties can import."""
+def test_packages_use_public_modules_of_core(package):
+    """Our packages import only the modules of core that other packages may import."""
     if package.name == "polystore-core":
         return
     for file in (package / "src").rglob("*.py"):
@@ -91,7 +92,7 @@ def test_face_of_core_is_enough(package):
 
 
 def test_disk_leaves_files_to_core():
-    """``LocalStore`` has the one root walker and the one set of locks: disk only makes it."""
+    """``LocalStore`` opens and locks all files. disk only makes it."""
     files = sorted((ROOT / "packages/polystore-disk/src").rglob("*.py"))
     assert [file.name for file in files] == ["__init__.py", "backend.py", "plugin.py"]
     for file in files:
@@ -100,7 +101,7 @@ def test_disk_leaves_files_to_core():
 
 
 def test_zarr_opens_files_in_one_package():
-    """import-linter forbids ``os`` elsewhere; ``open`` needs no import."""
+    """import-linter forbids ``os`` elsewhere, but ``open`` needs no import."""
     package = ROOT / "packages/polystore-zarr/src/polystore_zarr"
     for file in package.rglob("*.py"):
         if file.parent.name != "store":
@@ -128,7 +129,7 @@ def test_files_have_500_lines_at_most(folder):
 
 
 def test_core_depends_on_two():
-    texts = project(ROOT / "packages/polystore-core")["dependencies"]
+    texts = read_project(ROOT / "packages/polystore-core")["dependencies"]
     assert [re.match(r"\w+", text).group() for text in texts] == [
         "numpy",
         "pluggy",
@@ -147,7 +148,7 @@ def test_package_page_is_a_page_of_the_site(name):
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_links_of_package_pages_have_addresses(package):
-    """A package index shows the README without its folder: a relative link leads nowhere."""
+    """A package index shows the README without its folder, so a relative link is broken."""
     links = re.findall(r"\]\((?!#)([^)]+)\)", (package / "README.md").read_text("utf-8"))
     assert links
     assert [link for link in links if not link.startswith("https://")] == []
@@ -160,14 +161,14 @@ def test_generated_files_are_current():
 
 
 def test_every_folder_is_a_distribution():
-    names = [project(package)["name"] for package in PACKAGES]
+    names = [read_project(package)["name"] for package in PACKAGES]
     assert names == sorted(DECLARED)
     assert names == [package.name for package in PACKAGES]
 
 
 @pytest.mark.parametrize("package", PACKAGES, ids=lambda path: path.name)
 def test_every_plugin_is_in_the_catalogue(package):
-    groups = project(package).get("entry-points", {})
+    groups = read_project(package).get("entry-points", {})
     for kind in ("backends", "formats"):
         names = DECLARED[package.name].get(kind, [])
         assert list(groups.get(f"polystore.{kind}", [])) == names
@@ -175,7 +176,7 @@ def test_every_plugin_is_in_the_catalogue(package):
 
 def test_changelogs_have_the_version():
     for package in PACKAGES:
-        heading = f"# Changelog of {package.name}\n\n## {project(package)['version']}\n"
+        heading = f"# Changelog of {package.name}\n\n## {read_project(package)['version']}\n"
         assert (package / "CHANGELOG.md").read_text("utf-8").startswith(heading)
 
 
@@ -185,9 +186,9 @@ def test_packages_are_typed():
 
 
 def test_meta_extras_exist():
-    """No extra of the meta distribution promises a missing distribution."""
+    """No extra of the meta distribution needs a missing distribution."""
     names = {package.name for package in PACKAGES}
-    meta = project(ROOT / "packages/polystore")
+    meta = read_project(ROOT / "packages/polystore")
     for extra, texts in meta["optional-dependencies"].items():
         for text in texts:
             base, inner = re.match(r"([\w-]+)(?:\[([\w,-]+)\])?", text).groups()
@@ -198,12 +199,12 @@ def test_meta_extras_exist():
                 }
             elif base.startswith("polystore-"):
                 assert base in names
-                target = project(ROOT / "packages" / base).get("optional-dependencies", {})
+                target = read_project(ROOT / "packages" / base).get("optional-dependencies", {})
                 assert inner is None or inner in target, extra
 
 
 def test_manifests_are_cheap():
-    """Loading every manifest imports no library and no plugin's own code."""
+    """Loading every manifest imports no library and no other code of a plugin."""
     code = (
         "import sys; from polystore_core import survey; rows = list(survey());"
         "print(*sorted(n for n in sys.modules if n.partition('.')[0].startswith("
@@ -214,10 +215,10 @@ def test_manifests_are_cheap():
     ).stdout.split()
     manifests = {d.manifest for found in discovery._scan().values() for d in found}
     packages = {name.partition(".")[0] for name in manifests}
-    strangers = (
+    others = (
         {n for n in found if n.partition(".")[0] != "polystore_core"} - manifests - packages
     )
-    assert strangers == set()
+    assert others == set()
 
 
 def test_hooks_are_described():
@@ -234,13 +235,14 @@ def test_public_names_resolve():
         assert getattr(polystore, name) is not None
     for package in PACKAGES:
         module = package.name.replace("-", "_")
-        if module != "polystore_torch" or find_spec("torch"):  # it has a class of PyTorch's
+        # polystore_torch derives from a class of PyTorch.
+        if module != "polystore_torch" or find_spec("torch"):
             assert importlib.import_module(module).__doc__
 
 
 def test_installed_versions_match():
     for package in PACKAGES:
         found = metadata.version(package.name)
-        assert found == project(package)["version"], (
+        assert found == read_project(package)["version"], (
             "run nox without -R to renew this environment"
         )

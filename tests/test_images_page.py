@@ -1,4 +1,4 @@
-"""The tables of docs/images.md are true: places, words, and the programs that read them."""
+"""The tables of docs/images.md are right about places, metadata and other programs."""
 
 from __future__ import annotations
 
@@ -68,11 +68,11 @@ def rows(header: list[str], cells: dict[str, list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
 
 
-# ── words and places ─────────────────────────────────────────────────────────────────────
+# ── metadata and places ───────────────────────────────────────────────────────────────────
 
 
-def told(image: Image, word: str) -> Any:
-    """Return the values of a word, for each axis or channel."""
+def read_field(image: Image, word: str) -> Any:
+    """Return the values of a field, for each axis or channel."""
     image = image.transpose(sorted(image.axes, key="tczyxs".index))
     owner, _, name = word.rpartition(".")
     if owner:
@@ -83,16 +83,16 @@ def told(image: Image, word: str) -> Any:
     return image.axes if word == "axes" else getattr(image.metadata, word)
 
 
-def forget_own_words(folder: Path) -> None:
-    """Rename the words that only polystore reads, in every file, without changing sizes."""
+def hide_own_fields(folder: Path) -> None:
+    """Rename the fields that only polystore reads, in every file, without changing sizes."""
     for path in folder.rglob("*"):
         if path.is_file():
             content = path.read_bytes()
             path.write_bytes(content.replace(b"polystore", b"somebody_"))
 
 
-def test_table_of_words_is_true(fm: FileManager, tmp_path: Path) -> None:
-    """● marks places that other programs read, ○ those of polystore alone."""
+def test_table_of_metadata_is_right(fm: FileManager, tmp_path: Path) -> None:
+    """● marks places that other programs read, ○ those that only polystore reads."""
     cells: dict[str, list[str]] = {name: [] for name in WORDS.values()}
     made = {"coords": irregular(), "kind": labels()}
     for place in PLACES:
@@ -101,13 +101,15 @@ def test_table_of_words_is_true(fm: FileManager, tmp_path: Path) -> None:
         for image in (irregular(), labels(), scan()):
             fm.save(image, path, backend, **options)
             whole = fm.load(path, backend, as_="image")
-            forget_own_words(tmp_path)
+            hide_own_fields(tmp_path)
             standard = fm.load(path, backend, as_="image")
             for word in WORDS:
                 source = made.get(word, scan())
                 if source.metadata == image.metadata:
-                    expected = told(source, word)
-                    is_held = [expected == told(found, word) for found in (whole, standard)]
+                    expected = read_field(source, word)
+                    is_held = [
+                        expected == read_field(found, word) for found in (whole, standard)
+                    ]
                     held[word] = {(True, True): "●", (True, False): "○"}.get(
                         tuple(is_held), "–"
                     )
@@ -127,7 +129,7 @@ SHORT = {"µm": "micrometer", "um": "micrometer", "\\u00B5m": "micrometer", "s":
 PIXELS = (np.arange(np.prod(SHAPE)) % 4096).reshape(SHAPE).astype(np.uint16)
 
 
-def ours(place: str) -> Callable[[FileManager], str]:
+def make_writer(place: str) -> Callable[[FileManager], str]:
     def write(fm: FileManager) -> str:
         backend, path, options = TO[place]
         fm.save(
@@ -166,7 +168,7 @@ def tifffile_ome(fm: FileManager) -> str:
 
 
 def ome_types_ome(fm: FileManager) -> str:
-    """Pixels and XML of a set by ome-types, which leaves out units that are the default."""
+    """Save pixels and the XML of ome-types, which omits units that are the default."""
     import tifffile
     from ome_types import OME, model
 
@@ -213,7 +215,7 @@ def ome_zarr_py(fm: FileManager) -> str:
 
 
 WRITERS: dict[str, Callable[[FileManager], str]] = {
-    **{f"polystore, {name}": ours(place) for place, name in PLACES.items()},
+    **{f"polystore, {name}": make_writer(place) for place, name in PLACES.items()},
     "tifffile, ImageJ TIFF": tifffile_imagej,
     "tifffile, OME-TIFF": tifffile_ome,
     "ome-types, OME-TIFF": ome_types_ome,
@@ -221,7 +223,7 @@ WRITERS: dict[str, Callable[[FileManager], str]] = {
 }
 
 
-def by_polystore(path: str, fm: FileManager) -> dict[str, Any]:
+def read_with_polystore(path: str, fm: FileManager) -> dict[str, Any]:
     backend = "zarr" if ".zarr" in path else "disk"
     image = fm.load(path, backend, as_="image")
     assert np.array_equal(image.transpose(AXES), PIXELS)
@@ -233,7 +235,7 @@ def by_polystore(path: str, fm: FileManager) -> dict[str, Any]:
     }
 
 
-def by_tifffile(path: str, fm: FileManager) -> dict[str, Any]:
+def read_with_tifffile(path: str, fm: FileManager) -> dict[str, Any]:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
@@ -248,7 +250,7 @@ def by_tifffile(path: str, fm: FileManager) -> dict[str, Any]:
     return found
 
 
-def by_ome_types(path: str, fm: FileManager) -> dict[str, Any]:
+def read_with_ome_types(path: str, fm: FileManager) -> dict[str, Any]:
     import ome_types
 
     pixels = ome_types.from_tiff(path).images[0].pixels
@@ -262,7 +264,7 @@ def by_ome_types(path: str, fm: FileManager) -> dict[str, Any]:
     }
 
 
-def by_ome_zarr_models(path: str, fm: FileManager) -> dict[str, Any]:
+def read_with_ome_zarr_models(path: str, fm: FileManager) -> dict[str, Any]:
     import ome_zarr_models
     import zarr
 
@@ -280,8 +282,8 @@ def by_ome_zarr_models(path: str, fm: FileManager) -> dict[str, Any]:
     }
 
 
-def by_bioio(path: str, fm: FileManager) -> dict[str, Any]:
-    """By the plugin that bioio itself takes for the name of the file."""
+def read_with_bioio(path: str, fm: FileManager) -> dict[str, Any]:
+    """Read with the plugin that bioio itself uses for the name of the file."""
     ends = {".ome.zarr": "bioio_ome_zarr", ".ome.tif": "bioio_ome_tiff", "": "bioio_tifffile"}
     plugin = next(plugin for end, plugin in ends.items() if path.endswith(end))
     reader = importlib.import_module(plugin).Reader(path)
@@ -297,7 +299,7 @@ def by_bioio(path: str, fm: FileManager) -> dict[str, Any]:
     }
 
 
-def by_xarray(path: str, fm: FileManager) -> dict[str, Any]:
+def read_with_xarray(path: str, fm: FileManager) -> dict[str, Any]:
     import xarray as xr
 
     store = path.partition("/")[0]
@@ -311,18 +313,18 @@ def by_xarray(path: str, fm: FileManager) -> dict[str, Any]:
 
 TIFF, OME, NGFF, ZARR = "TIFF", "OME-TIFF", "OME-Zarr", ("OME-Zarr", "Zarr array")
 READERS: dict[str, tuple[Any, Callable[..., dict[str, Any]]]] = {
-    "polystore": ("", by_polystore),
-    "tifffile": (TIFF, by_tifffile),
-    "ome-types": (OME, by_ome_types),
-    "ome-zarr-models": (NGFF, by_ome_zarr_models),
-    "bioio": ((TIFF, NGFF), by_bioio),
-    "xarray": (ZARR, by_xarray),
+    "polystore": ("", read_with_polystore),
+    "tifffile": (TIFF, read_with_tifffile),
+    "ome-types": (OME, read_with_ome_types),
+    "ome-zarr-models": (NGFF, read_with_ome_zarr_models),
+    "bioio": ((TIFF, NGFF), read_with_bioio),
+    "xarray": (ZARR, read_with_xarray),
 }
-"""The suffixes that each program reads, and the words that it reads."""
+"""The suffixes that each program reads, and its reader."""
 
 
 def cell(found: dict[str, Any]) -> str:
-    """Return which words are right. A word that is told wrong is an error."""
+    """List the fields that are right. A wrong field is an error."""
     right = []
     if "axes" in found:
         assert set(found["axes"]) == set(AXES)
@@ -343,8 +345,8 @@ def cell(found: dict[str, Any]) -> str:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Call to deprecated class Scaler:DeprecationWarning")
 @pytest.mark.filterwarnings("ignore:.*the parser argument is ignored:DeprecationWarning")
-def test_table_of_tools_is_true(fm: FileManager, tmp_path: Path) -> None:
-    """Programs of others read polystore's files, and polystore reads theirs."""
+def test_table_of_tools_is_right(fm: FileManager, tmp_path: Path) -> None:
+    """Other programs read the files of polystore, and polystore reads theirs."""
     readers = ("bioio_ome_tiff", "bioio_ome_zarr", "bioio_tifffile")
     for module in ("ome_types", "ome_zarr_models", "ome_zarr", "xarray", *readers):
         pytest.importorskip(module, reason=f"{module} is not installed")

@@ -1,4 +1,4 @@
-"""Images keep their meaning on the way through real viewers: napari on a screen, and ImageJ."""
+"""Images keep their metadata on the way through real viewers: napari on a screen, and ImageJ."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ WAY = [
     FIJI,
     ("disk", "scan-imagej.tif", {"imagej": True}),
 ]
-"""Backend, path and options of each stage: from the first save to the last."""
+"""Backend, path and options of each stage, from the first save to the last."""
 FILES = {
     "TIFF": ("disk", "scan.tif", {}),
     "ImageJ TIFF": ("disk", "scan-imagej.tif", {"imagej": True}),
@@ -55,11 +55,11 @@ VIEWERS = {"napari": NAPARI, "Fiji": FIJI}
 
 @pytest.fixture(scope="module")
 def private() -> Iterator[Path]:
-    """Have viewers open on a private screen, and keep their settings in a private folder."""
-    # Short: the kernel allows sockets no long names.
+    """Open viewers on a private screen, with their settings in a private folder."""
+    # The kernel limits the names of sockets, so this one is short.
     folder = Path(tempfile.mkdtemp(prefix="ps"))
     (folder / "napari.yaml").write_text("application:\n  confirm_close_window: false\n")
-    # Without -UsePerfData a Java that is killed leaves a file in /tmp.
+    # Without -UsePerfData, a killed Java leaves a file in /tmp.
     java = f"-Duser.home={folder} -Djava.io.tmpdir={folder} -XX:-UsePerfData"
     try:
         with private_display() as display, pytest.MonkeyPatch.context() as patch:
@@ -79,7 +79,7 @@ def private() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def fm(private: Path) -> Iterator[FileManager]:
-    """A file manager whose backends "napari" and "fiji" are viewers of these tests alone."""
+    """Give a file manager whose backends "napari" and "fiji" are private viewers."""
     pytest.importorskip("napari", reason="napari is not installed")
     with BackendRegistry() as registry:
         registry.add("napari", "napari_stream", viewer="travel")
@@ -103,17 +103,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def emptied(fm: FileManager) -> None:
+def empty_viewers(fm: FileManager) -> None:
     for backend in ("napari", "fiji"):
         with fm.registry[backend].connect() as viewer:  # type: ignore[union-attr]
             viewer.clear()
 
 
-# ── the way of an image ──────────────────────────────────────────────────────────────────
+# ── the way of an image ───────────────────────────────────────────────────────────────────
 
 
 def two_channels(fm: FileManager) -> Image:
-    """Return a small time lapse of two channels, which runs without the data."""
+    """Return a small time lapse of two channels, which needs no data folder."""
     pixels = (np.arange(3 * 2 * 32 * 48) % 4096).reshape(3, 2, 32, 48).astype(np.uint16)
     return Image.of(
         pixels,
@@ -140,8 +140,8 @@ MADE = [two_channels, real_time_lapse, real_channels]
 
 @pytest.mark.smoke
 @pytest.mark.parametrize("made", MADE)
-def test_saves_keep_every_word(fm: FileManager, made: Any) -> None:
-    """Words are given at the first save. Each other stage is loaded and saved again."""
+def test_saves_keep_all_metadata(fm: FileManager, made: Any) -> None:
+    """Metadata is given at the first save. Each other stage is loaded and saved again."""
     image = load_real(fm, made)
     (backend, path, _), *others = WAY
     fm.save(image, path, backend)
@@ -154,7 +154,7 @@ def test_saves_keep_every_word(fm: FileManager, made: Any) -> None:
 
 
 @pytest.mark.parametrize("made", MADE)
-def test_transfers_keep_every_word(fm: FileManager, made: Any) -> None:
+def test_transfers_keep_all_metadata(fm: FileManager, made: Any) -> None:
     image = load_real(fm, made)
     (backend, path, _), *others = WAY
     fm.save(image, path, backend)
@@ -165,7 +165,7 @@ def test_transfers_keep_every_word(fm: FileManager, made: Any) -> None:
 
 
 def move(fm: FileManager, one: tuple[Any, ...], two: tuple[Any, ...]) -> None:
-    """Transfer from a place to another, and compare all pixels there."""
+    """Transfer from one place to another, and compare all pixels there."""
     routes: Any = {"source_backend": one[0], "target_backend": two[0]}
     done = fm.transfer(one[1], two[1], **routes, verify="values", **two[2])
     assert (list(done), done.lost, done.skipped) == ([two[1]], {}, {})
@@ -174,8 +174,10 @@ def move(fm: FileManager, one: tuple[Any, ...], two: tuple[Any, ...]) -> None:
 @pytest.mark.parametrize("made", IMAGES)
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("viewer", VIEWERS)
-def test_every_pair(fm: FileManager, viewer: str, file: str, made: Any) -> None:
-    """From each file to each viewer, and back to the same kind of file."""
+def test_each_file_goes_to_each_viewer(
+    fm: FileManager, viewer: str, file: str, made: Any
+) -> None:
+    """Move an image from each file to each viewer, and back to the same kind of file."""
     image = made()
     place = FILES[file]
     fm.save(image, place[1], place[0], **place[2])
@@ -186,7 +188,7 @@ def test_every_pair(fm: FileManager, viewer: str, file: str, made: Any) -> None:
 
 
 @pytest.mark.parametrize("made", IMAGES)
-def test_viewer_to_viewer(fm: FileManager, made: Any) -> None:
+def test_images_go_from_viewer_to_viewer(fm: FileManager, made: Any) -> None:
     image = made()
     fm.save(image, "scan", "memory")
     for one, two in ((("memory", "scan"), NAPARI), (NAPARI, FIJI), (FIJI, NAPARI)):
@@ -196,7 +198,7 @@ def test_viewer_to_viewer(fm: FileManager, made: Any) -> None:
 
 @pytest.mark.parametrize("viewer", VIEWERS)
 def test_unknown_axes_come_back(fm: FileManager, viewer: str) -> None:
-    """A viewer shows an axis that it does not know as another one."""
+    """A viewer shows an unknown axis as another one."""
     y, x = (Axis(name, "space", "micrometer", 0.5) for name in "yx")
     image = Image(
         np.arange(24, dtype="u2").reshape(2, 3, 4), ImageMetadata(axes=(Axis("q"), y, x))
@@ -213,7 +215,7 @@ def test_unknown_axes_come_back(fm: FileManager, viewer: str) -> None:
 @pytest.mark.parametrize("dtype", ["?", "i1", "i2", "i4", "i8", "u1", "u4", "u8", "f2", "f8"])
 @pytest.mark.parametrize("viewer", VIEWERS)
 def test_types_come_back(fm: FileManager, viewer: str, dtype: str) -> None:
-    """ImageJ shows some types as others, and they come back as they were saved."""
+    """ImageJ shows some types as others, but they come back as they were saved."""
     pixels = np.arange(12).reshape(3, 4).astype(dtype)
     fm.save(Image.of(pixels, scale=(0.5, 0.5), units="um"), "scan", "memory")
     move(fm, ("memory", "scan"), VIEWERS[viewer])
@@ -223,7 +225,7 @@ def test_types_come_back(fm: FileManager, viewer: str, dtype: str) -> None:
 
 
 def test_inexact_pixels_are_refused(fm: FileManager) -> None:
-    """ImageJ has no type that holds such integers. Nothing is shown in their place."""
+    """ImageJ has no type for such integers, so it shows nothing."""
     fm.save(np.full((3, 4), 2**53 + 1), "scan", "memory")
     with pytest.raises(UnsupportedDataError, match="32-bit float"):
         move(fm, ("memory", "scan"), FIJI)

@@ -1,7 +1,7 @@
-"""Images keep their meaning: from the first save through every place, and back.
+"""Images keep their metadata from the first save through every place, and back.
 
-Needs the distributions with their extras, as all tests of this folder do. Each test is code that a
-user would type.
+These tests need the distributions with their extras, as all tests of this folder do. Each test is
+code that you would type.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("made", IMAGES)
 @pytest.mark.parametrize("place", TO)
-def test_place_holds_every_word(fm: FileManager, place: str, made: Any) -> None:
+def test_place_keeps_all_metadata(fm: FileManager, place: str, made: Any) -> None:
     """``save`` then ``load(as_="image")`` is the identity, and ``info`` and ``open`` agree."""
     image, (backend, path, options) = made(), TO[place]
     fm.save(image, path, backend, **options)
@@ -52,7 +52,7 @@ def test_place_holds_every_word(fm: FileManager, place: str, made: Any) -> None:
 
 
 @pytest.mark.parametrize("place", TO)
-def test_part_has_its_own_words(fm: FileManager, place: str) -> None:
+def test_part_has_its_own_metadata(fm: FileManager, place: str) -> None:
     backend, path, options = TO[place]
     fm.save(scan(), path, backend, **options)
     region = np.s_[1:, ..., 4:20, ::-1]
@@ -63,11 +63,11 @@ def test_part_has_its_own_words(fm: FileManager, place: str) -> None:
     assert_same(lazy.sel(**part), scan().sel(**part))
 
 
-# ── the issue's few lines ────────────────────────────────────────────────────────────────
+# ── metadata from place to place ──────────────────────────────────────────────────────────
 
 
-def test_words_of_the_first_save_reach_the_last(fm: FileManager) -> None:
-    """Load, filter and save from place to place; nothing is repeated."""
+def test_metadata_of_the_first_save_reaches_the_last(fm: FileManager) -> None:
+    """Load, filter and save from place to place, without repeating metadata."""
     fm.save(
         scan().data,
         "scan.tif",
@@ -88,7 +88,7 @@ def test_words_of_the_first_save_reach_the_last(fm: FileManager) -> None:
 
 
 @pytest.mark.parametrize("made", IMAGES)
-def test_transfer_carries_every_word(fm: FileManager, made: Any) -> None:
+def test_transfer_keeps_all_metadata(fm: FileManager, made: Any) -> None:
     image = made()
     backend, path, options = TO["tiff"]
     fm.save(image, path, backend, **options)
@@ -100,7 +100,7 @@ def test_transfer_carries_every_word(fm: FileManager, made: Any) -> None:
         assert_same(fm.load(two[1], two[0], as_="image"), image)
 
 
-def test_arrays_of_a_pipeline_get_words(fm: FileManager) -> None:
+def test_arrays_of_a_pipeline_get_metadata(fm: FileManager) -> None:
     fm.save(scan(), "scan.ome.tif", "disk")
     image = fm.load("scan.ome.tif", "disk", as_="image")
     result = fm.load("scan.ome.tif", "disk") // 2
@@ -109,7 +109,7 @@ def test_arrays_of_a_pipeline_get_words(fm: FileManager) -> None:
         assert_same(fm.load(path, backend, as_="image"), scan().with_data(result))
 
 
-def test_part_of_an_image_travels(fm: FileManager) -> None:
+def test_part_of_an_image_is_saved(fm: FileManager) -> None:
     fm.save(scan(), "scan.ome.zarr", "zarr")
     image = fm.open("scan.ome.zarr", "zarr", as_="image")
     part = image.sel(c="GFP", z=slice(2, 4))
@@ -120,7 +120,7 @@ def test_part_of_an_image_travels(fm: FileManager) -> None:
 
 
 @pytest.mark.parametrize("place", TO)
-def test_xarray_both_ways(fm: FileManager, place: str) -> None:
+def test_xarray_comes_back(fm: FileManager, place: str) -> None:
     import xarray as xr
 
     backend, path, options = TO[place]
@@ -148,7 +148,7 @@ def test_xarray_both_ways(fm: FileManager, place: str) -> None:
 
 @pytest.mark.parametrize("place", TO)
 def test_lazy_values_are_saved(fm: FileManager, place: str) -> None:
-    """Dask arrays, handles and images of both are arrays."""
+    """Dask arrays, handles and images of both are saved like arrays."""
     import dask.array as da
 
     backend, path, options = TO[place]
@@ -206,7 +206,7 @@ def real_channels(fm: FileManager) -> Image:
 
 
 @pytest.mark.parametrize("made", [real_time_lapse, real_channels])
-def test_real_images_keep_every_word(fm: FileManager, made: Any) -> None:
+def test_real_images_keep_all_metadata(fm: FileManager, made: Any) -> None:
     if not DATA.is_dir():
         pytest.skip(f"data: no images of microscopes in {DATA}")
     image = made(fm)
@@ -216,12 +216,12 @@ def test_real_images_keep_every_word(fm: FileManager, made: Any) -> None:
         assert_same(fm.load(two[1], two[0], as_="image"), image)
 
 
-# ── never invent ─────────────────────────────────────────────────────────────────────────
+# ── no guesses ────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("place", TO)
 def test_unknown_stays_unknown(fm: FileManager, place: str) -> None:
-    """Where only y and x are measured, z and t are not."""
+    """If only y and x are measured, z and t stay unknown."""
     image = Image.of(
         np.zeros((2, 3, 16, 16), np.uint16), axes="tzyx", scale={"y": 0.5, "x": 0.5}, units="um"
     )
@@ -235,7 +235,7 @@ def test_unknown_stays_unknown(fm: FileManager, place: str) -> None:
 
 @pytest.mark.parametrize("place", ["ome-zarr", "ome-zarr-0.4", "ome-tiff", "imagej", "tiff"])
 def test_rgb_is_color_everywhere(fm: FileManager, place: str) -> None:
-    """A uint8 picture (y, x, 3) is RGB without a word from its owner."""
+    """A uint8 picture (y, x, 3) is RGB without any option."""
     backend, path, options = TO[place]
     fm.save(color().data, path, backend, **options)
     found = fm.load(path, backend, as_="image")
@@ -243,7 +243,7 @@ def test_rgb_is_color_everywhere(fm: FileManager, place: str) -> None:
     assert np.array_equal(found, color())
 
 
-def test_printer_resolution_is_no_pixel_size(fm: FileManager) -> None:
+def test_printer_resolution_is_not_a_pixel_size(fm: FileManager) -> None:
     import tifffile
 
     tifffile.imwrite(
@@ -253,7 +253,7 @@ def test_printer_resolution_is_no_pixel_size(fm: FileManager) -> None:
 
 
 def test_four_axes_without_names_are_not_guessed(fm: FileManager) -> None:
-    """A TIFF that does not say what its axes are does not become an OME-Zarr by a guess."""
+    """A TIFF without names of axes does not become an OME-Zarr by a guess."""
     import tifffile
 
     pixels = np.zeros((2, 3, 16, 16), np.uint16)
@@ -268,7 +268,7 @@ def test_four_axes_without_names_are_not_guessed(fm: FileManager) -> None:
 
 
 @pytest.mark.parametrize("path", ["scan.npy", "scan.png"])
-def test_words_are_never_lost_silently(fm: FileManager, path: str) -> None:
+def test_metadata_is_never_lost_silently(fm: FileManager, path: str) -> None:
     image = Image.of(np.zeros((16, 16), np.uint8), axes="yx", scale=(0.5, 0.5), units="um")
     with pytest.raises(UnsupportedDataError, match=r"numpy\.asarray\(image\)"):
         fm.save(image, path, "disk")
@@ -290,20 +290,22 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("options", "told"), BAD)
+@pytest.mark.parametrize(("options", "values"), BAD)
 @pytest.mark.parametrize("place", [place for place in TO if place != "memory"])
-def test_bad_words_refused(fm: FileManager, place: str, options: Any, told: Any) -> None:
-    """Both values are in the text, and nothing is written."""
+def test_wrong_metadata_is_refused(
+    fm: FileManager, place: str, options: Any, values: Any
+) -> None:
+    """The error has both values, and nothing is written."""
     backend, path, others = TO[place]
     with pytest.raises(InvalidOptionError) as caught:
         fm.save(np.zeros((2, 3, 16, 16), np.uint16), path, backend, **others, **options)
-    for part in told:
+    for part in values:
         assert part in str(caught.value), caught.value
     assert list(Path().iterdir()) == []
 
 
 @pytest.mark.parametrize("place", [place for place in TO if place != "memory"])
-def test_irregular_coords_of_pixels_refused(fm: FileManager, place: str) -> None:
+def test_irregular_coords_of_pixels_are_refused(fm: FileManager, place: str) -> None:
     import xarray as xr
 
     backend, path, options = TO[place]
@@ -314,7 +316,7 @@ def test_irregular_coords_of_pixels_refused(fm: FileManager, place: str) -> None
 
 
 @pytest.mark.parametrize("place", TO)
-def test_like_of_another_shape_refused(fm: FileManager, place: str) -> None:
+def test_like_of_another_shape_is_refused(fm: FileManager, place: str) -> None:
     backend, path, options = TO[place]
     with pytest.raises(InvalidOptionError, match=r"\(32, 48\).*\(3, 2, 4, 32, 48\)"):
         fm.save(scan().data[0, 0, 0], path, backend, like=scan(), **options)

@@ -1,4 +1,4 @@
-"""The script of the moving picture still runs, and draws in a live napari."""
+"""The script of the moving picture runs, and draws in a live napari."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "docs/pictures/pipeline.py"
 
 
-def test_moving_picture(tmp_path):
+def test_moving_picture_is_made(tmp_path):
     pytest.importorskip("napari", reason="napari is not installed")
     from PIL import Image
 
@@ -35,11 +35,11 @@ def test_moving_picture(tmp_path):
             )
     except FileNotFoundError:
         pytest.skip("Xvfb is not installed: apt-get install xvfb libgl1-mesa-dri libglx-mesa0")
-    # Also if napari has other outlines than drawn.
+    # The script succeeds even if napari has other outlines than drawn.
     assert done.returncode == 0, done.stdout + done.stderr
     with (
         Image.open(tmp_path / "pipeline.gif") as made,
-        Image.open(SCRIPT.with_suffix(".gif")) as shown,
+        Image.open(SCRIPT.with_suffix(".gif")) as committed,
     ):
-        assert made.n_frames == shown.n_frames
-        assert made.size == shown.size
+        assert made.n_frames == committed.n_frames
+        assert made.size == committed.size

@@ -16,8 +16,8 @@ ROOT = Path(__file__).parent.parent
 PLATE = ROOT.parent / "shared/data/plate-cellomics"
 
 
-def workers(script: int, scratch: Path) -> Iterator[psutil.Process]:
-    """Find the workers of Dask that a script has started: each locks its folder in ``scratch``."""
+def find_workers(script: int, scratch: Path) -> Iterator[psutil.Process]:
+    """Find the workers of Dask that a script has started. Each locks its folder in ``scratch``."""
     for process in psutil.Process(script).children():
         if any(file.path.startswith(str(scratch)) for file in process.open_files()):
             yield process
@@ -29,8 +29,8 @@ def workers(script: int, scratch: Path) -> Iterator[psutil.Process]:
     "kills", [False, pytest.param(True, marks=pytest.mark.faults)], ids=["", "kills a worker"]
 )
 def test_cluster_makes_a_plate(tmp_path: Path, *, kills: bool) -> None:
-    """The script itself compares each mask. Here, zarr alone reads the arrays of the workers."""
-    folder = [PLATE] if PLATE.is_dir() else []  # else the script makes a plate
+    """The script itself compares each mask. Here only zarr reads the arrays of the workers."""
+    folder = [PLATE] if PLATE.is_dir() else []  # without it, the script makes a plate
     script = ROOT / "examples/pipelines/cluster.py"
     printed = []
     with subprocess.Popen(
@@ -45,7 +45,7 @@ def test_cluster_makes_a_plate(tmp_path: Path, *, kills: bool) -> None:
         for line in process.stdout:
             printed.append(line)
             if kills and line == "a script received masks/0\n":
-                next(workers(process.pid, tmp_path / "dask-scratch-space")).kill()
+                next(find_workers(process.pid, tmp_path / "dask-scratch-space")).kill()
     assert process.returncode == 0, "".join(printed)
     assert kills == any("Restarting worker" in line for line in printed)
     out = tmp_path / "out"

@@ -1,6 +1,6 @@
-"""Files that the published polystore 0.6.3 wrote load, as docs/migrating.md says.
+"""Files of the published polystore 0.6.3 load, as docs/migrating.md promises.
 
-``published/make.py`` has written them.
+``published/make.py`` wrote them.
 """
 
 import json
@@ -69,7 +69,7 @@ def test_plate_is_a_workspace_of_its_file_names(fm):
     assert np.array_equal(fm.load(paths[1], "plate"), IMAGE + 1)
 
 
-def test_metadata_takes_updates(fm, tmp_path):
+def test_metadata_can_be_updated(fm, tmp_path):
     path = tmp_path / "polystore_metadata.json"
     AtomicMetadataWriter().merge_subdirectory_metadata(path, {"new": {"channels": ["DAPI"]}})
     assert json.loads(path.read_text("utf-8"))["subdirectories"] == {

@@ -1,4 +1,4 @@
-"""The tools of a release: notes of changes, and builds that are the same each time."""
+"""The tools of a release apply notes of changes, and build the same files each time."""
 
 import os
 import runpy
@@ -25,7 +25,7 @@ runpy.run_path(tool)["build"](Path(package), Path(target), epoch)
 
 @pytest.fixture
 def project(tmp_path):
-    """A project with two distributions, one of them without a list of changes."""
+    """Make a project with two distributions, one of them without a list of changes."""
     (tmp_path / "packages.toml").write_text(
         'version = "1.1.0"\n[packages.polystore]\n[packages.polystore-zarr]\n'
     )
@@ -101,7 +101,7 @@ def test_other_notes_are_refused(project, name, text, fault):
 
 @pytest.fixture
 def package(tmp_path):
-    """A copy of a distribution, whose files are younger than the commit."""
+    """Copy a distribution, so that its files are younger than the commit."""
     return shutil.copytree(
         ROOT / "packages/polystore-zip",
         tmp_path / "tree/polystore-zip",
@@ -111,7 +111,7 @@ def package(tmp_path):
 
 
 def build(package, target, **variables):
-    """Build in a process of its own: the mask for new files belongs to all threads."""
+    """Build in another process, because the mask for new files belongs to all threads."""
     target.mkdir()
     command = [sys.executable, "-c", BUILD, ROOT / "tools/release.py", package, target, EPOCH]
     return subprocess.run(
@@ -140,8 +140,8 @@ def test_builds_are_the_same_each_time(package, tmp_path):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
-def test_source_without_a_file_is_noticed(package, tmp_path):
-    """Somebody who installs from the source distribution would get another package."""
+def test_incomplete_source_is_refused(package, tmp_path):
+    """An installation from the source distribution would be another package."""
     project = package / "pyproject.toml"
     more = '\n[tool.hatch.build.targets.sdist]\nexclude = ["src/polystore_zip/plugin.py"]\n'
     project.write_text(project.read_text() + more)
@@ -151,7 +151,7 @@ def test_source_without_a_file_is_noticed(package, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_build_that_fails_is_shown(package, tmp_path):
+def test_failed_build_is_shown(package, tmp_path):
     (package / "pyproject.toml").write_text("[project]\nname = 'x'\n")
     done = build(package, tmp_path / "out")
     assert done.returncode == 1
@@ -164,7 +164,7 @@ def test_sums_are_those_of_coreutils(tmp_path):
     (tmp_path / "sbom/a.json").write_text("{}")
     (tmp_path / "a.whl").write_bytes(bytes(range(256)))
     RELEASE["write_sums"](tmp_path)
-    RELEASE["write_sums"](tmp_path)  # not of the sums themselves
+    RELEASE["write_sums"](tmp_path)  # the file of sums is not in it
     check = ["sha256sum", "--check", "--strict", "SHA256SUMS"]
     done = subprocess.run(check, cwd=tmp_path, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "a.whl: OK\nsbom/a.json: OK\n")

@@ -1,4 +1,4 @@
-"""SECURITY.md: each promise names a test that exists, and its example runs."""
+"""Each promise of SECURITY.md names a test that exists, and its example runs."""
 
 import ast
 import os
@@ -30,7 +30,7 @@ def test_each_promise_names_a_test():
 
 
 def test_example_runs(tmp_path):
-    """In the list of the page the blocks are indented."""
+    """The blocks are in a list of the page, so they are indented."""
     (tmp_path / "page.md").write_text(re.sub(r"^  ", "", PAGE, flags=re.MULTILINE), "utf-8")
     done = subprocess.run(
         [sys.executable, ROOT / "tests/run_snippets.py", tmp_path / "page.md"],

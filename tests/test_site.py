@@ -1,4 +1,4 @@
-"""The site: generated pages are current, and a wrong link is found."""
+"""Generated pages of the site are current, and a wrong link is found."""
 
 import re
 import runpy
@@ -40,7 +40,7 @@ def test_each_public_name_has_an_entry():
     users = {("polystore", name) for name in polystore.__all__}
     core = {("polystore_core", name) for name in polystore_core.__all__}
     core -= {("polystore_core", name) for name in polystore.__all__}
-    # Pages and sections of their own.
+    # These modules have pages and sections of their own.
     modules = {
         ("polystore", "errors"),
         ("polystore", "rois"),
@@ -55,7 +55,7 @@ def test_each_public_name_has_an_entry():
         for package in (polystore_stream, polystore_testing)
         for name in package.__all__
     }
-    # Its import needs PyTorch, which is not everywhere.
+    # Its import needs PyTorch, which is not installed everywhere.
     others.add(("polystore_torch", "Images"))
     assert listed == (users - modules) | core | inner | others
 
@@ -65,7 +65,7 @@ def test_each_page_is_in_the_navigation():
     pages = set(re.findall(r"([\w/-]+\.md)$", navigation, re.MULTILINE))
     there = {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.md")}
     linked = {name for name in there if re.match(r"decisions/\d|protocol/", name)}
-    # Tools/links.py finds those of the navigation that are missing.
+    # tools/links.py finds pages that are missing in the navigation.
     assert there - linked <= pages
 
 

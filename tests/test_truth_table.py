@@ -1,4 +1,4 @@
-"""Every array of every framework in every place follows the rules, and so does the page."""
+"""Arrays of every framework and place follow the rules, which are those of the page."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def has_gpu() -> bool:
 
 @pytest.fixture(params=COLUMNS)
 def framework(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A column of the table. JAX has two: with 64-bit types, and as it is by default."""
+    """Give a column of the table. JAX has two, with 64-bit types and without them."""
     name: str = request.param
     package = name.partition(" ")[0]
     if package == "cupy" and not has_gpu():
@@ -74,14 +74,14 @@ def framework(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def of(framework: str, array: Any) -> Any:
-    """Return ``array`` as the framework itself makes it, with its layout where it has such."""
+    """Return ``array`` as the framework makes it, in its layout if the framework has it."""
     if framework == "torch":
         import torch
 
         if any(stride < 0 for stride in array.strides):
             array = array.copy()
         array = native(array)
-        # Read-only memory, which stays unwritten.
+        # The memory is read-only, and the test does not write to it.
         with warnings.catch_warnings(action="ignore"):
             if array.dtype.isbuiltin != 2:
                 return torch.from_numpy(array)
@@ -103,7 +103,7 @@ def of(framework: str, array: Any) -> Any:
 
 
 def address(value: Any) -> int:
-    """Return where the elements are, as the framework itself says."""
+    """Return the address of the elements, as the framework reports it."""
     if hasattr(value, "data_ptr"):
         return int(value.data_ptr())
     if hasattr(value, "unsafe_buffer_pointer"):
@@ -114,8 +114,8 @@ def address(value: Any) -> int:
     return int(array.__array_interface__["data"][0])
 
 
-def fault(cell: Cell, call: Callable[[], Any], expected: Any, start: int | None) -> str:
-    """Say how the result of ``call`` differs from the cell. ``start``: where its source is."""
+def find_fault(cell: Cell, call: Callable[[], Any], expected: Any, start: int | None) -> str:
+    """Describe how the result of ``call`` differs from the cell. ``start`` is the old address."""
     try:
         value = call()
     except DataError as error:
@@ -140,7 +140,7 @@ def report(faults: dict[tuple[str, ...], str]) -> None:
 
 
 @pytest.mark.parametrize("copy", ["auto", "never"])
-def test_numpy_reads(framework: str, copy: Any) -> None:
+def test_numpy_reads_arrays(framework: str, copy: Any) -> None:
     faults = {}
     for dtype, layout in CELLS:
         cell = reading(framework, dtype)
@@ -148,11 +148,11 @@ def test_numpy_reads(framework: str, copy: Any) -> None:
             continue
         value = of(framework, array_of(dtype, layout))
         if cell == COPIED:
-            start = None  # NumPy cannot ask for their address
+            start = None  # NumPy cannot read their address
             cell = needs_copy("share|on cuda") if copy == "never" else cell
         else:
             start = address(value)
-        faults[dtype, layout] = fault(
+        faults[dtype, layout] = find_fault(
             cell,
             lambda value=value: to_numpy(value, copy=copy, extended=True),
             array_of(dtype, layout),
@@ -163,13 +163,13 @@ def test_numpy_reads(framework: str, copy: Any) -> None:
 
 @pytest.mark.parametrize("donate", [False, True])
 @pytest.mark.parametrize("copy", ["auto", "never"])
-def test_frameworks_take(framework: str, copy: Any, donate: bool) -> None:
+def test_frameworks_take_arrays(framework: str, copy: Any, donate: bool) -> None:
     faults = {}
     for dtype, layout in CELLS:
         array = array_of(dtype, layout)
         cell = handing(framework, dtype, layout, copy, donate=donate)
         name = framework.partition(" ")[0]
-        faults[dtype, layout] = fault(
+        faults[dtype, layout] = find_fault(
             cell,
             lambda array=array, name=name: to_framework(array, name, copy=copy, donate=donate),
             array,
@@ -195,7 +195,9 @@ def forget(fm: FileManager, place: str) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_saved(fm: FileManager, tmp_path: Path, framework: str, place: str) -> None:
+def test_saved_arrays_come_back(
+    fm: FileManager, tmp_path: Path, framework: str, place: str
+) -> None:
     faults = {}
     for dtype, layout in CELLS:
         if reading(framework, dtype).fate == "absent":
@@ -204,24 +206,26 @@ def test_saved(fm: FileManager, tmp_path: Path, framework: str, place: str) -> N
         value = of(framework, array)
         cell = refused(place, dtype, layout) or COPIED
 
-        def saved(value: Any = value) -> Any:
+        def save_and_load(value: Any = value) -> Any:
             put(fm, value, place)
             return get(fm, place)
 
-        found = fault(cell, saved, array, None)
+        found = find_fault(cell, save_and_load, array, None)
         if cell.fate == "error":
             left = [*map(str, tmp_path.rglob("*"))]
             found = found or (f"left {left}" if left else "")
         elif not found:
             is_kept = keeps(place, dtype, layout)
-            found = changed(get(fm, place), value, layout if is_kept else "contiguous", place)
+            found = find_change(
+                get(fm, place), value, layout if is_kept else "contiguous", place
+            )
             forget(fm, place)
         faults[dtype, layout] = found
     report(faults)
 
 
-def changed(found: Any, value: Any, layout: str, place: str) -> str:
-    """Say what is wrong with the memory of a loaded array, which should have this layout."""
+def find_change(found: Any, value: Any, layout: str, place: str) -> str:
+    """Describe how the memory of a loaded array differs from this layout."""
     if place == "memory":
         return (
             "" if type(found) is type(value) and found.dtype == value.dtype else "another type"
@@ -235,22 +239,24 @@ def changed(found: Any, value: Any, layout: str, place: str) -> str:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_loaded(fm: FileManager, framework: str, place: str) -> None:
-    """An array of NumPy is saved, and loaded as one of the framework."""
+def test_loaded_arrays_are_of_the_framework(
+    fm: FileManager, framework: str, place: str
+) -> None:
+    """An array of NumPy is saved, and loads as an array of the framework."""
     name = framework.partition(" ")[0]
     options: Any = {"copy": "never"} if place == "memory" else {}
     faults = {}
     for dtype, layout in CELLS:
         if refused(place, dtype, layout):
-            continue  # test_saved sees that
+            continue  # test_saved_arrays_come_back checks it
         array = array_of(dtype, layout)
         put(fm, array, place, **options)
         for copy in ("auto", "never"):
             cell = loading(framework, dtype, layout, place, copy)
             if copy == "auto" and cell.fate == "zero-copy or error":
-                cell = COPIED  # or not: no other array has that memory
+                cell = COPIED  # it may be shared, because no other array has it
             is_seen = place == "memory" and name != "tensorflow"
-            faults[dtype, layout, copy] = fault(
+            faults[dtype, layout, copy] = find_fault(
                 cell,
                 lambda copy=copy: get(fm, place, framework=name, copy=copy),
                 array,

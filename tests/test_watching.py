@@ -1,4 +1,4 @@
-"""A viewer follows an acquisition that another process writes: the three lines of the docs."""
+"""A viewer follows an acquisition of another process with the code of the docs."""
 
 import shutil
 import subprocess
@@ -31,8 +31,9 @@ with FileManager().create(
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Work in an empty folder, with receivers of its own."""
-    runtime = tempfile.mkdtemp(prefix="ps-")  # short: the kernel allows sockets no long names
+    """Work in an empty folder, with private receivers."""
+    # The kernel limits the names of sockets, so this one is short.
+    runtime = tempfile.mkdtemp(prefix="ps-")
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", runtime)
     monkeypatch.chdir(tmp_path)
     yield

@@ -1,7 +1,7 @@
-"""Rules for every array: how each framework and place treats a type and a layout.
+"""Rules for the way in which each framework and place treats a type and a layout.
 
-These few tables are the expectation for each cell of ``test_truth_table.py``, and the tables of
-``docs/frameworks.md``. Change a rule here, and both follow.
+These few tables give the expectation for each cell of ``test_truth_table.py``, and the tables of
+``docs/frameworks.md``. If you change a rule here, both follow.
 """
 
 from __future__ import annotations
@@ -77,12 +77,12 @@ KEPT = {
     "zarr": {"big-endian", "0-d", "empty"},
     "memory": set(LAYOUTS),  # with copy="never"
 }
-"""Layouts that are loaded as they were saved. All others are stored in C order."""
+"""Layouts that load as they were saved. All others are stored in C order."""
 
 # ── frameworks ───────────────────────────────────────────────────────────────────────────
 
 ON_GPU = {"cupy"}
-"""Their arrays are never in host memory. The page leaves them out: no GPU has run them."""
+"""Frameworks whose arrays are never in host memory. The page omits them: no GPU has run them."""
 
 LACKS: dict[str, dict[str, str]] = {
     "cupy": dict.fromkeys(EXTENDED, "cupy does not have dtype {}: pass dtype="),
@@ -91,7 +91,7 @@ LACKS: dict[str, dict[str, str]] = {
 """Types that a framework does not have, and the text of the error."""
 
 IMMUTABLE = {"jax", "jax without x64", "tensorflow"}
-"""They share only memory that no other array uses."""
+"""Frameworks that share only memory that no other array uses."""
 
 _IMMUTABLE_TAKES = {"contiguous", "0-d", "empty"}
 TAKES = {
@@ -115,15 +115,15 @@ WHY = {
 """The text of ``CopyRequiredError`` for a layout."""
 
 GIVES_COPIES = {"tensorflow": set(EXTENDED), "cupy": set(DTYPES)}
-"""Types whose arrays NumPy cannot read in place."""
+"""Types of arrays that NumPy cannot read in place."""
 
 
 DECODED = {"tif": {"bool"}}
-"""Types that are not read into place: the decoder has set the address."""
+"""Types that are not read into place, because the decoder sets the address."""
 
 
 class Cell(NamedTuple):
-    """What happens: "zero-copy", "copy", "zero-copy or error", "error", or "absent"."""
+    """An outcome: "zero-copy", "copy", "zero-copy or error", "error", or "absent"."""
 
     fate: str
     error: type[DataError] = DataError
@@ -145,7 +145,7 @@ def refused(place: str, dtype: str, layout: str) -> Cell | None:
 
 
 def same_as(dtype: str, layout: str) -> str:
-    """Return the layout that this one amounts to: single bytes are always aligned, for example."""
+    """Return the equivalent layout. Single bytes, for example, are always aligned."""
     element = numpy_dtype(dtype)
     if layout == "unaligned" and element.itemsize == 1:
         return "offset"
@@ -157,12 +157,12 @@ def same_as(dtype: str, layout: str) -> str:
 def keeps(place: str, dtype: str, layout: str) -> bool:
     """Return whether the layout is loaded as it was saved."""
     if place == "zarr" and layout == "big-endian" and dtype in EXTENDED:
-        return False  # Zarr's own names of these types say nothing of bytes
+        return False  # Zarr's names of these types have no byte order
     return layout in KEPT[place]
 
 
 def reading(framework: str, dtype: str) -> Cell:
-    """Return how NumPy reads an array of ``framework``, as saving does first."""
+    """Return how NumPy reads an array of ``framework``, as the first step of saving."""
     if dtype in LACKS.get(framework, {}):
         return ABSENT
     return COPIED if dtype in GIVES_COPIES.get(framework, ()) else SHARED
@@ -186,8 +186,9 @@ def handing(framework: str, dtype: str, layout: str, copy: str, *, donate: bool)
 
 
 def loading(framework: str, dtype: str, layout: str, place: str, copy: str) -> Cell:
-    """Return how an array of NumPy that was saved in ``place`` is loaded as ``framework``."""
-    if place == "memory":  # only NumPy has read-only views of shared arrays
+    """Return how an array of NumPy in ``place`` is loaded as ``framework``."""
+    # Only NumPy has read-only views of shared arrays.
+    if place == "memory":
         stored = layout if layout in ("negative", "big-endian") else "read-only"
         stored = "read-only" if same_as(dtype, stored) == "contiguous" else stored
         cell = handing(framework, dtype, stored, copy, donate=False)
@@ -207,7 +208,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
 
 
 def memory(nbytes: int, offset: int = 0) -> NDArray[np.uint8]:
-    """Return memory that begins ``offset`` bytes behind a multiple of 64."""
+    """Return memory that begins ``offset`` bytes after a multiple of 64."""
     found = np.zeros(nbytes + 128, np.uint8)
     start = -found.ctypes.data % 64 + offset
     return found[start : start + nbytes]
@@ -281,7 +282,7 @@ def tables() -> dict[str, str]:
 
 
 def _table(header: list[str], rows: dict[str, list[str]]) -> str:
-    """Return a table in which equal rows are one."""
+    """Return a table that merges equal rows."""
     names: dict[tuple[str, ...], list[str]] = {}
     for name, row in rows.items():
         names.setdefault(tuple(row), []).append(name)

@@ -1,4 +1,4 @@
-"""Values, and how they are saved: what ``make.py`` writes and ``test_golden.py`` compares."""
+"""The values that ``make.py`` saves and ``test_golden.py`` compares."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Case(NamedTuple):
-    """A value, and how it is saved and loaded."""
+    """A value, and its options to save and load."""
 
     path: str
     value: Callable[[], Any]
-    """The value that ``load`` returns, made by code: nothing is loaded to be compared."""
+    """The value that ``load`` returns. Code makes it, so nothing is loaded for the comparison."""
     save: Mapping[str, Any] | None = NOTHING
-    """Options; ``None`` if another case writes this path."""
+    """Options, or ``None`` if another case writes this path."""
     load: Mapping[str, Any] = NOTHING
     info: Mapping[str, Any] = NOTHING
-    """Some of the entries that ``info(path).metadata`` has."""
+    """Some entries of ``info(path).metadata``."""
 
 
 def ramp(*shape: int, dtype: str = "<u2", seed: int = 0) -> np.ndarray:
@@ -221,7 +221,7 @@ ATTRIBUTES = {"attributes": {"note": "ä", "n": [1, None]}}
 
 
 def coarse(image: np.ndarray) -> np.ndarray:
-    """Return every second pixel of a constant image: the mean is the same."""
+    """Return every second pixel of a constant image, which has the same mean."""
     return image[..., ::2, ::2]
 
 

@@ -1,7 +1,7 @@
 """Write one file of every kind: python tests/golden/make.py
 
 The files go into ``tests/golden/<version of polystore-core>.zip``, and later versions must load
-them: see ``tests/test_golden.py``. An archive is made once, with the release of its name.
+them, as ``tests/test_golden.py`` checks. An archive is made once, with the release of its name.
 """
 
 from __future__ import annotations
