@@ -24,7 +24,7 @@ FOREIGN = {"torch", "jax", "tensorflow"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that import a framework: by a fixture, or by a name in their parameters."""
+    """Mark tests that import a framework, by a fixture or by a name in their parameters."""
     for item in items:
         used = {*getattr(item, "fixturenames", ())}
         if {"require", "framework"} & used and hasattr(item, "callspec"):
@@ -35,25 +35,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def no_policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hide what the person who runs the tests has switched off."""
+    """Unset the variables by which the person who runs the tests switches plugins off."""
     for variable in (discovery.ALLOW, discovery.DENY):
         monkeypatch.delenv(variable, raising=False)
 
 
 @pytest.fixture
 def require() -> Require:
-    """Import a module, or skip the test because it is not installed."""
+    """Return a function that imports a module, or skips the test if it is not installed."""
 
-    def imported(name: str) -> ModuleType:
+    def import_module(name: str) -> ModuleType:
         module: ModuleType = pytest.importorskip(name, reason=f"{name} is not installed")
         return module
 
-    return imported
+    return import_module
 
 
 @pytest.fixture
 def python() -> Python:
-    """Run code in a Python of its own, in which every warning is an error."""
+    """Return a function that runs code in a new Python, in which every warning is an error."""
 
     def run(
         code: str, *args: str | Path | float, **variables: str
@@ -71,7 +71,7 @@ def python() -> Python:
 
 
 class Process:
-    """A Python that says lines and waits to be told to go on."""
+    """A Python process that prints lines, and waits for a line when its code reads one."""
 
     def __init__(self, code: str, *args: str | Path | float) -> None:
         self._popen = subprocess.Popen(
@@ -82,7 +82,7 @@ class Process:
         self.wait = self._popen.wait
         self.send_signal = self._popen.send_signal
 
-    def says(self) -> str:
+    def read_line(self) -> str:
         return _pipe(self._popen.stdout).readline().strip()
 
     def is_silent(self, seconds: float) -> bool:
@@ -111,7 +111,7 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
 
 @pytest.fixture
 def start() -> Iterator[Start]:
-    """Start a Python that runs beside the test, and end it with the test."""
+    """Return a function that starts a Python process, which ends with the test."""
     started: list[Process] = []
 
     def begin(code: str, *args: str | Path | float) -> Process:
@@ -125,7 +125,7 @@ def start() -> Iterator[Start]:
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A directory that another user reaches: tmp_path is private."""
+    """Return a directory that other users can reach, because tmp_path is private."""
     if not hasattr(os, "geteuid") or os.geteuid() != 0:
         pytest.skip("system: needs root, to act as two users")
     directory = Path(tempfile.mkdtemp(prefix="polystore-pytest-"))
@@ -165,7 +165,7 @@ class Provided(StorageBackend):
 
 @pytest.fixture
 def install(tmp_path: Path) -> Iterator[Install]:
-    """Install a distribution as pip would leave it: a package and its dist-info."""
+    """Return a function that installs a distribution as pip does: a package and its dist-info."""
     sites: set[Path] = set()
     with pytest.MonkeyPatch.context() as patch:
 

@@ -23,7 +23,7 @@ from polystore_core.work import check_lengths, run_batch
 PATHS = ["a", "b", "c", "d"]
 
 
-def failing(*indices: int) -> Callable[[int], int]:
+def fail_at(*indices: int) -> Callable[[int], int]:
     def work(index: int) -> int:
         if index in indices:
             raise ValueError(f"item {index}")
@@ -38,7 +38,7 @@ def test_results_keep_order(threads: int) -> None:
 
     def work(index: int) -> int:
         if threads > 1 and index == 0:
-            assert later.wait(60)  # the first item ends after the last
+            assert later.wait(60)  # The first item ends after the last one.
         if index == 3:
             later.set()
         return index
@@ -47,13 +47,13 @@ def test_results_keep_order(threads: int) -> None:
 
 
 def test_empty_batch_is_fine() -> None:
-    assert run_batch("disk", "load", [], failing()) == []
+    assert run_batch("disk", "load", [], fail_at()) == []
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_all_items_are_tried(threads: int) -> None:
     with pytest.raises(BatchError) as caught:
-        run_batch("disk", "load", [Path("a"), *PATHS[1:]], failing(0, 2), threads=threads)
+        run_batch("disk", "load", [Path("a"), *PATHS[1:]], fail_at(0, 2), threads=threads)
     error = caught.value
     assert {i: (path, str(cause)) for i, (path, cause) in error.failed.items()} == {
         0: ("a", "item 0"),
@@ -64,14 +64,14 @@ def test_all_items_are_tried(threads: int) -> None:
 
 def test_stop_leaves_later_items() -> None:
     with pytest.raises(BatchError) as caught:
-        run_batch("disk", "save", PATHS, failing(1, 2), stop_at_failure=True)
+        run_batch("disk", "save", PATHS, fail_at(1, 2), stop_at_failure=True)
     error = caught.value
     assert list(error.failed) == [error.failed_index] == [1]
     assert (error.done, error.not_attempted) == (("a",), ("c", "d"))
 
 
 class Pixels:
-    """An array, whose end can be seen."""
+    """An array that can be weakly referenced, to see when it is freed."""
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -106,7 +106,7 @@ def test_failures_keep_no_arrays(threads: int) -> None:
     ]
 
 
-def test_batch_leaves_error_of_caller() -> None:
+def test_batch_never_clears_error_of_caller() -> None:
     def outer() -> None:
         plate = "p7"
         raise KeyError(plate)
@@ -117,7 +117,7 @@ def test_batch_leaves_error_of_caller() -> None:
         raise caught.value
     except KeyError:
         with pytest.raises(BatchError):
-            run_batch("disk", "load", PATHS, failing(0))
+            run_batch("disk", "load", PATHS, fail_at(0))
     assert caught.traceback[-1].locals["plate"] == "p7"
 
 
@@ -142,14 +142,14 @@ def test_failure_leaves_generators_open() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_interrupt_is_no_failure(threads: int) -> None:
+def test_interrupt_ends_batch(threads: int) -> None:
     started: list[int] = []
 
     def work(index: int) -> None:
         started.append(index)
         if index == 0:
             raise KeyboardInterrupt
-        time.sleep(0.1)  # all of them would take longer than the test may
+        time.sleep(0.1)  # All items together would take longer than the test may.
 
     with pytest.raises(KeyboardInterrupt):
         run_batch("disk", "load", ["a"] * 20_000, work, threads=threads)
@@ -157,9 +157,9 @@ def test_interrupt_is_no_failure(threads: int) -> None:
 
 
 @pytest.mark.parametrize("paths", ["abc", b"abc", Path("abc"), iter(["a"]), None])
-def test_one_path_is_no_list(paths: Any) -> None:
+def test_single_path_is_refused(paths: Any) -> None:
     with pytest.raises(InvalidOptionError, match="expected a list of paths"):
-        run_batch("disk", "load", paths, failing())
+        run_batch("disk", "load", paths, fail_at())
     with pytest.raises(InvalidOptionError, match="expected a list of paths"):
         check_lengths([1], paths)
 
@@ -168,7 +168,7 @@ def test_one_path_is_no_list(paths: Any) -> None:
 def test_items_must_be_paths(item: Any) -> None:
     name = type(item).__name__
     with pytest.raises(NotAPathError, match=rf"expected a path .*, got .*{name}"):
-        run_batch("disk", "load", ["a", item], failing())
+        run_batch("disk", "load", ["a", item], fail_at())
     with pytest.raises(NotAPathError, match="The arguments are swapped"):
         check_lengths(["a", "b"], [item, item])
 
@@ -186,13 +186,13 @@ def test_values_must_be_list() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-def test_progress_is_told(threads: int) -> None:
+def test_progress_is_reported(threads: int) -> None:
     seen: list[tuple[int, int]] = []
     run_batch(
         "disk",
         "load",
         PATHS,
-        failing(),
+        fail_at(),
         threads=threads,
         progress=lambda done, total: seen.append((done, total)),
     )
@@ -200,18 +200,18 @@ def test_progress_is_told(threads: int) -> None:
 
 
 def test_failing_progress_ends_batch() -> None:
-    def broken(done: int, total: int) -> None:
+    def fail(done: int, total: int) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        run_batch("disk", "load", PATHS, failing(), progress=broken)
+        run_batch("disk", "load", PATHS, fail_at(), progress=fail)
 
 
 def test_progress_shows_bar(
     require: Callable[[str], object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     require("tqdm")
-    run_batch("disk", "load", PATHS, failing(), progress=True)
+    run_batch("disk", "load", PATHS, fail_at(), progress=True)
     assert "load: 100%" in capsys.readouterr().err
 
 
@@ -221,10 +221,10 @@ def test_bar_needs_tqdm(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         MissingDependencyError, match=r"pip install 'polystore-core\[progress\]'"
     ):
-        run_batch("disk", "load", PATHS, failing(), progress=True)
+        run_batch("disk", "load", PATHS, fail_at(), progress=True)
 
 
 def test_progress_must_be_callable() -> None:
     progress: Any = "yes"
     with pytest.raises(InvalidOptionError, match="progress='yes'"):
-        run_batch("disk", "load", PATHS, failing(), progress=progress)
+        run_batch("disk", "load", PATHS, fail_at(), progress=progress)

@@ -9,7 +9,7 @@ from polystore_core.errors import InvalidOptionError, UnsupportedDataError
 from polystore_core.model.casting import CASTING, convert
 
 NUMBERS = "?bBhHiIlLqQefdgFDG"
-"""NumPy's characters for all types of numbers."""
+"""The characters of NumPy for all types of numbers."""
 
 EDGES = [
     0,
@@ -60,7 +60,7 @@ EDGES = [
 
 
 def samples(dtype: np.dtype[Any]) -> list[Any]:
-    """Return the scalars of ``dtype`` that the edges give without a cast that wraps."""
+    """Return the scalars of ``dtype`` that the edges give without a wrapping cast."""
     found = []
     for edge in EDGES:
         if isinstance(edge, complex) and dtype.kind != "c":
@@ -83,7 +83,7 @@ def _limits(dtype: np.dtype[Any]) -> tuple[int, int]:
 
 
 def python_value(array: Any) -> Any:
-    """Return the only element as a number of Python, of unlimited size if it is whole."""
+    """Return the only element as a number of Python, which has no size limit if it is whole."""
     if array.dtype.kind == "c":
         return python_value(array.real), python_value(array.imag)
     if array.dtype.char == "g" and np.isfinite(array[0]):
@@ -106,7 +106,7 @@ def parts(array: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("source", NUMBERS)
 @pytest.mark.parametrize("target", NUMBERS)
 def test_numbers_are_equal_or_refused(source: str, target: str) -> None:
-    """Compared as numbers of Python, which neither wrap nor round."""
+    """Numbers are compared as Python numbers, which neither wrap nor round."""
     for given in samples(np.dtype(source)):
         with np.errstate(all="ignore"):
             real = given.real if np.dtype(target).kind in "biuf" else given
@@ -155,7 +155,7 @@ def test_wider_type_holds_everything(array: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("array", "dtype", "said"),
+    ("array", "dtype", "message"),
     [
         (np.array([[3, 300]], "i4"), "u1", r"at \[0, 1\] is 300 and would become 44"),
         (np.array([1, -1], "i8"), "u8", r"at \[1\] is -1"),
@@ -179,15 +179,15 @@ def test_wider_type_holds_everything(array: Any) -> None:
         (np.zeros(2, [("a", "i4"), ("b", "i4")]), "i2", "does not convert to int16 exactly"),
     ],
 )
-def test_change_is_refused_by_name(array: Any, dtype: str, said: str) -> None:
-    with pytest.raises(UnsupportedDataError, match=said):
+def test_change_is_refused_by_name(array: Any, dtype: str, message: str) -> None:
+    with pytest.raises(UnsupportedDataError, match=message):
         convert(array, np.dtype(dtype))
 
 
 @pytest.mark.parametrize("place", [(0, 0, 0), (1, 2, 3), (0, 299, 0), (2, 150, 349)])
 @pytest.mark.parametrize("arrange", [lambda a: a, lambda a: a.T, lambda a: a[::-1, ::-1]])
-def test_first_of_many_is_named(place: Any, arrange: Any) -> None:
-    values = np.zeros((3, 300, 350), "u2")  # more than are compared at once
+def test_first_changed_element_is_named(place: Any, arrange: Any) -> None:
+    values = np.zeros((3, 300, 350), "u2")  # More elements than are compared at once.
     values[place] = values[2, 299, 349] = 1000
     array = arrange(values)
     first = [int(index) for index in np.argwhere(array)[0]]

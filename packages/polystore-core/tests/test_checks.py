@@ -38,27 +38,27 @@ def findings():
 
 
 @pytest.fixture(autouse=True)
-def ours(monkeypatch: pytest.MonkeyPatch, no_policy: None) -> None:
-    """Ask no plugin but those of the test: others look for programs."""
+def only_test_plugins(monkeypatch: pytest.MonkeyPatch, no_policy: None) -> None:
+    """Check only the plugins of the test, because others look for programs."""
     monkeypatch.setenv("POLYSTORE_PLUGINS", "raw,fine,bad,old,acme-disk")
 
 
-def found(name: str) -> Iterator[Finding]:
-    """What was found for the plugin of that name."""
+def find_for(name: str) -> Iterator[Finding]:
+    """Yield the findings for the plugin called ``name``."""
     return (finding for plugin, finding in findings() if plugin.name == name)
 
 
-def test_plugin_is_asked(install: Install) -> None:
+def test_plugin_is_checked(install: Install) -> None:
     install("acme-raw", "raw", manifest=MANIFEST, code=CHECK)
-    assert list(found("raw")) == [
+    assert list(find_for("raw")) == [
         Finding(what="camera", state="missing", found="none", remedy="plug one in"),
         Finding(what="driver", state="ok"),
     ]
 
 
-def test_backend_without_check_is_there(install: Install) -> None:
+def test_backend_without_check_is_ok(install: Install) -> None:
     install("acme-raw", "raw")
-    assert list(found("raw")) == [Finding(what="plugin", state="ok", found="acme-raw 2.5")]
+    assert list(find_for("raw")) == [Finding(what="plugin", state="ok", found="acme-raw 2.5")]
 
 
 FORMAT = """
@@ -71,23 +71,23 @@ class Provided(Format):
 """
 
 
-def test_formats_are_silent(install: Install) -> None:
+def test_formats_have_no_findings(install: Install) -> None:
     install("acme-raw", "raw", manifest=MANIFEST, code=FORMAT, group="polystore.formats")
-    assert list(found("raw")) == []
+    assert list(find_for("raw")) == []
 
 
 @pytest.mark.parametrize(
     ("group", "state"), [("polystore.formats", "note"), ("polystore.backends", "missing")]
 )
-def test_missing_library_is_told(install: Install, group: str, state: str) -> None:
+def test_missing_library_is_reported(install: Install, group: str, state: str) -> None:
     manifest = MANIFEST.replace("check=", "requires={requires}, check=")
     install("acme-raw", "raw", manifest=manifest, group=group, requires=("nowhere",))
-    (finding,) = found("raw")
+    (finding,) = find_for("raw")
     assert (finding.state, finding.found) == (state, "without nowhere")
     assert finding.remedy == "pip install 'acme-raw'"
 
 
-def test_unusable_plugins_are_told(install: Install) -> None:
+def test_unusable_plugins_are_reported(install: Install) -> None:
     install("acme-bad", "bad", manifest="1 / 0")
     install("acme-old", "old", api=99)
     install("acme-disk", "disk")
@@ -95,11 +95,11 @@ def test_unusable_plugins_are_told(install: Install) -> None:
         ("bad", "division by zero"),
         ("old", "API 99"),
     ]:
-        assert any(f.state == "missing" and reason in f.found for f in found(name)), name
+        assert any(f.state == "missing" and reason in f.found for f in find_for(name)), name
 
 
-def test_ignored_one_is_a_note(install: Install) -> None:
-    """A stranger that declares a name of ours: nothing of it is imported."""
+def test_ignored_plugin_is_a_note(install: Install) -> None:
+    """A plugin of others that declares one of our names is not imported."""
     install("acme-disk", "disk", manifest="raise SystemExit")
     (finding,) = (f for plugin, f in findings() if plugin.distribution == "acme-disk")
     assert (finding.what, finding.state) == ("plugin", "note")
@@ -117,24 +117,24 @@ def test_ignored_one_is_a_note(install: Install) -> None:
     ],
 )
 def test_class_is_imported(install: Install, code: str, reason: str) -> None:
-    """What the check has found is told as well."""
+    """The findings of the check are reported too."""
     checks = CHECK.replace(CLASS, "")
     manifest = MANIFEST.replace('provided:findings"', 'camera:findings"')
     code = code.replace("{", "{{").replace("}", "}}")
     install("acme-raw", "raw", manifest=manifest, code=code)
     module = Path(sys.path[0], "acme_raw", "camera.py")
     module.write_text(checks)
-    camera, driver, plugin = found("raw")
+    camera, driver, plugin = find_for("raw")
     assert (camera.what, driver.what) == ("camera", "driver")
     assert (plugin.what, plugin.state) == ("plugin", "missing")
     assert reason in plugin.found
 
 
-def test_ctrl_c_passes(install: Install) -> None:
+def test_ctrl_c_is_raised(install: Install) -> None:
     code = f"{CLASS}\ndef findings(): raise KeyboardInterrupt"
     install("acme-raw", "raw", manifest=MANIFEST, code=code)
     with pytest.raises(KeyboardInterrupt):
-        list(found("raw"))
+        list(find_for("raw"))
 
 
 FINDING = "from polystore_core.plugins.checks import Finding\ndef findings(): return [Finding("
@@ -155,19 +155,22 @@ FINDING = "from polystore_core.plugins.checks import Finding\ndef findings(): re
         (f"{FINDING}what='a', state='ok', found=None)]", "returns Finding(what='a'"),
     ],
 )
-def test_faulty_check_is_told(install: Install, code: str, reason: str) -> None:
-    fails_early = code in ("1 / 0", "import nowhere")  # and the class is not there either
+def test_faulty_check_is_reported(install: Install, code: str, reason: str) -> None:
+    # In these cases the class is missing too.
+    fails_early = code in ("1 / 0", "import nowhere")
     install("acme-raw", "raw", manifest=MANIFEST, code=code if fails_early else CLASS + code)
     install("acme-fine", "fine")
-    finding, *more = found("raw")
+    finding, *more = find_for("raw")
     assert len(more) == fails_early
     assert (finding.what, finding.state) == ("check", "missing")
     assert finding.found.startswith(f"acme_raw.provided:findings {reason}")
     assert finding.remedy == "upgrade acme-raw, or report it there"
-    assert [other.state for other in found("fine")] == ["ok"]
+    assert [other.state for other in find_for("fine")] == ["ok"]
 
 
-def test_disabled_ones_are_not_asked(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disabled_plugins_are_not_checked(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("POLYSTORE_DISABLE", "raw")
     install("acme-raw", "raw", manifest=MANIFEST, code=CHECK)
-    assert list(found("raw")) == []
+    assert list(find_for("raw")) == []

@@ -1,4 +1,4 @@
-"""Claims on temporary files and directories: who lives, and who was killed."""
+"""Claims on temporary files and directories, which tell living owners from killed ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return made
 
 
-def in_child(work: Callable[[], object]) -> int:
+def run_in_child(work: Callable[[], object]) -> int:
     pid = os.fork()
     if pid == 0:
         try:
@@ -41,7 +41,7 @@ def in_child(work: Callable[[], object]) -> int:
 
 
 def hold(place: Path) -> int:
-    """Claim ``place`` in another process, until that is killed."""
+    """Claim ``place`` in another process until that process is killed."""
     reading, writing = os.pipe()
 
     def work() -> None:
@@ -49,7 +49,7 @@ def hold(place: Path) -> int:
             os.write(writing, b"1" if mine else b"0")
             time.sleep(60)
 
-    pid = in_child(work)
+    pid = run_in_child(work)
     assert os.read(reading, 1) == b"1"
     os.close(reading)
     os.close(writing)
@@ -96,10 +96,10 @@ def test_claim_excludes_threads(place: Path) -> None:
 
 
 def test_forked_child_owns_nothing(place: Path) -> None:
-    """A child that outlives its parent does not keep the parent's claim."""
+    """A child that outlives its parent does not keep the claim of the parent."""
     with claim(place) as mine:
         assert mine
-        pid = in_child(lambda: time.sleep(60))
+        pid = run_in_child(lambda: time.sleep(60))
     assert is_abandoned(place)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
@@ -107,11 +107,11 @@ def test_forked_child_owns_nothing(place: Path) -> None:
 
 def test_child_leaves_claim_to_parent(place: Path) -> None:
     with claim(place):
-        os.waitpid(in_child(lambda: None), 0)
+        os.waitpid(run_in_child(lambda: None), 0)
         assert not is_abandoned(place)
 
 
-def test_missing_is_nobodys(place: Path) -> None:
+def test_missing_file_is_not_claimed(place: Path) -> None:
     missing = place.parent / "missing"
     with claim(missing) as mine:
         assert mine is False
@@ -119,11 +119,11 @@ def test_missing_is_nobodys(place: Path) -> None:
 
 
 def test_removed_before_lock(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody removes it, and makes it again, between the opening and the lock."""
-    opened = os.open
+    """Another process replaces the file between the open and the lock."""
+    system_open = os.open
 
     def open_and_replace(path: str, *args: int, **options: int) -> int:
-        descriptor = opened(path, *args, **options)
+        descriptor = system_open(path, *args, **options)
         place.rename(place.parent / "old")
         place.write_bytes(b"new")
         return descriptor
@@ -134,7 +134,7 @@ def test_removed_before_lock(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EBADF, errno.EOPNOTSUPP])
-def test_age_tells_without_locks(
+def test_age_decides_without_locks(
     place: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     import fcntl
@@ -160,7 +160,7 @@ def test_claims_leak_nothing(place: Path, descriptors: Callable[[], int]) -> Non
 
 
 def test_leftovers_have_no_owner(place: Path) -> None:
-    """However old it is, the work of a living process is not a leftover."""
+    """Work of a living process is not a leftover, at any age."""
     os.utime(place, (time.time() - 9000,) * 2)
     pid = hold(place)
     assert list(find_leftovers(place.parent)) == []
@@ -169,7 +169,7 @@ def test_leftovers_have_no_owner(place: Path) -> None:
     assert list(find_leftovers(place.parent)) == [str(place)]
 
 
-def test_only_copies_are_no_leftovers(tmp_path: Path) -> None:
+def test_only_copies_are_not_leftovers(tmp_path: Path) -> None:
     aside = tmp_path / f"{HIDDEN_PREFIX}x.zarr.aside"
     (aside / "1" / "x.zarr").mkdir(parents=True)
     assert list(find_leftovers(tmp_path, older_than=-1)) == []

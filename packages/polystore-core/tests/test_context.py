@@ -1,4 +1,4 @@
-"""Name, registry and formats of a backend, given before ``__init__`` runs."""
+"""The name, registry and formats of a backend, which it gets before ``__init__`` runs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Provided(Format):
 
 
 class Tee(StorageBackend):
-    """Saves into two backends, and loads from the first."""
+    """Saves to two backends, and loads from the first one."""
 
     _backend_type = "test-tee"
 
@@ -84,7 +84,7 @@ class Tee(StorageBackend):
 
 
 class Shelf(StorageBackend):
-    """An instance that pickles, with its values."""
+    """An instance that is pickled with its values."""
 
     def __init__(self, label: str = "") -> None:
         self.label = label
@@ -104,7 +104,7 @@ class Shelf(StorageBackend):
 
 
 class Files(StorageBackend):
-    """Says which format it would use."""
+    """Loads the name of the format that it would use."""
 
     _backend_type = "test-files"
 
@@ -126,10 +126,10 @@ def registry(tmp_path: Path) -> BackendRegistry:
     return registry
 
 
-# ── given at construction ────────────────────────────────────────────────────────────────
+# ── the context at construction ──────────────────────────────────────────────────────────
 
 
-def test_context_is_there_in_init(registry: BackendRegistry) -> None:
+def test_context_exists_in_init(registry: BackendRegistry) -> None:
     registry.add("both", "test-tee", second="here")
     tee: Any = registry["both"]
     assert tee.named_in_init == tee.name == tee.context.name == "both"
@@ -144,7 +144,7 @@ def test_context_is_frozen(registry: BackendRegistry) -> None:
 
 
 def test_init_needs_no_super(registry: BackendRegistry) -> None:
-    """An author who writes nothing about contexts has one."""
+    """A backend gets its context without any code of its author."""
     registry.add("shelf", Shelf())
     with pytest.raises(NotFoundError, match="backend 'shelf'"):
         FileManager(registry).load("a", "shelf")
@@ -161,7 +161,7 @@ def test_class_with_new_is_made(registry: BackendRegistry) -> None:
     assert (made.name, made.label, made.from_new) == ("x", "a", "a")
 
 
-def test_made_by_hand(tmp_path: Path) -> None:
+def test_made_without_registry(tmp_path: Path) -> None:
     shelf = Shelf()
     assert (shelf.name, shelf.context) == ("", Context())
     with pytest.raises(InvalidOptionError, match=r"has no registry.*registry\.add\("):
@@ -169,7 +169,7 @@ def test_made_by_hand(tmp_path: Path) -> None:
 
 
 def test_registry_is_not_kept_alive() -> None:
-    """Values in memory go with their registry, without the garbage collector."""
+    """Values in memory are freed with their registry, without the garbage collector."""
     gc.collect()
     gc.disable()
     try:
@@ -182,14 +182,14 @@ def test_registry_is_not_kept_alive() -> None:
         gc.enable()
 
 
-def test_gone_registry_is_told() -> None:
+def test_deleted_registry_is_reported() -> None:
     tee = BackendRegistry()["test-tee"]
     gc.collect()
     with pytest.raises(InvalidOptionError, match="backend 'test-tee' has no registry"):
         tee.load("a")  # type: ignore[union-attr]
 
 
-# ── backends that are made of others ─────────────────────────────────────────────────────
+# ── backends on top of other backends ────────────────────────────────────────────────────
 
 
 def test_tee_reaches_its_registry(registry: BackendRegistry, tmp_path: Path) -> None:
@@ -204,8 +204,8 @@ def test_tee_reaches_its_registry(registry: BackendRegistry, tmp_path: Path) -> 
     assert np.load(tmp_path / "b.npy").tolist() == [0, 1]
 
 
-def test_everything_reaches_a_process(python: Python, tmp_path: Path) -> None:
-    """In another process the registry is another one, with the same names and instances."""
+def test_registry_works_in_other_process(python: Python, tmp_path: Path) -> None:
+    """In another process the registry is a new one with the same names and instances."""
     code = f"""
 import multiprocessing, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -274,7 +274,7 @@ def two_formats(install: Install) -> None:
 
 @pytest.mark.usefixtures("two_formats")
 def test_preference_reaches_all_backends(tmp_path: Path) -> None:
-    """Those of plugins, those of this process, and instances."""
+    """Backends of plugins, backends of this process, and instances use the preference."""
     from polystore_disk.backend import DiskBackend
 
     (tmp_path / "a.raw").write_bytes(b"1")
@@ -344,9 +344,9 @@ def test_sink_is_an_instance_too(registry: BackendRegistry) -> None:
 
 
 @pytest.mark.parametrize("backend", [Shelf, 7, None, b"disk"])
-def test_not_an_instance_is_refused(registry: BackendRegistry, backend: Any) -> None:
-    said = "registry.add.* the name of a backend or an instance of one"
-    with pytest.raises(BackendRequiredError, match=said):
+def test_other_types_are_refused(registry: BackendRegistry, backend: Any) -> None:
+    message = "registry.add.* the name of a backend or an instance of one"
+    with pytest.raises(BackendRequiredError, match=message):
         registry.add("shelf", backend)
     assert "shelf" not in registry
 
@@ -357,7 +357,7 @@ def test_instance_has_its_options(registry: BackendRegistry) -> None:
     assert "shelf" not in registry
 
 
-def test_instance_comes_back(registry: BackendRegistry) -> None:
+def test_unpickled_registry_has_same_instance(registry: BackendRegistry) -> None:
     shelf = Shelf()
     registry.add("shelf", shelf)
     assert pickle.loads(pickle.dumps(FileManager(registry))).registry["shelf"] is shelf

@@ -1,4 +1,4 @@
-"""A backend that is made of a store of bytes: given, or the store of another backend."""
+"""A backend on a store of bytes, which is given or belongs to another backend."""
 
 import pickle
 
@@ -21,7 +21,7 @@ from polystore_core.errors import (
 
 
 class Pickles(StorageBackend):
-    """Keeps each value as a pickle in a store."""
+    """Stores each value as a pickle."""
 
     _backend_type = "test-pickles"
 
@@ -42,7 +42,7 @@ class Pickles(StorageBackend):
 
 
 class Screen(DataSink):
-    """Shows values and keeps none."""
+    """Shows values and stores none."""
 
     _backend_type = "test-viewer"
 
@@ -88,7 +88,7 @@ def test_store_needs_no_registry(tmp_path):
         Pickles(store="memory")
 
 
-def test_unknown_name_is_told(registry):
+def test_unknown_name_is_reported(registry):
     registry.add("a", "test-pickles", store="memroy")
     with pytest.raises(UnknownPluginError, match="did you mean 'memory'"):
         registry["a"]
@@ -116,7 +116,7 @@ def test_own_name_is_refused(registry):
         registry["a"]
 
 
-def test_copy_in_another_process_has_its_store(registry, tmp_path):
+def test_unpickled_copy_has_its_store(registry, tmp_path):
     registry.add("project", "disk", root=tmp_path)
     registry.add("a", "test-pickles", store="project")
     fm = pickle.loads(pickle.dumps(FileManager(registry)))

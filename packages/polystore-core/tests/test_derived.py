@@ -1,4 +1,4 @@
-"""Every operation that core derives, on a backend of two methods, and of a few more."""
+"""Operations that core derives, on a backend of two methods and on larger ones."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from polystore_core.work import plain_path
 
 
 class Two(StorageBackend):
-    """All that an author must write."""
+    """The least that an author must write."""
 
     _backend_type = "derived_two"
 
@@ -39,7 +39,7 @@ class Two(StorageBackend):
 
 
 class Three(Two):
-    """With ``delete`` and ``if_exists``: everything but listings."""
+    """With ``delete`` and ``if_exists``: all operations except listings."""
 
     _backend_type = "derived_three"
 
@@ -58,7 +58,7 @@ class Three(Two):
 
 
 class Four(Three):
-    """With ``info``, from which ``exists`` and its kin derive."""
+    """With ``info``, from which ``exists`` and similar operations derive."""
 
     _backend_type = "derived_four"
 
@@ -69,7 +69,7 @@ class Four(Three):
 
 
 class Blind(Four):
-    """Takes upper and lower case for one name, as some file systems do."""
+    """Treats upper and lower case as one name, like some file systems."""
 
     _backend_type = "derived_blind"
 
@@ -89,7 +89,7 @@ class Blind(Four):
         super().delete(self._identity(path))
 
 
-def filled(name: str) -> tuple[FileManager, dict[str, Any]]:
+def make_filled(name: str) -> tuple[FileManager, dict[str, Any]]:
     fm = FileManager(BackendRegistry())
     backend = fm.registry[name]
     assert isinstance(backend, Two)
@@ -105,7 +105,7 @@ MOVERS = pytest.mark.parametrize("name", ["derived_three", "derived_four", "deri
 
 @ALL
 def test_batches_derive(name: str) -> None:
-    fm, values = filled(name)
+    fm, values = make_filled(name)
     fm.save_batch([1, 2], ["c", "d"], backend=name)
     assert fm.load_batch(["d", "a", "c", "a"], backend=name) == [2, "first", 1, "first"]
     with pytest.raises(BatchError) as caught:
@@ -117,14 +117,14 @@ def test_batches_derive(name: str) -> None:
 @ALL
 @pytest.mark.parametrize("twin", ["c", "./c", ".//c"])
 def test_twins_in_batch_refused(name: str, twin: str) -> None:
-    fm, values = filled(name)
+    fm, values = make_filled(name)
     with pytest.raises(DuplicatePathError, match=r"\[0\] and \[2\]"):
         fm.save_batch([1, 2, 3], ["c", "d", twin], backend=name)
     assert values == {"a": "first", "b": "second"}
 
 
 def test_aliases_in_batch_refused() -> None:
-    fm, values = filled("derived_blind")
+    fm, values = make_filled("derived_blind")
     with pytest.raises(DuplicatePathError):
         fm.save_batch([1, 2], ["c", "C"], backend="derived_blind")
     assert values == {"a": "first", "b": "second"}
@@ -132,7 +132,7 @@ def test_aliases_in_batch_refused() -> None:
 
 @ALL
 def test_copy_derives(name: str) -> None:
-    fm, values = filled(name)
+    fm, values = make_filled(name)
     fm.copy("a", "c", backend=name)
     fm.copy("a", "a", backend=name)
     fm.copy("a", "b", backend=name)
@@ -144,7 +144,7 @@ def test_copy_derives(name: str) -> None:
 
 @MOVERS
 def test_copy_respects_target(name: str) -> None:
-    fm, values = filled(name)
+    fm, values = make_filled(name)
     fm.copy("a", "b", backend=name, if_exists="skip")
     with pytest.raises(AlreadyExistsError):
         fm.copy("a", "b", backend=name, if_exists="error")
@@ -153,7 +153,7 @@ def test_copy_respects_target(name: str) -> None:
 
 @MOVERS
 def test_move_derives(name: str) -> None:
-    fm, values = filled(name)
+    fm, values = make_filled(name)
     fm.move("a", "c", backend=name)
     assert values == {"b": "second", "c": "first"}
     fm.move("c", "b", backend=name)
@@ -163,7 +163,7 @@ def test_move_derives(name: str) -> None:
 @MOVERS
 @pytest.mark.parametrize("if_exists", ["skip", "error"])
 def test_move_keeps_both(name: str, if_exists: str) -> None:
-    fm, values = filled(name)
+    fm, values = make_filled(name)
     if if_exists == "error":
         with pytest.raises(AlreadyExistsError):
             fm.move("a", "b", backend=name, if_exists=if_exists)
@@ -180,7 +180,7 @@ def test_move_keeps_both(name: str, if_exists: str) -> None:
 def test_move_onto_itself(name: str, if_exists: str, target: str) -> None:
     if target == "A" and name != "derived_blind":
         target = "a/."
-    fm, values = filled(name)
+    fm, values = make_filled(name)
     fm.move("a", target, backend=name, if_exists=if_exists)
     assert values == {"a": "first", "b": "second"}
     with pytest.raises(NotFoundError):
@@ -189,7 +189,7 @@ def test_move_onto_itself(name: str, if_exists: str, target: str) -> None:
 
 @MOVERS
 def test_move_of_missing_source(name: str) -> None:
-    fm, values = filled(name)
+    fm, values = make_filled(name)
     for if_exists in ("replace", "skip", "error"):
         with pytest.raises(NotFoundError):
             fm.move("x", "b", backend=name, if_exists=if_exists)
@@ -199,7 +199,7 @@ def test_move_of_missing_source(name: str) -> None:
 
 
 class NoOption(Three):
-    """Its ``save`` always replaces, so "skip" and "error" cannot be kept."""
+    """Its ``save`` always replaces, so it cannot support "skip" and "error"."""
 
     _backend_type = "derived_no_option"
 
@@ -209,8 +209,8 @@ class NoOption(Three):
 
 @pytest.mark.parametrize("if_exists", ["skip", "error"])
 @pytest.mark.parametrize("operation", ["copy", "move"])
-def test_unknown_option_touches_nothing(operation: str, if_exists: str) -> None:
-    fm, values = filled("derived_no_option")
+def test_unknown_option_changes_nothing(operation: str, if_exists: str) -> None:
+    fm, values = make_filled("derived_no_option")
     with pytest.raises(UnknownOptionError, match="if_exists"):
         getattr(fm, operation)("a", "b", backend="derived_no_option", if_exists=if_exists)
     assert values == {"a": "first", "b": "second"}
@@ -219,14 +219,14 @@ def test_unknown_option_touches_nothing(operation: str, if_exists: str) -> None:
 
 
 def test_delete_all_derives() -> None:
-    fm, values = filled("derived_three")
+    fm, values = make_filled("derived_three")
     fm.delete_all("a", backend="derived_three")
     assert values == {"b": "second"}
 
 
 @pytest.mark.parametrize("name", ["derived_four", "derived_blind"])
 def test_questions_derive(name: str) -> None:
-    fm, _ = filled(name)
+    fm, _ = make_filled(name)
     assert fm.exists("a", backend=name)
     assert fm.is_file("a", backend=name)
     assert not fm.exists("x", backend=name)
@@ -256,9 +256,9 @@ UNDERIVED: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.mark.parametrize("operation", UNDERIVED)
-def test_rest_is_refused(operation: str) -> None:
-    """What two methods do not give is refused by name, before anything is touched."""
-    fm, values = filled("derived_two")
+def test_other_operations_are_refused(operation: str) -> None:
+    """Operations that two methods cannot support are refused by name, before any change."""
+    fm, values = make_filled("derived_two")
     with pytest.raises(UnsupportedOperationError):
         getattr(fm, operation)(*UNDERIVED[operation], backend="derived_two")
     assert values == {"a": "first", "b": "second"}
@@ -266,7 +266,7 @@ def test_rest_is_refused(operation: str) -> None:
 
 
 class Folders(StorageBackend):
-    """Folders as text: those in ``gone`` are deleted after their parent was listed."""
+    """Folders as text. Those in ``gone`` are deleted after their parent was listed."""
 
     def __init__(self, *paths: str, gone: tuple[str, ...] = ()) -> None:
         self.paths, self.gone = paths, gone
@@ -306,7 +306,7 @@ def test_folders_are_walked_in_natural_order() -> None:
     )
 
 
-def test_folders_that_go_are_skipped() -> None:
+def test_deleted_folders_are_skipped() -> None:
     backend = Folders("f/a/file", "f/b/c/file", "f/d/file", gone=("f/a", "f/b/c"))
     assert backend.list_files("f", recursive=True) == ["f/d/file"]
     assert backend.collect_dirs_and_files("f")[0] == ["f/a", "f/b", "f/b/c", "f/d"]

@@ -19,8 +19,8 @@ from polystore_core.errors import PolystoreError, StorageError, storage_error
 Python = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def drawn() -> dict[str, tuple[type, ...]]:
-    """Read the tree in the docstring: name → base classes."""
+def read_tree() -> dict[str, tuple[type, ...]]:
+    """Read the tree in the docstring, as a mapping of names to base classes."""
     bases: dict[str, tuple[type, ...]] = {}
     branch: list[str] = []
     for line in (errors.__doc__ or "").splitlines():
@@ -39,25 +39,25 @@ def _builtin(name: str) -> type:
     return found
 
 
-DRAWN = drawn()
+TREE = read_tree()
 
 
-@pytest.mark.parametrize("name", DRAWN)
-def test_bases_match_drawing(name: str) -> None:
-    assert getattr(errors, name).__bases__ == DRAWN[name]
+@pytest.mark.parametrize("name", TREE)
+def test_bases_match_tree(name: str) -> None:
+    assert getattr(errors, name).__bases__ == TREE[name]
 
 
-def test_drawing_is_complete() -> None:
+def test_tree_is_complete() -> None:
     defined = {
         name
         for name, cls in vars(errors).items()
         if inspect.isclass(cls) and issubclass(cls, PolystoreError)
     }
-    assert defined == set(DRAWN)
+    assert defined == set(TREE)
 
 
 def test_public_names_complete() -> None:
-    assert set(errors.__all__) == {*DRAWN, "storage_error", "with_context"}
+    assert set(errors.__all__) == {*TREE, "storage_error", "with_context"}
 
 
 EXAMPLES = [
@@ -190,7 +190,7 @@ EXAMPLES = [
         "secret 'env:KEY' cannot be found: the variable KEY is not set. Set it",
     ),
 ]
-LEAVES = set(DRAWN) - {"PolystoreError", "PluginError", "RequestError", "DataError"}
+LEAVES = set(TREE) - {"PolystoreError", "PluginError", "RequestError", "DataError"}
 
 
 def test_every_error_has_example() -> None:
@@ -198,7 +198,7 @@ def test_every_error_has_example() -> None:
 
 
 @pytest.mark.parametrize(("error", "text"), EXAMPLES)
-def test_message_says_enough(error: PolystoreError, text: str) -> None:
+def test_message_is_complete(error: PolystoreError, text: str) -> None:
     assert text in str(error)
 
 
@@ -213,7 +213,7 @@ def test_error_pickles_whole(error: PolystoreError) -> None:
         assert repr(getattr(copy, field.name)) == repr(getattr(error, field.name))
 
 
-@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("name", TREE)
 def test_traceback_names_page(name: str) -> None:
     page = getattr(errors, name).page
     assert page == f"https://polystore.readthedocs.io/errors/#{name.lower()}"
@@ -232,7 +232,7 @@ def test_page_of_derived_class() -> None:
         error.add_note(7)  # type: ignore[arg-type]
 
 
-def test_notes_set_by_others_hold_page_once() -> None:
+def test_copied_notes_have_page_once() -> None:
     error = errors.CopyRequiredError("it is on a GPU")
     error.add_note("of plate 7")
     other = copying.copy(error)
@@ -291,17 +291,17 @@ def test_missing_errno_is_eio() -> None:
         (OSError(), StorageError, errno.EIO, "OSError"),
     ],
 )
-def test_class_stands_for_a_missing_errno(
+def test_class_replaces_missing_errno(
     error: OSError, kind: type[StorageError], code: int, text: str
 ) -> None:
-    """Stores raise ``FileNotFoundError(key)``."""
+    """Stores raise ``FileNotFoundError(key)``, which has no errno."""
     translated = storage_error(error, "disk", "a", "save")
     assert type(translated) is kind
     assert (translated.errno, translated.path) == (code, "a")
     assert text in str(translated)
 
 
-def test_own_error_stays() -> None:
+def test_own_error_is_kept() -> None:
     error = errors.LockTimeoutError("", "a", "lock", seconds=3)
     assert storage_error(error, "disk", "b", "save") is error
 
@@ -336,7 +336,7 @@ def test_batch_cuts_long_causes() -> None:
     assert 2_000 < len(text) < 2_200
 
 
-def test_first_failure_counts() -> None:
+def test_failed_index_is_the_first() -> None:
     failed: dict[int, tuple[str, Exception]] = {4: ("e", OSError()), 2: ("c", OSError())}
     assert errors.BatchError("disk", "load", failed).failed_index == 2
 
@@ -355,7 +355,7 @@ def test_first_failure_counts() -> None:
         (errors.DamagedDataError("cut"), None),
     ],
 )
-def test_batch_tells_errno(first: Exception, expected: int | None) -> None:
+def test_batch_has_errno(first: Exception, expected: int | None) -> None:
     later = OSError(errno.EACCES, "why")
     error = errors.BatchError("disk", "save", {3: ("d", later), 1: ("b", first)})
     assert error.errno == expected
@@ -378,7 +378,7 @@ with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
 """
 
 
-def test_workers_raise_real_thing(python: Python, tmp_path: Path) -> None:
+def test_workers_raise_same_error(python: Python, tmp_path: Path) -> None:
     file, damaged = tmp_path / "file", tmp_path / "damaged.json"
     for path in (file, damaged):
         path.touch()
@@ -397,7 +397,7 @@ def test_workers_raise_real_thing(python: Python, tmp_path: Path) -> None:
         ("open", "cannot be opened"),
     ],
 )
-def test_unsupported_says_what_was_tried(operation: str, text: str) -> None:
+def test_unsupported_names_operation(operation: str, text: str) -> None:
     error = errors.with_context(
         errors.UnsupportedDataError("too large", "npz"), "disk", "a", operation
     )
@@ -405,8 +405,8 @@ def test_unsupported_says_what_was_tried(operation: str, text: str) -> None:
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
-def test_error_of_another_backend_stays() -> None:
-    """A value is read lazily from one backend while another one saves it."""
+def test_error_of_another_backend_is_kept() -> None:
+    """One backend reads a value lazily while another backend saves it."""
     for error in (
         errors.DamagedDataError("it was cut", "tiff", "a.tif", "disk"),
         errors.UnsupportedDataError("no axes", "npy", "a.npy", "disk", operation="load"),
@@ -456,7 +456,7 @@ KNOWN = (
     ],
 )
 def test_other_format_is_not_misspelt(suffix: str) -> None:
-    """A microscope's files are not misspelt: a renamed one would be called damaged."""
+    """Files of a microscope are not misspelt. If renamed, they would look damaged."""
     assert "did you mean" not in str(errors.UnsupportedFormatError(f"a.{suffix}", KNOWN))
 
 

@@ -1,4 +1,4 @@
-"""Files that are none, and file systems that can do less."""
+"""Special files, and file systems with fewer features."""
 
 import errno
 import io
@@ -40,12 +40,12 @@ KINDS = ["a named pipe", "a socket", "a character device"]
 def special(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """Something under the name of a file from which no value can be read."""
+    """Return the path of a special file, from which no value can be read."""
     path = tmp_path / "special"
     if request.param == "a named pipe":
         os.mkfifo(path)
     elif request.param == "a socket":
-        monkeypatch.chdir(tmp_path)  # the path of a socket must be short
+        monkeypatch.chdir(tmp_path)  # The path of a socket must be short.
         with socket.socket(socket.AF_UNIX) as bound:
             bound.bind("special")
     else:
@@ -65,8 +65,8 @@ READERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("reader", READERS)
-def test_special_file_is_told(special: Path, reader: str) -> None:
-    """A pipe waits for its writer, and /dev/zero never ends: neither is read."""
+def test_special_file_is_reported(special: Path, reader: str) -> None:
+    """A pipe waits for its writer, and /dev/zero never ends, so neither is read."""
     with pytest.raises(
         OSError, match=r"it is a (named pipe|socket|character device)"
     ) as caught:
@@ -91,7 +91,7 @@ def test_special_file_stays(special: Path) -> None:
     assert os.stat(special).st_mode == before.st_mode
 
 
-def test_directory_is_no_file(tmp_path: Path) -> None:
+def test_directory_is_refused(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         system.open_regular(tmp_path)
 
@@ -107,7 +107,7 @@ def test_links_may_be_refused(tmp_path: Path) -> None:
 # ── new names ────────────────────────────────────────────────────────────────────────────
 
 
-def failing(code: int) -> Callable[..., Any]:
+def fail_with(code: int) -> Callable[..., Any]:
     def fail(*args: object, **options: object) -> None:
         raise OSError(code, os.strerror(code))
 
@@ -115,16 +115,16 @@ def failing(code: int) -> Callable[..., Any]:
 
 
 @pytest.fixture(params=["renameat2", "link", "lock"])
-def poor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A file system that has this way to a new name, and none that is better."""
+def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Make this way to a new name the best one that the file system has."""
     if request.param != "renameat2":
         monkeypatch.setattr(system, "_renameat2", None)
     if request.param == "lock":
-        monkeypatch.setattr(os, "link", failing(errno.EPERM))
+        monkeypatch.setattr(os, "link", fail_with(errno.EPERM))
     return str(request.param)
 
 
-@pytest.mark.usefixtures("poor")
+@pytest.mark.usefixtures("file_system")
 def test_new_name_is_new(tmp_path: Path) -> None:
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_text("mine")
@@ -141,7 +141,7 @@ def test_new_name_is_new(tmp_path: Path) -> None:
             target.symlink_to("nowhere")
 
 
-@pytest.mark.usefixtures("poor")
+@pytest.mark.usefixtures("file_system")
 def test_new_name_in_open_folder(tmp_path: Path) -> None:
     (tmp_path / "source").write_text("mine")
     folder = os.open(tmp_path, os.O_RDONLY)
@@ -181,9 +181,9 @@ def test_library_without_renameat2(tmp_path: Path) -> None:
     assert Path(names[2]).read_text() == names[0]
 
 
-@pytest.mark.usefixtures("poor")
+@pytest.mark.usefixtures("file_system")
 def test_new_name_has_one_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of savers that all refuse to replace, one wins, on any file system."""
+    """If several saves refuse to replace, exactly one of them succeeds, on any file system."""
     system_open, unnamed = os.open, getattr(os, "O_TMPFILE", -1)
 
     def open_named(path: Any, flags: int, *args: Any, **options: Any) -> int:
@@ -213,13 +213,13 @@ def test_new_name_has_one_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [name for name in os.listdir(tmp_path) if not name.endswith(".lock")] == ["a"]
 
 
-# ── places without ───────────────────────────────────────────────────────────────────────
+# ── places without new files or without /proc ────────────────────────────────────────────
 
 
 @linux
 @pytest.mark.parametrize("path", ["/proc/x.json", "/proc/self/x.json"])
-def test_no_new_files_in_proc(path: str) -> None:
-    """There a new file "does not exist", however often its directory is made."""
+def test_new_file_in_proc_is_refused(path: str) -> None:
+    """In /proc a new file "does not exist", even after its directory is made."""
     with pytest.raises(AccessDeniedError, match="new files in this directory"):
         atomic_update_json(path, lambda document: document)
     with pytest.raises(AccessDeniedError), atomic_write(path, lock=False) as file:
@@ -270,8 +270,8 @@ else:
 
 
 @pytest.fixture
-def common(shared: Path) -> Path:
-    """A folder of the user 1234, shared with the group 5000."""
+def group_folder(shared: Path) -> Path:
+    """Return a folder of user 1234 that is shared with group 5000."""
     folder = shared / "common"
     folder.mkdir()
     os.chown(folder, 1234, 5000)
@@ -279,15 +279,15 @@ def common(shared: Path) -> Path:
     return folder
 
 
-def owned(path: Path, mode: int, user: int = 1234, group: int = 5000) -> Path:
+def make_owned(path: Path, mode: int, user: int = 1234, group: int = 5000) -> Path:
     path.write_text('"old"')
     os.chown(path, user, group)
     path.chmod(mode)
     return path
 
 
-def test_group_keeps_access(common: Path, python: Python) -> None:
-    path = owned(common / "a.txt", 0o660)
+def test_group_keeps_access(group_folder: Path, python: Python) -> None:
+    path = make_owned(group_folder / "a.txt", 0o660)
     for user in ("1235", "1234", "1235"):
         assert python(COLLEAGUE, path, user, "5000").stderr == ""
         found = path.stat()
@@ -295,9 +295,9 @@ def test_group_keeps_access(common: Path, python: Python) -> None:
         assert stat.S_IMODE(found.st_mode) == 0o660
 
 
-def test_group_takes_turns(common: Path, python: Python) -> None:
-    """With a strict umask, too: the lock file lets the same people in as its folder."""
-    path = common / "a.json"
+def test_group_members_take_turns(group_folder: Path, python: Python) -> None:
+    """With a strict umask too, the lock file admits the same people as its folder."""
+    path = group_folder / "a.json"
     assert python(COLLEAGUE, path, "1234", "5000").stderr == ""
     os.chown(path, -1, 5000)
     path.chmod(0o660)
@@ -311,25 +311,25 @@ def test_group_takes_turns(common: Path, python: Python) -> None:
     ("mode", "group", "groups"),
     [(0o600, 5000, "5000"), (0o660, 6000, ""), (0o640, 6000, "5000"), (0o600, 6000, "")],
 )
-def test_nobody_is_locked_out(
-    common: Path, python: Python, mode: int, group: int, groups: str
+def test_save_never_locks_out_owner(
+    group_folder: Path, python: Python, mode: int, group: int, groups: str
 ) -> None:
-    """The new version would belong to somebody else, and its owner could not read it."""
-    common.chmod(0o777)
-    path = owned(common / "a.txt", mode, group=group)
+    """The new version would belong to another user, and the old owner could not read it."""
+    group_folder.chmod(0o777)
+    path = make_owned(group_folder / "a.txt", mode, group=group)
     done = python(COLLEAGUE, path, "1235", groups)
     assert "AccessDeniedError" in done.stderr
     assert "could no longer read it" in done.stderr
     assert (path.read_text(), path.stat().st_uid) == ('"old"', 1234)
-    assert os.listdir(common) == ["a.txt"]
+    assert os.listdir(group_folder) == ["a.txt"]
 
 
 @pytest.mark.parametrize(("mode", "groups"), [(0o664, ""), (0o644, "5000"), (0o666, "")])
-def test_readable_by_all_is_replaced(
-    common: Path, python: Python, mode: int, groups: str
+def test_file_that_all_can_read_is_replaced(
+    group_folder: Path, python: Python, mode: int, groups: str
 ) -> None:
-    common.chmod(0o777)
-    path = owned(common / "a.txt", mode)
+    group_folder.chmod(0o777)
+    path = make_owned(group_folder / "a.txt", mode)
     assert python(COLLEAGUE, path, "1235", groups).stderr == ""
     assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == ("1235", mode)
 
@@ -340,10 +340,10 @@ def acl(*entries: tuple[int, int, int]) -> bytes:
 
 
 @linux
-def test_access_list_is_kept(common: Path, python: Python) -> None:
-    """Rights of single users, which clusters give to members of several groups."""
-    path = owned(common / "a.txt", 0o600)
-    common.chmod(0o777)
+def test_access_list_is_kept(group_folder: Path, python: Python) -> None:
+    """The list has rights for single users, as clusters give them to members of several groups."""
+    path = make_owned(group_folder / "a.txt", 0o600)
+    group_folder.chmod(0o777)
     nobody, name = 0xFFFFFFFF, "system.posix_acl_access"
     rights = acl((1, 6, nobody), (2, 6, 1235), (4, 0, nobody), (16, 6, nobody), (32, 0, nobody))
     try:
@@ -368,7 +368,7 @@ def test_lock_in_use_is_kept(tmp_path: Path) -> None:
         with pytest.raises(LockTimeoutError):
             pool.submit(system.remove_tree, str(tmp_path), timeout=0).result()
         assert os.path.exists(place)
-        remove_unused(place)  # its holder may
+        remove_unused(place)  # The holder of the lock may remove it.
     assert not os.path.exists(place)
 
 
@@ -410,8 +410,8 @@ def test_tree_of_links_and_files(tmp_path: Path) -> None:
 # ── trees that others change ─────────────────────────────────────────────────────────────
 
 
-def test_directories_are_made_beside_deleter(tmp_path: Path) -> None:
-    """Each call succeeds, whichever part of the path goes in between."""
+def test_directories_are_made_during_delete(tmp_path: Path) -> None:
+    """Each call succeeds, even if another thread deletes any part of the path."""
     done = threading.Event()
 
     def delete() -> None:
@@ -429,15 +429,15 @@ def test_directories_are_made_beside_deleter(tmp_path: Path) -> None:
         deleting.result()
 
 
-def test_file_is_no_directory(tmp_path: Path) -> None:
+def test_file_in_path_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a").touch()
     for path in ("a", "a/b"):
         with pytest.raises(NotADirectoryError):
             system.make_directories(str(tmp_path / path))
 
 
-def test_tree_goes_beside_saver(tmp_path: Path) -> None:
-    """What others add while a tree is removed goes with it."""
+def test_tree_is_removed_during_save(tmp_path: Path) -> None:
+    """Files that others add during the removal of a tree are removed too."""
     done = threading.Event()
 
     def save() -> None:
@@ -446,7 +446,7 @@ def test_tree_goes_beside_saver(tmp_path: Path) -> None:
             number += 1
             with suppress(FileNotFoundError):
                 (tmp_path / "a" / str(number)).touch()
-            done.wait(0.0001)  # without a pause, a fast saver can always be first
+            done.wait(0.0001)  # Without a pause, a fast saver could always be first.
 
     with ThreadPoolExecutor(1) as pool:
         saving = pool.submit(save)

@@ -20,15 +20,15 @@ print(*sorted({{name.partition(".")[0] for name in set(sys.modules) - before}}))
 """
 
 
-def imported(python: Python, code: str) -> set[str]:
-    """The top-level modules that code imports."""
+def find_imports(python: Python, code: str) -> set[str]:
+    """Return the top-level modules that ``code`` imports."""
     done = python(MODULES.format(code=code))
     assert done.stderr == ""
     return set(done.stdout.split())
 
 
 def test_import_is_nearly_free(python: Python) -> None:
-    assert imported(python, "import polystore_core") <= {"polystore_core", "__future__"}
+    assert find_imports(python, "import polystore_core") <= {"polystore_core", "__future__"}
 
 
 @pytest.mark.parametrize(
@@ -39,20 +39,20 @@ def test_import_is_nearly_free(python: Python) -> None:
         "from polystore_core import Format, LazyArray, StorageBackend, BackendSpec, errors",
     ],
 )
-def test_light_names_stay_light(python: Python, code: str) -> None:
-    found = imported(python, code)
+def test_light_names_import_little(python: Python, code: str) -> None:
+    found = find_imports(python, code)
     assert not found & {"numpy", "pluggy", "torch", "jax", "tensorflow"}
     assert not {name for name in found if name.startswith("polystore_")} - {"polystore_core"}
 
 
 def test_arrays_import_only_numpy(python: Python) -> None:
-    found = imported(python, "from polystore_core import is_array; is_array([1])")
+    found = find_imports(python, "from polystore_core import is_array; is_array([1])")
     assert "numpy" in found
     assert not found & {"torch", "jax", "tensorflow", "cupy"}
 
 
-def declared() -> dict[str, str]:
-    """What type checkers see: name → module of the block under TYPE_CHECKING."""
+def read_declarations() -> dict[str, str]:
+    """Return the names that type checkers see, each with its module under TYPE_CHECKING."""
     tree = ast.parse(Path(polystore_core.__file__).read_text())
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     return {
@@ -64,33 +64,35 @@ def declared() -> dict[str, str]:
 
 
 def test_checkers_see_public_names() -> None:
-    assert set(declared()) == set(polystore_core.__all__)
+    assert set(read_declarations()) == set(polystore_core.__all__)
     assert sorted(set(polystore_core.__all__)) == sorted(polystore_core.__all__)
 
 
-def test_names_have_one_home() -> None:
+def test_each_name_has_one_module() -> None:
     homes = {
         name: home for home, names in polystore_core._HOME.items() for name in names.split()
     }
-    assert declared() == homes | {"errors": "errors", "rois": "rois"}
+    assert read_declarations() == homes | {"errors": "errors", "rois": "rois"}
 
 
 @pytest.mark.parametrize("name", polystore_core.__all__)
 def test_public_name_resolves(name: str) -> None:
-    module = declared()[name]
+    module = read_declarations()[name]
     home = importlib.import_module(f"polystore_core.{module}")
     assert getattr(polystore_core, name) is (home if module == name else getattr(home, name))
     assert name in dir(polystore_core)
 
 
-def test_version_is_told() -> None:
+def test_version_is_that_of_the_distribution() -> None:
     assert polystore_core.__version__ == importlib.metadata.version("polystore-core")
     assert "__version__" in dir(polystore_core)
 
 
-def test_version_costs_nothing_unasked(python: Python) -> None:
-    assert "importlib" not in imported(python, "import polystore_core")
-    assert "importlib" in imported(python, "import polystore_core; polystore_core.__version__")
+def test_version_is_imported_on_demand(python: Python) -> None:
+    assert "importlib" not in find_imports(python, "import polystore_core")
+    assert "importlib" in find_imports(
+        python, "import polystore_core; polystore_core.__version__"
+    )
 
 
 def test_unknown_name_is_attribute_error() -> None:
@@ -101,7 +103,7 @@ def test_unknown_name_is_attribute_error() -> None:
 PAGE = Path(__file__).parents[3] / "docs" / "stability.md"
 
 
-def test_stability_page_lists_the_face() -> None:
+def test_stability_page_lists_public_names() -> None:
     table = PAGE.read_text().partition("## What authors build on")[2].partition("\n## ")[0]
-    listed = re.findall(r"`(\w+)`", table)
-    assert sorted(listed) == sorted({*polystore_core.__all__} - {"errors", "rois"})
+    names = re.findall(r"`(\w+)`", table)
+    assert sorted(names) == sorted({*polystore_core.__all__} - {"errors", "rois"})

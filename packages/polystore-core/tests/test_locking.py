@@ -41,14 +41,14 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def holder(start: Start, path: Path) -> Any:
-    """Another process that holds the lock until it is told to go on."""
+    """Start another process, which holds the lock until it reads a line."""
     process = start(HOLDER, path)
-    assert [process.says(), process.says()] == ["starts", "holds"]
+    assert [process.read_line(), process.read_line()] == ["starts", "holds"]
     return process
 
 
 def is_free(path: Path) -> bool:
-    """Whether the lock can be had, seen from a thread that does not have it."""
+    """Return whether another thread can acquire the lock."""
     free: list[bool] = []
 
     def attempt() -> None:
@@ -107,7 +107,7 @@ def test_processes_exclude_each_other(start: Start, path: Path) -> None:
     processes = [start(COUNTER, path) for _ in range(4)]
     for process in processes:
         process.go_on()
-    assert [process.says() for process in processes] == ["done"] * 4
+    assert [process.read_line() for process in processes] == ["done"] * 4
     assert path.read_text() == "100"
 
 
@@ -173,7 +173,7 @@ def test_time_out_in_thread(path: Path) -> None:
 
 
 def _from_thread(call: Callable[[], object]) -> None:
-    """Call in another thread, and raise here what is raised there."""
+    """Call in another thread, and raise its error in this one."""
     raised: list[BaseException] = []
 
     def run() -> None:
@@ -192,12 +192,12 @@ def _from_thread(call: Callable[[], object]) -> None:
 def test_time_out_keeps_exclusion(holder: Any, start: Start, path: Path) -> None:
     assert not is_free(path)
     other = start(HOLDER, path)
-    assert other.says() == "starts"
+    assert other.read_line() == "starts"
     holder.go_on()
-    assert other.says() == "holds"
+    assert other.read_line() == "holds"
     assert not is_free(path)
     other.go_on()
-    assert other.says() == "released"
+    assert other.read_line() == "released"
     assert is_free(path)
 
 
@@ -206,7 +206,7 @@ def test_waiter_gets_lock(holder: Any, path: Path) -> None:
     threading.Timer(0.1, holder.go_on).start()
     with file_lock(path, timeout=None):
         assert time.monotonic() - began >= 0.1
-        assert holder.says() == "released"
+        assert holder.read_line() == "released"
 
 
 @pytest.mark.parametrize("step", [1e6, -1e6])
@@ -224,7 +224,7 @@ def test_clock_jumps_are_harmless(
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, PermissionError, KeyboardInterrupt])
-def test_body_error_passes(path: Path, error: type[BaseException]) -> None:
+def test_error_of_block_is_raised(path: Path, error: type[BaseException]) -> None:
     raised = error("mine")
     with pytest.raises(error) as caught, file_lock(path):
         raise raised
@@ -278,23 +278,23 @@ os.read(0, 1)
 
 @posix
 @pytest.mark.parametrize("child", ["ends", "leaves"])
-def test_childs_end_keeps_lock(start: Start, path: Path, child: str) -> None:
-    assert start(FORKER, path, child).says() == "holds"
+def test_end_of_child_keeps_lock(start: Start, path: Path, child: str) -> None:
+    assert start(FORKER, path, child).read_line() == "holds"
     assert not is_free(path)
 
 
 @posix
 @pytest.mark.parametrize("child", ["outlives", "unheard"])
-def test_childs_life_retains_nothing(start: Start, path: Path, child: str) -> None:
+def test_living_child_keeps_no_lock(start: Start, path: Path, child: str) -> None:
     parent = start(FORKER, path, child, "released")
-    assert [parent.says(), parent.says()] == ["holds", "released"]
+    assert [parent.read_line(), parent.read_line()] == ["holds", "released"]
     assert is_free(path)
 
 
 @posix
-def test_child_of_killed_retains_nothing(start: Start, path: Path) -> None:
+def test_child_of_killed_parent_keeps_no_lock(start: Start, path: Path) -> None:
     parent = start(FORKER, path, "outlives")
-    assert parent.says() == "holds"
+    assert parent.read_line() == "holds"
     assert not is_free(path)
     parent.kill()
     with file_lock(path, timeout=1):
@@ -320,7 +320,7 @@ def test_child_waits_for_parent(start: Start, path: Path) -> None:
     parent = start(FORKED_WAITER, path)
     time.sleep(0.2)
     parent.go_on()
-    assert [parent.says(), parent.says()] == ["parent", "child"]
+    assert [parent.read_line(), parent.read_line()] == ["parent", "child"]
 
 
 # ── descriptors ──────────────────────────────────────────────────────────────────────────
@@ -335,8 +335,8 @@ def test_time_outs_leak_nothing(
         with pytest.raises(LockTimeoutError), file_lock(path, timeout=0.001):
             pass
     holder.go_on()
-    assert holder.says() == "released"
-    with file_lock(path, timeout=5):  # all the waiters stood before this one
+    assert holder.read_line() == "released"
+    with file_lock(path, timeout=5):  # All waiters were in the queue before this one.
         pass
     deadline = time.monotonic() + 5
     while descriptors() != before and time.monotonic() < deadline:
@@ -379,31 +379,31 @@ print(len(os.listdir("/proc/self/fd")) - before, flush=True)
 @pytest.mark.parametrize("timeout", ["30", "None"])
 def test_interrupt_ends_waiting(holder: Any, start: Start, path: Path, timeout: str) -> None:
     waiter = start(INTERRUPTED, path, timeout)
-    assert waiter.says() == "waits"
+    assert waiter.read_line() == "waits"
     time.sleep(0.2)
     waiter.send_signal(signal.SIGINT)
-    assert waiter.says() == "interrupted"
+    assert waiter.read_line() == "interrupted"
     holder.go_on()
-    assert holder.says() == "released"
+    assert holder.read_line() == "released"
     assert is_free(path)
     waiter.go_on()
-    assert [waiter.says(), waiter.says()] == ["holds", "0"]
+    assert [waiter.read_line(), waiter.read_line()] == ["holds", "0"]
 
 
 # ── the lock file ────────────────────────────────────────────────────────────────────────
 
 
 @posix
-def test_removed_file_excludes_still(holder: Any, start: Start, path: Path) -> None:
+def test_removed_lock_file_still_excludes(holder: Any, start: Start, path: Path) -> None:
     waiter = start(HOLDER, path)
-    assert waiter.says() == "starts"
+    assert waiter.read_line() == "starts"
     time.sleep(0.2)
     os.unlink(lock_path(path))
     with file_lock(path, timeout=0):
-        holder.go_on()  # the waiter is granted a file that nobody can see any more
-        assert holder.says() == "released"
+        holder.go_on()  # The waiter gets the lock of a deleted file.
+        assert holder.read_line() == "released"
         assert waiter.is_silent(0.2)
-    assert waiter.says() == "holds"
+    assert waiter.read_line() == "holds"
     assert not is_free(path)
 
 
@@ -470,8 +470,8 @@ def test_users_exclude_each_other(shared: Path, python: Python) -> None:
     assert done.stdout.startswith("LockTimeoutError")
 
 
-def test_lock_that_is_kept_is_refused_at_once(tmp_path: Path) -> None:
-    """In the same thread too, and until it is released, whichever thread does that."""
+def test_held_lock_is_refused_at_once(tmp_path: Path) -> None:
+    """This holds in the same thread too, until any thread releases the lock."""
     held = try_lock(tmp_path / "a")
     for _ in range(2):
         with pytest.raises(LockTimeoutError, match=f"process {os.getpid()} "):
@@ -482,7 +482,7 @@ def test_lock_that_is_kept_is_refused_at_once(tmp_path: Path) -> None:
     releasing.start()
     releasing.join()
     assert not held.is_held
-    held.release()  # again
+    held.release()  # A second release does nothing.
     with file_lock(tmp_path / "a", timeout=0):
         pass
     try_lock(tmp_path / "a").release()

@@ -154,7 +154,7 @@ PUBLISHED = """{
 
 
 def test_nan_of_document_stays(metadata_path: Path) -> None:
-    """Python's own ``json`` writes it, so documents of polystore 0.6 may hold it."""
+    """Python's ``json`` writes NaN, so documents of polystore 0.6 may have it."""
     metadata_path.parent.mkdir()
     metadata_path.write_text('{"pixel_size": NaN, "far": [-Infinity]}')
     writer = AtomicMetadataWriter()
@@ -229,7 +229,7 @@ def test_broken_schema_stays(metadata_path: Path, document: Any, message: str) -
     assert json.loads(metadata_path.read_text()) == document
 
 
-def test_fault_elsewhere_stops_nobody(metadata_path: Path) -> None:
+def test_fault_elsewhere_is_ignored(metadata_path: Path) -> None:
     metadata_path.parent.mkdir()
     metadata_path.write_text('{"subdirectories": {"a": 7}}')
     AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, {"b": {"x": 1}})
@@ -270,33 +270,33 @@ def test_broken_backends_refused(metadata_path: Path, backends: Any, message: st
     assert not metadata_path.parent.exists()
 
 
-def endless() -> dict[str, Any]:
+def make_endless() -> dict[str, Any]:
     found: dict[str, Any] = {}
     found["x"] = found
     return found
 
 
-@pytest.mark.parametrize("value", [{1, 2}, endless()])
+@pytest.mark.parametrize("value", [{1, 2}, make_endless()])
 def test_impossible_value_refused(metadata_path: Path, value: Any) -> None:
     with pytest.raises(UnsupportedDataError):
         AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, {"a": {"x": value}})
     assert not metadata_path.exists()
 
 
-def test_words_of_numpy_are_written(metadata_path: Path) -> None:
+def test_numpy_values_are_written(metadata_path: Path) -> None:
     image = np.ones((2, 3), np.uint16)
-    said = {
+    entry = {
         "shape": image.shape,
         "mean": image.mean(),
         "available_backends": {"zarr": image.any()},
     }
-    AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, {"T1": said})
+    AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, {"T1": entry})
     assert json.loads(metadata_path.read_bytes())["subdirectories"] == {
         "T1": {"shape": [2, 3], "mean": 1.0, "available_backends": {"zarr": True}}
     }
 
 
-def test_swapped_arguments_are_told(metadata_path: Path) -> None:
+def test_swapped_arguments_are_reported(metadata_path: Path) -> None:
     writer: Any = AtomicMetadataWriter()
     with pytest.raises(NotAPathError, match="expected a path"):
         writer.update_available_backends({"zarr": True}, metadata_path)
@@ -311,7 +311,7 @@ def test_timeout_is_obeyed(metadata_path: Path) -> None:
     assert caught.value.seconds == 0.05
 
 
-def test_writer_travels() -> None:
+def test_writer_pickles() -> None:
     writer = AtomicMetadataWriter(timeout=3, durable=False)
     assert pickle.loads(pickle.dumps(writer)) == writer
 
@@ -330,11 +330,11 @@ print("done", flush=True)
 """
 
 
-def test_all_workers_merges_survive(start: Start, metadata_path: Path) -> None:
+def test_merges_of_all_workers_are_kept(start: Start, metadata_path: Path) -> None:
     workers = [start(MERGER, metadata_path, worker) for worker in range(8)]
     for worker in workers:
         worker.go_on()
-    assert {worker.says() for worker in workers} == {"done"}
+    assert {worker.read_line() for worker in workers} == {"done"}
     names = [f"{worker}-{n}" for worker in range(8) for n in range(10)]
     found = json.loads(metadata_path.read_text())
     assert found["available_backends"] == dict.fromkeys(names, True)

@@ -53,7 +53,7 @@ GUID = "10E01AFB-34C4-416E-A9D3-51B90AB53728"
             ]
         ],
         ("*_{well}_s{site}*.tif", f"P_B05_s151E{GUID[2:]}.tif", "well=B05 site=15"),
-        ("*_w{w}*.tif", "P_w11619fbb-5bcd-487b-8e48-fc18.tif", "w=11619"),  # no GUID
+        ("*_w{w}*.tif", "P_w11619fbb-5bcd-487b-8e48-fc18.tif", "w=11619"),  # Not a GUID.
         (
             "{well}_s{site}_w{channel}_z{z}.tif",
             "AA12_s1_wDAPI_z3.TIF",
@@ -69,7 +69,7 @@ def test_instrument_names_parse(template: str, path: str, values: str) -> None:
 
 
 @pytest.mark.skipif(
-    not DATA.is_dir(), reason="data: the images of real microscopes are not here"
+    not DATA.is_dir(), reason="data: the images of real microscopes are missing"
 )
 @pytest.mark.parametrize(
     ("folder", "template"),
@@ -183,7 +183,7 @@ def test_no_value_is_cut(template: str, name: str) -> None:
         ("{well}/z{z}", "B2x/z1", "after 'B2', expected the end, got 'x'"),
     ],
 )
-def test_misfit_says_how_far(template: str, name: str, reason: str) -> None:
+def test_error_shows_fitting_part(template: str, name: str, reason: str) -> None:
     with pytest.raises(InvalidOptionError, match=re.escape(reason)) as caught:
         NameTemplate(template).parse(name)
     assert f"name={name!r}" in str(caught.value)
@@ -222,21 +222,21 @@ def test_malformed_template_is_refused(template: str, expected: str) -> None:
     assert (caught.value.option, caught.value.value) == ("template", template)
 
 
-def test_bytes_are_no_name() -> None:
+def test_bytes_are_refused() -> None:
     for ask in (NameTemplate("*").parse, NameTemplate("*").matches):
         with pytest.raises(InvalidOptionError, match="a str"):
             ask(b"a")  # type: ignore[arg-type]
 
 
-def test_fixed_text_is_no_regex() -> None:
+def test_fixed_text_is_not_a_regex() -> None:
     odd = r"(a|b)+[^x]?\d$^.(c)|"
     assert NameTemplate(odd + "{z}" + odd).parse(odd + "5" + odd) == {"z": "5"}
     for name in ("a5a", "aa1.c5", "(aXb)+"):
         assert not NameTemplate(odd).matches(name)
 
 
-def plain_regex(template: str) -> re.Pattern[str]:
-    """The rules in one pattern that tries every way, the shortest text first."""
+def make_regex(template: str) -> re.Pattern[str]:
+    """Return one pattern for the rules, which tries every way, and the shortest text first."""
     shapes = {
         "*": ".*?",
         "{z}": "(?<![0-9])([0-9]+)(?![0-9])",
@@ -265,7 +265,7 @@ def plain_regex(template: str) -> re.Pattern[str]:
     ],
 )
 def test_first_fit_is_right(template: str) -> None:
-    made, plain = NameTemplate(template), plain_regex(template)
+    made, plain = NameTemplate(template), make_regex(template)
     fitting = 0
     for length in range(1, 8):
         for letters in itertools.product("a1_", repeat=length):
@@ -289,7 +289,7 @@ def test_first_fit_is_right(template: str) -> None:
         (CELLOMICS, "_O01f01d"),
     ],
 )
-@pytest.mark.timeout(60)  # quadratic time would be hours
+@pytest.mark.timeout(60)  # In quadratic time this would take hours.
 def test_hostile_names_end(template: str, unit: str) -> None:
     made, name = NameTemplate(template), unit * (200_000 // len(unit))
     assert not made.matches(name)
@@ -319,7 +319,7 @@ def test_well_is_split(well: str, parts: tuple[str, str]) -> None:
 
 
 @pytest.mark.parametrize("well", ["", "O", "01", "ABC1", "A1234", "A1 ", "A1\n", "Ä1", "A١", 1])
-def test_no_well_is_refused(well: str) -> None:
+def test_invalid_well_is_refused(well: str) -> None:
     with pytest.raises(InvalidOptionError, match="one or two letters") as caught:
         split_well(well)
     assert caught.value.option == "well"

@@ -29,7 +29,7 @@ def open_path(path):
         ("/other", ["top"], b"fourth"),
     ],
 )
-def test_opens_again_and_again(path, names, content):
+def test_opener_opens_repeatedly(path, names, content):
     opener = Opener(open_path, path, "store")
     for name in names:
         opener = opener.sibling(name)
@@ -38,7 +38,7 @@ def test_opens_again_and_again(path, names, content):
             assert file.read() == content
 
 
-def test_errors_have_its_own_path():
+def test_errors_have_path_of_opener():
     opener = Opener(open_path, "f/a", "store")
     with pytest.raises(NotFoundError, match=r"backend 'store': 'f/missing' does not exist"):
         opener.sibling("missing")()

@@ -17,17 +17,17 @@ class Plain:
     pass
 
 
-def short_road(self: object, data: object, file_path: str, **kwargs: object) -> None: ...
+def take_any_option(self: object, data: object, file_path: str, **kwargs: object) -> None: ...
 
 
-def named(path: str, overwrite: bool = False, *extra: int, depth: int) -> None: ...
+def take_named_options(path: str, overwrite: bool = False, *extra: int, depth: int) -> None: ...
 
 
 @pytest.mark.parametrize(
     ("function", "names", "open_ended"),
     [
-        (named, ("overwrite", "depth"), False),
-        (short_road, (), True),
+        (take_named_options, ("overwrite", "depth"), False),
+        (take_any_option, (), True),
         (Made, ("root",), False),
         (Made().method, ("region",), False),
         (Plain, (), False),
@@ -41,7 +41,12 @@ def test_options_are_read_off(
 
 @pytest.mark.parametrize(
     ("function", "option"),
-    [(named, "overwrite"), (named, "depth"), (short_road, "anything"), (Plain, "more")],
+    [
+        (take_named_options, "overwrite"),
+        (take_named_options, "depth"),
+        (take_any_option, "anything"),
+        (Plain, "more"),
+    ],
 )
 def test_known_options_pass(function: Callable[..., Any], option: str) -> None:
     check_options(function, {option: 1}, "it", "more")
@@ -52,5 +57,5 @@ def test_known_options_pass(function: Callable[..., Any], option: str) -> None:
 )
 def test_unknown_option_names_known(option: str, hint: str) -> None:
     with pytest.raises(UnknownOptionError, match=hint) as caught:
-        check_options(named, {option: 1}, "it", "more")
+        check_options(take_named_options, {option: 1}, "it", "more")
     assert caught.value.known == ("depth", "more", "overwrite")

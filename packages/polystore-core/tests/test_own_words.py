@@ -1,4 +1,4 @@
-"""Words that callers make without ``image_metadata``, and units that no list has."""
+"""Metadata that callers make without ``image_metadata``, and units that no list has."""
 
 from __future__ import annotations
 
@@ -59,23 +59,23 @@ def test_abbreviations_are_spelled_out() -> None:
     assert spell_out("A", "channel") == "A"
 
 
-def test_units_of_others_stay() -> None:
-    """A file of another program has one; it is neither lost nor refused on its way."""
-    words = ImageMetadata(
+def test_units_of_others_are_kept() -> None:
+    """A unit in a file of another program is neither lost nor refused."""
+    metadata = ImageMetadata(
         axes=(Y, Axis("x", "space", "furlong", 2.0)), position=Position(x=1.0, unit="stage")
     )
-    assert image_metadata((3, 2), "u2", like=words) == words
-    bare = ImageMetadata(axes=(Y, Axis("x", "space")))
-    assert with_document(bare, metadata_document(words), (3, 2)) == words
+    assert image_metadata((3, 2), "u2", like=metadata) == metadata
+    plain = ImageMetadata(axes=(Y, Axis("x", "space")))
+    assert with_document(plain, metadata_document(metadata), (3, 2)) == metadata
 
 
-def test_a_position_that_is_all_wrong_is_unknown() -> None:
-    bare = ImageMetadata(axes=(Y, Axis("x", "space")))
-    found = with_document(bare, {"position": {"x": "here", "unit": 3}}, (3, 2))
+def test_invalid_position_is_unknown() -> None:
+    plain = ImageMetadata(axes=(Y, Axis("x", "space")))
+    found = with_document(plain, {"position": {"x": "here", "unit": 3}}, (3, 2))
     assert found.position is None
 
 
-def test_the_key_of_a_dask_array_is_no_name() -> None:
+def test_key_of_dask_array_is_not_a_name() -> None:
     xarray, dask = pytest.importorskip("xarray"), pytest.importorskip("dask.array")
     lazy = dask.zeros((3, 2), chunks=2)
     assert Image.of(xarray.DataArray(lazy, dims=["y", "x"])).name == ""
@@ -87,7 +87,7 @@ def test_the_key_of_a_dask_array_is_no_name() -> None:
 
 
 @pytest.mark.parametrize("load", ["load", "load_batch"])
-def test_misspelled_as(load: str) -> None:
+def test_misspelt_as_is_reported(load: str) -> None:
     manager = FileManager()
     manager.save(np.zeros((3, 2)), "/own-words", "memory")
     paths = "/own-words" if load == "load" else ["/own-words"]

@@ -1,4 +1,4 @@
-"""What is a path of this machine, and which names are never content."""
+"""Paths of this machine, and names that are never content."""
 
 import os
 from pathlib import Path
@@ -12,7 +12,7 @@ from polystore_core.paths import check_new, check_text, full_path, is_litter, re
 URLS = [
     "s3://bucket/a.npy",
     "s3://",
-    "s3:/bucket/a.npy",  # what pathlib leaves of it
+    "s3:/bucket/a.npy",  # pathlib makes this of the first one.
     "S3://bucket/a.npy",
     "gs://bucket/a.tif",
     "memory://a.npy",
@@ -26,7 +26,7 @@ URLS = [
 
 
 @pytest.mark.parametrize("url", URLS)
-def test_url_is_no_path(url: str) -> None:
+def test_url_is_refused(url: str) -> None:
     for path in (url, Path(url)) if "/" in url.rstrip("/") else (url,):
         with pytest.raises(InvalidOptionError, match="not a URL"):
             require_local(path)
@@ -34,7 +34,7 @@ def test_url_is_no_path(url: str) -> None:
         full_path(url)
 
 
-def test_url_is_no_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_document_at_url_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for path in ("s3://bucket/a.json", "~/a.json"):
         with pytest.raises(InvalidOptionError), atomic_write(path):
@@ -44,7 +44,7 @@ def test_url_is_no_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_url_of_file_tells_path() -> None:
+def test_file_url_suggests_path() -> None:
     with pytest.raises(InvalidOptionError, match=r"write '/data/my a\.npy'"):
         require_local("file:///data/my%20a.npy")
     with pytest.raises(InvalidOptionError, match="file://"):
@@ -58,12 +58,12 @@ def test_colon_may_be_in_name(path: str) -> None:
     assert require_local(path) == path
 
 
-def test_viewers_take_any_text() -> None:
+def test_viewers_accept_any_text() -> None:
     assert check_text("s3://bucket/~/a.npy") == "s3://bucket/~/a.npy"
 
 
 @pytest.mark.parametrize("path", ["~", "~/", "~/a.npy", "~root/a.npy"])
-def test_home_is_no_path(path: str) -> None:
+def test_home_is_not_expanded(path: str) -> None:
     if os.path.expanduser(path) == path:
         pytest.skip("system: has no user called root")
     with pytest.raises(InvalidOptionError, match="only shells expand") as caught:
@@ -80,9 +80,10 @@ def test_tilde_may_be_in_name(path: str) -> None:
 @pytest.mark.parametrize(
     "name", ["._a.tif", "._", ".DS_Store", ".ds_store", "Thumbs.db", "THUMBS.DB", "desktop.ini"]
 )
-def test_litter_is_no_content(name: str) -> None:
+def test_litter_is_not_content(name: str) -> None:
     assert is_litter(name)
-    assert require_local(f"plate/{name}") == f"plate/{name}"  # reading and deleting it is fine
+    # Such a file can still be read and deleted.
+    assert require_local(f"plate/{name}") == f"plate/{name}"
     for path in (name, f"plate/{name}"):
         with pytest.raises(InvalidOptionError, match="listings leave out"):
             check_new(path)

@@ -1,4 +1,4 @@
-"""A reference to a secret travels. Its value is found where it is used, and nowhere else."""
+"""A reference to a secret can be pickled. Its value is only looked up where it is used."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ VALUE = "hunter2-correct-horse"
 
 
 class Lake(StorageBackend):
-    """Checks its key at each use, as a client of a service does."""
+    """Like a client of a service, checks its key at each use."""
 
     _backend_type = "test-lake"
 
@@ -54,13 +54,13 @@ def set_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAKE_KEY", VALUE)
 
 
-def told(error: BaseException) -> str:
-    """Return all that a log could have of an error."""
+def format_error(error: BaseException) -> str:
+    """Return everything that a log could contain of an error."""
     lines = traceback.TracebackException.from_exception(error).format()
     return "".join(lines) + repr(error) + repr(pickle.dumps(error))
 
 
-# ── places ───────────────────────────────────────────────────────────────────────────────
+# ── places of a secret ───────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.usefixtures("set_key")
@@ -74,8 +74,8 @@ def test_file(tmp_path: Path, ending: str) -> None:
     assert secret(f"file:{tmp_path}/key").reveal() == f" {VALUE}"
 
 
-def test_it_is_found_at_each_use(tmp_path: Path) -> None:
-    """A secret that was changed is the new one for the next call."""
+def test_secret_is_looked_up_at_each_use(tmp_path: Path) -> None:
+    """The next call uses the changed secret."""
     reference = secret(f"file:{tmp_path}/key")
     for value in ("first", "second"):
         (tmp_path / "key").write_text(value)
@@ -84,10 +84,10 @@ def test_it_is_found_at_each_use(tmp_path: Path) -> None:
 
 @pytest.fixture
 def keyring(require: Require) -> Any:
-    """A keyring of the library keyring that keeps passwords in a dictionary."""
+    """Return the library keyring, with passwords in a dictionary."""
     library: Any = require("keyring")
 
-    class Kept(library.backend.KeyringBackend):  # type: ignore[misc]
+    class DictKeyring(library.backend.KeyringBackend):  # type: ignore[misc]
         priority = 1
 
         def __init__(self) -> None:
@@ -102,7 +102,7 @@ def keyring(require: Require) -> Any:
             self.kept[service, user] = password
 
     before = library.get_keyring()
-    library.set_keyring(Kept())
+    library.set_keyring(DictKeyring())
     yield library
     library.set_keyring(before)
 
@@ -116,23 +116,23 @@ def test_keyring(keyring: Any, service: str) -> None:
     assert reference.reveal() == VALUE
 
 
-def test_broken_keyring_is_told(keyring: Any) -> None:
+def test_broken_keyring_is_reported(keyring: Any) -> None:
     with pytest.raises(SecretNotFoundError, match="the keyring raised RuntimeError") as caught:
         secret("keyring:broken/me").reveal()
-    assert VALUE not in told(caught.value)
+    assert VALUE not in format_error(caught.value)
     assert caught.value.__context__ is None
 
 
 def test_keyring_is_an_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Making the reference needs no library, looking it up does."""
+    """Only a look-up needs the library, not the reference."""
     monkeypatch.setitem(sys.modules, "keyring", None)
     reference = secret("keyring:lake/me")
-    said = r"secret 'keyring:lake/me' needs keyring.*pip install 'polystore-core\[keyring\]'"
-    with pytest.raises(MissingDependencyError, match=said):
+    message = r"secret 'keyring:lake/me' needs keyring.*pip install 'polystore-core\[keyring\]'"
+    with pytest.raises(MissingDependencyError, match=message):
         reference.reveal()
 
 
-# ── what a reference is ──────────────────────────────────────────────────────────────────
+# ── references ───────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.usefixtures("set_key")
@@ -176,7 +176,7 @@ def test_reference_is_a_value() -> None:
     ],
 )
 def test_other_texts_are_refused(reference: Any) -> None:
-    """The forms are shown, and the text is not: somebody may have written the secret there."""
+    """The error shows the valid forms, but not the text, which may be a secret itself."""
     with pytest.raises(InvalidOptionError) as caught:
         secret(reference)
     assert any(form in str(caught.value) for form in ("env:", "file:", "keyring:"))
@@ -185,10 +185,12 @@ def test_other_texts_are_refused(reference: Any) -> None:
     )
 
 
-def test_unset_variable_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unset_variable_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LAKE_KEY", raising=False)
-    said = r"secret 'env:LAKE_KEY' cannot be found: .* is not set\. Set it .*export LAKE_KEY=…"
-    with pytest.raises(SecretNotFoundError, match=said):
+    message = (
+        r"secret 'env:LAKE_KEY' cannot be found: .* is not set\. Set it .*export LAKE_KEY=…"
+    )
+    with pytest.raises(SecretNotFoundError, match=message):
         secret("env:LAKE_KEY").reveal()
     monkeypatch.setenv("LAKE_KEY", "")
     with pytest.raises(SecretNotFoundError, match="LAKE_KEY is empty"):
@@ -196,7 +198,7 @@ def test_unset_variable_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "No such file"),
         (b"", "the file is empty"),
@@ -204,27 +206,27 @@ def test_unset_variable_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         (f"{VALUE}\xff".encode("latin-1"), "not text in UTF-8"),
     ],
 )
-def test_useless_file_is_told(tmp_path: Path, content: bytes | None, said: str) -> None:
+def test_useless_file_is_reported(tmp_path: Path, content: bytes | None, message: str) -> None:
     if content is not None:
         (tmp_path / "key").write_bytes(content)
-    with pytest.raises(SecretNotFoundError, match=said) as caught:
+    with pytest.raises(SecretNotFoundError, match=message) as caught:
         secret(f"file:{tmp_path}/key").reveal()
     assert f"file:{tmp_path}/key" in str(caught.value)
-    assert VALUE not in told(caught.value)
+    assert VALUE not in format_error(caught.value)
     assert caught.value.__context__ is None
 
 
-def test_folder_is_told(tmp_path: Path) -> None:
+def test_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(SecretNotFoundError, match="cannot be read: Is a directory"):
         secret(f"file:{tmp_path}").reveal()
 
 
-# ── a backend that was given a secret ────────────────────────────────────────────────────
+# ── a backend with a secret ──────────────────────────────────────────────────────────────
 
 
 @pytest.mark.usefixtures("set_key")
 def test_value_is_nowhere(caplog: pytest.LogCaptureFixture) -> None:
-    """Pickles, reprs, logs and errors of a backend that has used its secret, and failed."""
+    """No pickle, repr, log or error of a backend has the value, after a failed use of it."""
     registry = BackendRegistry()
     registry.add("lake", "test-lake", key=secret("env:LAKE_KEY"))
     registry.add("wrong", "test-lake", key=secret("env:LAKE_KEY"), root="wrong")
@@ -235,11 +237,16 @@ def test_value_is_nowhere(caplog: pytest.LogCaptureFixture) -> None:
         with pytest.raises(ConnectionError, match=r"secret\('env:LAKE_KEY'\)") as caught:
             fm.save(1, "a", name)
         backend: Any = registry[name]
-        found += [told(caught.value), repr(backend), repr(vars(backend)), repr(backend.context)]
+        found += [
+            format_error(caught.value),
+            repr(backend),
+            repr(vars(backend)),
+            repr(backend.context),
+        ]
         found += [repr(pickle.dumps(backend)), repr(pickle.dumps(backend.context))]
     with pytest.raises(InvalidOptionError, match=r"key=secret\('env:LAKE_KEY'\)") as refused:
         fm.load("a", "wrong")
-    found += [told(refused.value), caplog.text]
+    found += [format_error(refused.value), caplog.text]
     assert "secret('env:LAKE_KEY')" in caplog.text
     for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
         found += [repr(pickle.dumps(value, protocol)) for value in (registry, fm)]
@@ -247,7 +254,7 @@ def test_value_is_nowhere(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_missing_secret_of_a_backend(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The backend is made without it, and its first use says what is missing."""
+    """The backend is made without its secret, and the first use says what is missing."""
     monkeypatch.delenv("LAKE_KEY", raising=False)
     registry = BackendRegistry()
     registry.add("lake", "test-lake", key=secret("env:LAKE_KEY"))
@@ -263,7 +270,7 @@ def test_value_instead_of_reference_is_refused() -> None:
     registry.add("lake", "test-lake", key=VALUE)
     with pytest.raises(InvalidOptionError, match="not a reference to a secret") as caught:
         FileManager(registry).load("a", "lake")
-    assert VALUE not in told(caught.value)
+    assert VALUE not in format_error(caught.value)
 
 
 @pytest.mark.usefixtures("set_key")
@@ -278,7 +285,7 @@ def test_toml_has_the_same_references(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("set_key")
 def test_secret_is_found_in_the_other_process(python: Python) -> None:
-    """The environment of the process that uses it counts."""
+    """The secret comes from the environment of the process that uses it."""
     code = "import pickle, sys; print(pickle.loads(bytes.fromhex(sys.argv[1])).reveal())"
     sent = pickle.dumps(secret("env:LAKE_KEY")).hex()
     assert python(code, sent, LAKE_KEY="theirs").stdout.strip() == "theirs"

@@ -1,4 +1,4 @@
-"""Where a handle says that its array is, so that another process opens it."""
+"""The source of a handle, from which another process opens the same array."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _OPENS = (
 )
 
 
-class Kept(LazyArray):
-    """An array in memory, as a handle."""
+class MemoryHandle(LazyArray):
+    """An array in memory as a handle."""
 
     shape, dtype = _IMAGE.shape, _IMAGE.dtype
 
@@ -34,18 +34,18 @@ class Kept(LazyArray):
 
 
 class Shelf(StorageBackend):
-    """Gives what it was told as a handle."""
+    """Loads one image, and opens it as a handle."""
 
     _backend_type = "shelf_of_sources"
 
     def save(self, data: Any, path: Any, /) -> None:
-        """Keeps nothing."""
+        """Store nothing."""
 
     def load(self, path: Any, /) -> Any:
         return _IMAGE
 
     def open(self, path: Any, /) -> Any:
-        return _IMAGE if path == "bare" else Kept()
+        return _IMAGE if path == "bare" else MemoryHandle()
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def manager() -> FileManager:
     return FileManager(BackendRegistry())
 
 
-def test_another_process_opens_it(
+def test_another_process_opens_source(
     tmp_path: Path, manager: FileManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -68,7 +68,7 @@ def test_another_process_opens_it(
         assert json.loads(found.stdout) == _IMAGE.tolist()
 
 
-def test_options_of_open_are_told(tmp_path: Path, manager: FileManager) -> None:
+def test_source_has_options_of_open(tmp_path: Path, manager: FileManager) -> None:
     pytest.importorskip("tifffile", reason="tifffile is missing")
     manager.save(_IMAGE, tmp_path / "a.tif", "disk")
     source = manager.open(tmp_path / "a.tif", "disk", series=0).source
@@ -76,18 +76,18 @@ def test_options_of_open_are_told(tmp_path: Path, manager: FileManager) -> None:
     assert source.options == {"series": 0}
 
 
-def test_memory_and_classes_of_this_process_have_none(manager: FileManager) -> None:
+def test_memory_and_local_classes_have_no_source(manager: FileManager) -> None:
     manager.save(_IMAGE, "a", "memory")
     assert manager.open("a", "memory").source is None
     assert manager.open("a", "shelf_of_sources").source is None
 
 
-def test_what_is_no_handle_stays_as_it_is(manager: FileManager) -> None:
+def test_plain_array_is_returned_unchanged(manager: FileManager) -> None:
     assert manager.open("bare", "shelf_of_sources") is _IMAGE
 
 
 def test_a_handle_is_its_only_level_in_any_order() -> None:
-    handle = Kept()
+    handle = MemoryHandle()
     assert handle.levels == (handle,)
     turned = handle.transpose((1, 0))
     assert turned.levels == (turned,)

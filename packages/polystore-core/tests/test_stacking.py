@@ -1,4 +1,4 @@
-"""Files as one lazy array: its labels, its blocks, and the files that do not fit."""
+"""Many files as one lazy array: its labels, its blocks, and files that do not fit."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def fm() -> FileManager:
 
 @pytest.fixture
 def plate(tmp_path: Path, fm: FileManager) -> Plate:
-    """Save one image a path, of the number of the path."""
+    """Return a function that saves one image for each path, filled with the number of the path."""
 
     def save(*names: str, shape: tuple[int, ...] = (4, 6), **words: Any) -> list[str]:
         paths = [str(tmp_path / name) for name in names]
@@ -79,7 +79,7 @@ def test_labels_come_from_names(plate: Plate) -> None:
     paths = plate(*grid("B10 B9"))
     found = stack(paths, backend="disk", names=NAMES)
     assert found.dims == ("well", "site", "channel", "y", "x")
-    assert found.well.values.tolist() == ["B9", "B10"]  # the natural order
+    assert found.well.values.tolist() == ["B9", "B10"]  # In natural order.
     assert found.site.values.tolist() == [1, 2]
     assert found.channel.values.tolist() == ["a", "b"]
     assert (found.dtype, found.chunksizes["well"], found.chunksizes["x"]) == (
@@ -115,7 +115,7 @@ def test_relative_paths_stay(plate: Plate, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "message"),
     [
         ({"shape": (5, 6)}, r"it has shape \(5, 6\), but '.*w1\.tif', .* has \(4, 6\)"),
         ({"scale": (0.5, 0.3)}, r"scale \(0\.5, 0\.3\), but .* \(0\.5, 0\.25\)"),
@@ -124,9 +124,9 @@ def test_relative_paths_stay(plate: Plate, tmp_path: Path) -> None:
         ({"shape": (24,)}, r"shape \(24,\), but .* \(4, 6\)"),
     ],
 )
-def test_files_that_disagree(plate: Plate, other: Any, told: str, tmp_path: Path) -> None:
+def test_files_that_differ(plate: Plate, other: Any, message: str, tmp_path: Path) -> None:
     first, *_ = plate("A1_s1_w1.tif")
-    if other.get("shape") == (24,):  # no image: it says nothing of its axes
+    if other.get("shape") == (24,):  # A plain array, which does not name its axes.
         second = str(tmp_path / "A1_s1_w2.npy")
         FileManager().save(np.zeros(24, "u2"), second, backend="disk")
     else:
@@ -134,32 +134,32 @@ def test_files_that_disagree(plate: Plate, other: Any, told: str, tmp_path: Path
     names = "{well}_s{site}_w{channel}.*"
     found = stack([first, second], backend="disk", names=names)
     assert (found.sel(channel=1).values == 0).all()
-    with pytest.raises(UnsupportedDataError, match=told) as caught:
+    with pytest.raises(UnsupportedDataError, match=message) as caught:
         found.compute()
     assert caught.value.path == second
-    with pytest.raises(BatchError, match=told) as all_of_them:
+    with pytest.raises(BatchError, match=message) as all_of_them:
         stack([first, second], backend="disk", names=names, check="all")
     assert [path for path, _ in all_of_them.value.failed.values()] == [second]
 
 
-def test_element_types_that_disagree(tmp_path: Path, fm: FileManager) -> None:
+def test_element_types_that_differ(tmp_path: Path, fm: FileManager) -> None:
     paths = [str(tmp_path / f"t{n}.npy") for n in range(3)]
     for path, dtype in zip(paths, ("<u2", ">u2", "f4"), strict=True):
         fm.save(np.ones((2, 3), dtype), path, backend="disk")
     found = stack(paths, backend="disk", names="t{time}.npy")
     assert found.dims == ("time", "y", "x")
-    assert found[:2].values.sum() == 12  # another byte order is not a difference
+    assert found[:2].values.sum() == 12  # Another byte order does not count as a difference.
     with pytest.raises(UnsupportedDataError, match=r"dtype float32, but '.*t0\.npy'.* uint16"):
         found.compute()
 
 
-def test_words_that_only_others_have(plate: Plate) -> None:
+def test_metadata_of_other_files_only(plate: Plate) -> None:
     paths = plate("a_1.npy", "a_2.tif")
-    told = r"scale \(0\.5, 0\.25\), but '.*a_1\.npy', .* has \(None, None\)"
+    message = r"scale \(0\.5, 0\.25\), but '.*a_1\.npy', .* has \(None, None\)"
     found = stack(paths, backend="disk", names="a_{n}.*")
-    with pytest.raises(UnsupportedDataError, match=told):
+    with pytest.raises(UnsupportedDataError, match=message):
         found.compute()
-    with pytest.raises(BatchError, match=told):
+    with pytest.raises(BatchError, match=message):
         stack(paths, backend="disk", names="a_{n}.*", check="all")
 
 
@@ -176,7 +176,7 @@ def test_scale_with_other_digits_agrees(plate: Plate) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "names", "told"),
+    ("files", "names", "message"),
     [
         ([], NAMES, "at least one path"),
         (["A1_s1_w1.tif", "A1_s1.tif"], NAMES, r"A1_s1\.tif.* expected '_w'"),
@@ -195,8 +195,8 @@ def test_scale_with_other_digits_agrees(plate: Plate) -> None:
         ),
     ],
 )
-def test_impossible_names(plate: Plate, files: list[str], names: str, told: str) -> None:
-    with pytest.raises(InvalidOptionError, match=told):
+def test_impossible_names(plate: Plate, files: list[str], names: str, message: str) -> None:
+    with pytest.raises(InvalidOptionError, match=message):
         stack(plate(*files), backend="disk", names=names)
 
 
@@ -211,12 +211,12 @@ def test_missing_files_are_filled(plate: Plate) -> None:
 
 def test_endless_combinations_are_refused() -> None:
     paths = [f"a{n}_b{n}_c{n}.tif" for n in range(200)]
-    told = "200 files make 8,000,000 combinations .a: 200, b: 200, c: 200."
-    with pytest.raises(InvalidOptionError, match=told):
+    message = "200 files make 8,000,000 combinations .a: 200, b: 200, c: 200."
+    with pytest.raises(InvalidOptionError, match=message):
         stack(paths, backend="disk", names="a{a}_b{b}_c{c}.tif", missing=0)
 
 
-def test_times_of_one_file_are_not_those_of_others(fm: FileManager) -> None:
+def test_different_times_are_left_out(fm: FileManager) -> None:
     for site, times in {"1": (0.0, 1.0, 5.0), "2": (0.0, 2.0, 7.0)}.items():
         axes = (Axis("t", "time", "second", coords=times), Axis("y"), Axis("x"))
         image = Image(np.zeros((3, 4, 6), "u2"), ImageMetadata(axes=axes))
@@ -263,7 +263,7 @@ def test_own_axes_and_channels_follow(plate: Plate) -> None:
 
 
 class Shelf(StorageBackend):
-    """It is a class of the process of the tests, which other processes do not have."""
+    """A class of the test process, which other processes do not have."""
 
     _backend_type = "shelf of test_stacking"
 
@@ -285,7 +285,7 @@ def test_blocks_are_read_in_other_processes(
 ) -> None:
     plate("a_1.tif", "a_2.tif")
     registry = BackendRegistry()
-    with chdir(tmp_path.parent):  # the other process has another one
+    with chdir(tmp_path.parent):  # The other process has another current folder.
         registry.add("raw", "disk", root=tmp_path.name)
     files = FileManager(registry)
     paths = ["a_1.tif", "a_2.tif"]
@@ -309,8 +309,8 @@ there.compute(scheduler="synchronous")
     assert "this process needs the same files and the same packages" in ended.stderr
 
 
-def test_one_header_and_little_graph(plate: Plate) -> None:
-    """Tasks that go to workers hold one path each, and no other file needs to be there."""
+def test_graph_is_small_and_needs_one_header(plate: Plate) -> None:
+    """The task of a block holds only its own path, and no other file needs to exist."""
     (first,) = plate("t0.tif")
     paths = [first.replace("t0", f"t{n}") for n in range(2_000)]
     found = stack(paths, backend="disk", names="t{t}.tif")
@@ -332,25 +332,27 @@ def test_files_of_a_block(plate: Plate) -> None:
 
 
 def test_progress_of_headers(plate: Plate) -> None:
-    told: list[tuple[int, int]] = []
+    message: list[tuple[int, int]] = []
     paths = plate(*grid())
-    stack(paths, backend="disk", names=NAMES, check="all", progress=lambda *n: told.append(n))
-    assert told == [(n, 12) for n in range(1, 13)]
+    stack(
+        paths, backend="disk", names=NAMES, check="all", progress=lambda *n: message.append(n)
+    )
+    assert message == [(n, 12) for n in range(1, 13)]
 
 
-def test_missing_library_is_told(python: Python) -> None:
+def test_missing_library_is_reported(python: Python) -> None:
     code = "import sys; sys.modules['xarray'] = None; from polystore_core import stack; "
-    told = python(f"{code} stack([], backend='disk', names='a')").stderr
-    assert f"errors.{MissingDependencyError.__name__}: " in told
-    assert told.endswith(f"See {MissingDependencyError.page}\n")
-    assert "function 'stack' needs xarray" in told
-    assert "pip install 'polystore-core[dask]'" in told
+    message = python(f"{code} stack([], backend='disk', names='a')").stderr
+    assert f"errors.{MissingDependencyError.__name__}: " in message
+    assert message.endswith(f"See {MissingDependencyError.page}\n")
+    assert "function 'stack' needs xarray" in message
+    assert "pip install 'polystore-core[dask]'" in message
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [({"check": "none"}, "'first' or 'all'"), ({"files": BackendRegistry()}, "a FileManager")],
 )
-def test_wrong_options_are_refused(options: Any, told: str) -> None:
-    with pytest.raises(InvalidOptionError, match=told):
+def test_wrong_options_are_refused(options: Any, message: str) -> None:
+    with pytest.raises(InvalidOptionError, match=message):
         stack(["a"], backend="disk", names="{a}", **options)

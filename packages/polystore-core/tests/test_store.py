@@ -1,4 +1,4 @@
-"""What every store of bytes gets for nothing."""
+"""Features that every store of bytes inherits."""
 
 import errno
 import io
@@ -9,8 +9,8 @@ import pytest
 from polystore_core import BackendRegistry, ByteStore, FileBackend, FileManager, Stat
 
 
-class Replaced(ByteStore):
-    """Somebody replaces the value after each part that is read."""
+class ReplacingStore(ByteStore):
+    """Another writer replaces the value after each part that is read."""
 
     def __init__(self, versions):
         self.content, self.version, self.versions = b"", 0, versions
@@ -24,7 +24,7 @@ class Replaced(ByteStore):
         content = self.content[start:stop]
         if stop is not None:
             self.parts += 1
-            self.put(key, encoded(self.version))
+            self.put(key, encode(self.version))
         return content
 
     def scan(self, folder=""):
@@ -37,7 +37,7 @@ class Replaced(ByteStore):
         raise NotImplementedError
 
 
-def encoded(number):
+def encode(number):
     file = io.BytesIO()
     np.save(file, np.full(3_000_000, number, "uint8"))
     return file.getvalue()
@@ -45,8 +45,8 @@ def encoded(number):
 
 @pytest.mark.parametrize("versions", [True, False])
 def test_region_is_of_one_version(versions):
-    store = Replaced(versions)
-    store.put("a.npy", encoded(0))
+    store = ReplacingStore(versions)
+    store.put("a.npy", encode(0))
     with BackendRegistry() as registry:
         registry.add("bytes", FileBackend(store))
         part = FileManager(registry).load("a.npy", "bytes", region=slice(5, 2_999_999))
@@ -55,8 +55,8 @@ def test_region_is_of_one_version(versions):
 
 
 def test_open_refuses_parts_of_two_versions():
-    store = Replaced(versions=True)
-    store.put("a.npy", encoded(0))
+    store = ReplacingStore(versions=True)
+    store.put("a.npy", encode(0))
     with (
         pytest.raises(OSError, match="replaced while it was read") as caught,
         store.open("a.npy") as file,

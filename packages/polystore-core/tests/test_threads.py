@@ -1,4 +1,4 @@
-"""Work in threads: order, failures, nesting, and nothing at work when the block has ended."""
+"""Work in threads: order, failures, nesting, and no running work after the block."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_order_is_kept() -> None:
 
 
 def test_work_is_done_in_threads() -> None:
-    together = threading.Barrier(4, timeout=60)  # passes only when four are at work at once
+    together = threading.Barrier(4, timeout=60)  # Passes only if four threads work at once.
     with in_threads(4) as run:
         list(run(lambda _: together.wait(), range(4)))
 
@@ -40,7 +40,7 @@ def test_items_are_taken_a_few_ahead() -> None:
         assert len(taken) < 10
 
 
-def test_failure_is_raised_in_its_turn() -> None:
+def test_failure_is_raised_in_order() -> None:
     def work(number: int) -> int:
         if number == 5:
             raise KeyError(number)
@@ -55,7 +55,7 @@ def test_failure_is_raised_in_its_turn() -> None:
         assert list(run(str, range(3))) == ["0", "1", "2"]
 
 
-def test_nothing_is_at_work_when_the_block_has_ended() -> None:
+def test_no_work_runs_after_the_block() -> None:
     at_work, begun = 0, threading.Semaphore(0)
     lock, go_on = threading.Lock(), threading.Event()
 
@@ -120,8 +120,8 @@ def late():
 """
 
 
-def test_interpreter_that_ends() -> None:
-    """Before Python 3.12 threads start there, since then they do not."""
+def test_threads_at_exit() -> None:
+    """Before Python 3.12, threads can start at exit. Later versions refuse it."""
     ended = subprocess.run(
         [sys.executable, "-c", AT_EXIT], capture_output=True, text=True, timeout=100
     )
@@ -130,7 +130,7 @@ def test_interpreter_that_ends() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="system: needs fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_child_has_threads_of_its_own() -> None:
+def test_forked_child_has_its_own_threads() -> None:
     with in_threads(2) as run:
         list(run(int, range(9)))
     child = os.fork()

@@ -39,13 +39,13 @@ def test_distinct_names_differ() -> None:
     assert len({natural_key(name) for name in names}) == len(names)
 
 
-def test_huge_numbers_have_order() -> None:
-    names = ["9" * 5000, "1" * 5001, "0" * 5000]  # int() refuses more than 4,300 digits
+def test_huge_numbers_are_sorted() -> None:
+    names = ["9" * 5000, "1" * 5001, "0" * 5000]  # int() refuses more than 4,300 digits.
     assert natural_order(names) == natural_order(names[::-1])
 
 
 def model_key(text: str) -> tuple[tuple[str | int, ...], str]:
-    """Natural order by definition: text and numbers in turn, "/" before any number."""
+    """Return the natural order by definition: text and numbers in turn, "/" before any number."""
     parts = re.split(r"([0-9]{1,4000}|/)", text)
     numbers = [-1 if part == "/" else int(part) for part in parts[1::2]]
     return tuple(itertools.chain(*zip(parts[::2], [*numbers, 0], strict=True)))[:-1], text
@@ -102,7 +102,7 @@ INFO = Info(
 
 
 @pytest.mark.parametrize("value", [Capabilities(frozenset({"load", "save"})), INFO])
-def test_values_travel(value: object) -> None:
+def test_values_pickle(value: object) -> None:
     assert pickle.loads(pickle.dumps(value)) == value
 
 

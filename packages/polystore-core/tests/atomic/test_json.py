@@ -171,5 +171,5 @@ def test_no_update_is_lost(start: Start, tmp_path: Path) -> None:
     processes = [start(COUNTER, tmp_path / "a.json") for _ in range(4)]
     for process in processes:
         process.go_on()
-    assert [process.says() for process in processes] == ["done"] * 4
+    assert [process.read_line() for process in processes] == ["done"] * 4
     assert json.loads((tmp_path / "a.json").read_text()) == {"n": 200}

@@ -38,7 +38,7 @@ def test_reader_sees_whole_versions(path: Path, start: Start) -> None:
         with atomic_write(path, "wb", durable=False) as file:
             file.write(bytes([version]) * 50_000)
             file.write(bytes([version]) * 50_000)
-    assert reader.says() == "{100000}"
+    assert reader.read_line() == "{100000}"
 
 
 def test_write_waits_for_lock(path: Path) -> None:
@@ -142,7 +142,7 @@ with atomic_write(sys.argv[1], "wb") as file:
 @linux
 def test_killed_writer_leaves_nothing(start: Start, tmp_path: Path) -> None:
     writer = start(KILLED, tmp_path / "a.txt")
-    assert writer.says() == "writes"
+    assert writer.read_line() == "writes"
     writer.kill()
     writer.wait()
     assert list_names(tmp_path) == []

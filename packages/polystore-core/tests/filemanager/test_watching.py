@@ -77,7 +77,7 @@ def test_folder_that_does_not_exist_yet(
         "for n in range(300): fm.save(n, f'run/{n}.json', backend='raw')\n",
         tmp_path,
     )
-    assert writer.says() == "ready"
+    assert writer.read_line() == "ready"
     watch = disk.watch("run", backend="raw", settle=0)
     writer.go_on()
     found = [(item.index, item.load()) for item in islice(watch, 300)]
@@ -335,9 +335,9 @@ def test_ctrl_c_ends_a_wait(start: Start, require: Require, tmp_path: Path) -> N
         "except KeyboardInterrupt: print('interrupted', flush=True)\n",
         tmp_path,
     )
-    assert follower.says() == "ready"
+    assert follower.read_line() == "ready"
     follower.send_signal(signal.SIGINT)
-    assert follower.says() == "interrupted"
+    assert follower.read_line() == "interrupted"
 
 
 def test_items_pickle(disk: FileManager) -> None:

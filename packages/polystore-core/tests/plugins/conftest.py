@@ -10,7 +10,7 @@ from polystore_core.plugins import discovery
 
 @pytest.fixture
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Python as it is where polystore-core is installed and no plugin."""
+    """Make Python look as if only polystore-core is installed, without plugins."""
     records = "polystore_*.dist-info"
     elsewhere = [path for path in sys.path if not list(Path(path).glob(records))]
     monkeypatch.setattr(sys, "path", elsewhere)

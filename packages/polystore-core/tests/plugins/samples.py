@@ -1,4 +1,4 @@
-"""Code of plugins that the tests install, and a way to ask for it."""
+"""Code of plugins that the tests install, and a call of such a backend."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,8 +32,8 @@ class Provided(StorageBackend):
 """
 
 
-def asked(name: str, **options: Any) -> Any:
-    """What the backend of that name answers: the package that it is from."""
+def load_from(name: str, **options: Any) -> Any:
+    """Load from the backend called ``name``, which returns the name of its package."""
     backend: Any = BackendRegistry(**options)[name]
     return backend.load("a")
 

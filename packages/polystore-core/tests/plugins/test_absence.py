@@ -1,4 +1,4 @@
-"""Plugins and libraries that are unknown, missing, disabled or unfit."""
+"""Plugins and libraries that are unknown, missing, disabled or incompatible."""
 
 from importlib import metadata
 from pathlib import Path
@@ -15,18 +15,18 @@ from polystore_core.errors import (
 )
 from polystore_core.plugins import discovery, versions
 
-from .samples import Install, asked
+from .samples import Install, load_from
 
 
 @pytest.mark.usefixtures("bare")
 @pytest.mark.parametrize("name", ["disk", "polystore-disk:disk"])
-def test_known_name_tells_distribution(name: str) -> None:
+def test_known_name_names_distribution(name: str) -> None:
     with pytest.raises(PluginNotInstalledError, match="pip install polystore-disk"):
-        asked(name)
+        load_from(name)
 
 
 @pytest.mark.usefixtures("bare")
-def test_known_suffix_tells_distribution() -> None:
+def test_known_suffix_names_distribution() -> None:
     with pytest.raises(PluginNotInstalledError, match="pip install polystore-formats"):
         FormatRegistry().of("a.tif")
 
@@ -34,7 +34,7 @@ def test_known_suffix_tells_distribution() -> None:
 def test_unknown_name_suggests(install: Install) -> None:
     install("acme-raw", "rawest")
     with pytest.raises(UnknownPluginError, match="did you mean 'rawest'") as caught:
-        asked("rawst")
+        load_from("rawst")
     assert "rawest" in caught.value.known
 
 
@@ -42,7 +42,7 @@ def test_unknown_name_suggests(install: Install) -> None:
 def test_unknown_full_name(install: Install, name: str) -> None:
     install("acme-raw", "raw")
     with pytest.raises(UnknownPluginError):
-        asked(name)
+        load_from(name)
 
 
 @pytest.mark.parametrize(
@@ -73,10 +73,10 @@ def test_variables_switch_off(
     assert [name for name in ("raw", "tea") if name in BackendRegistry()] == usable
     for name in ("raw", "tea"):
         if name in usable:
-            assert asked(name)
+            assert load_from(name)
         else:
             with pytest.raises(PluginDisabledError, match=f"{variable}={value!r}"):
-                asked(name)
+                load_from(name)
 
 
 def test_denial_beats_allowance(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,14 +84,14 @@ def test_denial_beats_allowance(install: Install, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("POLYSTORE_PLUGINS", "raw")
     monkeypatch.setenv("POLYSTORE_DISABLE", "acme-raw")
     with pytest.raises(PluginDisabledError, match="POLYSTORE_DISABLE"):
-        asked("raw")
+        load_from("raw")
 
 
 @pytest.mark.parametrize(("api", "old"), [(0, "acme-raw"), (99, "polystore-core")])
-def test_wrong_api_is_told(install: Install, api: int, old: str) -> None:
+def test_wrong_api_is_reported(install: Install, api: int, old: str) -> None:
     install("acme-raw", "raw", api=api)
     with pytest.raises(IncompatiblePluginError) as caught:
-        asked("raw")
+        load_from("raw")
     core = metadata.version("polystore-core")
     assert str(caught.value) == (
         f"backend 'raw' from acme-raw 2.5 needs plugin API {api}, but polystore-core {core} has "
@@ -104,8 +104,10 @@ def test_wrong_api_is_told(install: Install, api: int, old: str) -> None:
     ("needed", "old"),
     [("==0.0.1", "acme-raw"), ("<0.1,>=0.0.1", "acme-raw"), (">=999,<1000", "polystore-core")],
 )
-def test_unfit_core_is_told(install: Install, kind: str, needed: str, old: str) -> None:
-    """The error of the versions comes first, not one of a module that core lacks."""
+def test_incompatible_core_is_reported(
+    install: Install, kind: str, needed: str, old: str
+) -> None:
+    """The error of the versions comes before the error of a module that this core lacks."""
     lacking = "import polystore_core.of_the_future\n"
     group = f"polystore.{kind}s"
     install("acme-raw", "raw", group=group, manifest=lacking, code=lacking, core=needed)
@@ -120,7 +122,7 @@ def test_unfit_core_is_told(install: Install, kind: str, needed: str, old: str) 
     states = {s.name: (s.state, s.why) for s in discovery.survey()}
     assert states["raw"] == ("broken", str(caught.value))
     assert states["fine"] == ("ok", "")
-    assert asked("fine") == "acme_fine"
+    assert load_from("fine") == "acme_fine"
 
 
 @pytest.mark.parametrize(
@@ -166,7 +168,7 @@ def test_versions_are_compared(needed: str, version: str, side: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("requires", "install_hint", "said"),
+    ("requires", "install_hint", "message"),
     [
         (("nowhere",), "", "needs nowhere, which is not installed: pip install 'acme-raw'"),
         (
@@ -177,14 +179,14 @@ def test_versions_are_compared(needed: str, version: str, side: str) -> None:
         (("nowhere.deeper", "nothing"), "", "needs nowhere.deeper and nothing"),
     ],
 )
-def test_missing_library_is_told(
-    install: Install, requires: tuple[str, ...], install_hint: str, said: str
+def test_missing_library_is_reported(
+    install: Install, requires: tuple[str, ...], install_hint: str, message: str
 ) -> None:
     manifest = REQUIRING.replace("REQUIRES", repr(requires)).replace("HINT", repr(install_hint))
     install("acme-raw", "raw", manifest=manifest)
     with pytest.raises(MissingDependencyError) as caught:
-        asked("raw")
-    assert said in str(caught.value)
+        load_from("raw")
+    assert message in str(caught.value)
 
 
 REQUIRING = """
@@ -200,7 +202,7 @@ def polystore_backend(name):
 def test_late_library_is_found(install: Install, tmp_path: Path) -> None:
     install("acme-raw", "raw", requires=("acme_library",))
     with pytest.raises(MissingDependencyError):
-        asked("raw")
+        load_from("raw")
     (tmp_path / "site" / "acme_library.py").touch()
     discovery.rescan()
-    assert asked("raw") == "acme_raw"
+    assert load_from("raw") == "acme_raw"

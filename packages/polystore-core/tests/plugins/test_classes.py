@@ -1,4 +1,4 @@
-"""Classes that cannot serve, found in their source and at their use."""
+"""Unusable classes, which are found in their source and at their use."""
 
 import re
 import sys
@@ -11,7 +11,7 @@ from polystore_core import BackendRegistry, FormatRegistry
 from polystore_core.errors import BrokenPluginError, MissingOptionError
 from polystore_core.plugins import discovery
 
-from .samples import Install, asked
+from .samples import Install, load_from
 
 LOAD = "    def load(self, path, /): return 1\n"
 SAVE = "    def save(self, data, path, /): ...\n"
@@ -44,13 +44,13 @@ BAD_BACKENDS = {
 
 @pytest.mark.parametrize("code", BAD_BACKENDS)
 def test_bad_class_is_found(install: Install, tmp_path: Path, code: str) -> None:
-    """Found in the source when plugins are listed, and in the class when it is used."""
+    """A listing of plugins finds the fault in the source, and a use finds it in the class."""
     install("acme-raw", "raw", code=code)
     (tmp_path / "site/acme_raw/base.py").write_text(PROVIDED + LOAD)
     (state,) = (s for s in discovery.survey() if s.name == "raw")
     assert "acme_raw.provided" not in sys.modules
     with pytest.raises(BrokenPluginError) as caught:
-        asked("raw")
+        load_from("raw")
     for text in (state.why, str(caught.value)):
         assert BAD_BACKENDS[code] in text
         assert "acme-raw 2.5" in text
@@ -82,7 +82,7 @@ def test_bad_format_is_found(install: Install, code: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("    name = 5", "(it is 5)"),
         ("    decode_errors = ValueError", "expected a tuple of exception classes"),
@@ -90,11 +90,11 @@ def test_bad_format_is_found(install: Install, code: str) -> None:
         ("    def __init__(self): 1 / 0", "ZeroDivisionError: division by zero"),
     ],
 )
-def test_bad_format_breaks_at_use(install: Install, change: str, said: str) -> None:
+def test_bad_format_breaks_at_use(install: Install, change: str, message: str) -> None:
     install("acme-raw", "raw", code=FILE + LOAD + SAVE + change, group="polystore.formats")
     with pytest.raises(BrokenPluginError) as caught:
         FormatRegistry().of("a.raw")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "acme_raw/provided.py:" in caught.value.place
 
 
@@ -114,8 +114,8 @@ UNSURE = {
 
 
 @pytest.mark.parametrize("code", UNSURE.values(), ids=list(UNSURE))
-def test_survey_does_not_guess(install: Install, code: str) -> None:
-    """What the source alone does not tell is left to the use of the name."""
+def test_survey_never_guesses(install: Install, code: str) -> None:
+    """If the source alone is not clear, only a use of the name finds the fault."""
     install("acme-raw", "raw", code=code)
     assert {s.name: s.state for s in discovery.survey()}["raw"] == "ok"
 
@@ -134,7 +134,7 @@ def test_sound_class_is_ok(install: Install, tmp_path: Path, code: str) -> None:
     install("acme-raw", "raw", code=code)
     (tmp_path / "site/acme_raw/base.py").write_text(PROVIDED.replace("Provided", "Base") + LOAD)
     assert {s.name: s.state for s in discovery.survey()}["raw"] == "ok"
-    assert asked("raw") == 1
+    assert load_from("raw") == 1
 
 
 NEEDS_HOST = {
@@ -145,12 +145,12 @@ NEEDS_HOST = {
 
 
 @pytest.mark.parametrize("code", NEEDS_HOST.values(), ids=list(NEEDS_HOST))
-def test_required_option_is_told(install: Install, code: str) -> None:
-    """A backend that needs options works under a name of your own."""
+def test_required_option_is_reported(install: Install, code: str) -> None:
+    """A backend with required options works under a name that you add."""
     install("acme-raw", "raw", code=code)
     (state,) = (s for s in discovery.survey() if s.name == "raw")
     with pytest.raises(MissingOptionError, match="from acme-raw needs host=") as caught:
-        asked("raw")
+        load_from("raw")
     assert (state.state, state.why) == ("unconfigured", str(caught.value))
     registry = BackendRegistry()
     with pytest.raises(MissingOptionError):
@@ -160,17 +160,17 @@ def test_required_option_is_told(install: Install, code: str) -> None:
     assert backend.host == "h"
 
 
-def test_init_that_raises_is_broken(install: Install) -> None:
+def test_raising_init_is_broken(install: Install) -> None:
     code = PROVIDED + LOAD + SAVE + "    def __init__(self, *, a=1):\n        "
     install("acme-raw", "raw", code=f"{code}int('x')")
     install("acme-net", "net", code=f"{code}raise ConnectionRefusedError(111, 'no')")
     with pytest.raises(BrokenPluginError, match="ValueError: invalid literal") as caught:
-        asked("raw")
+        load_from("raw")
     assert re.search(r"acme_raw/provided\.py:\d+$", caught.value.place)
-    with pytest.raises(ConnectionRefusedError) as refused:  # not the fault of the plugin
-        asked("net")
+    with pytest.raises(ConnectionRefusedError) as refused:  # The plugin is not at fault.
+        load_from("net")
     assert refused.value.__notes__ == ["from acme-net:net 2.5"]
     registry = BackendRegistry()
     registry.add("mine", "raw", a=2)
-    with pytest.raises(ValueError, match="invalid literal"):  # the option may be wrong
+    with pytest.raises(ValueError, match="invalid literal"):  # The option may be wrong.
         registry["mine"]

@@ -1,4 +1,4 @@
-"""Two distributions for one name, and ``prefer=``."""
+"""Two distributions with one name, and ``prefer=``."""
 
 import pickle
 import re
@@ -18,16 +18,16 @@ from polystore_core.errors import (
 )
 from polystore_core.plugins import discovery
 
-from .samples import FORMAT, GREEDY, Install, asked
+from .samples import FORMAT, GREEDY, Install, load_from
 
-# ── who may provide a name ───────────────────────────────────────────────────────────────
+# ── the provider of a name ───────────────────────────────────────────────────────────────
 
 
 def test_conflict_names_both(install: Install) -> None:
     install("zeta-raw", "raw")
     install("acme-raw", "raw")
     with pytest.raises(PluginConflictError) as caught:
-        asked("raw")
+        load_from("raw")
     assert caught.value.distributions == ("acme-raw", "zeta-raw")
 
 
@@ -42,19 +42,19 @@ def test_conflict_names_both(install: Install) -> None:
         ("acme-raw:raw", {"raw": "zeta-raw"}, "acme_raw"),
     ],
 )
-def test_conflict_can_be_settled(
+def test_conflict_can_be_resolved(
     install: Install, name: str, prefer: dict[str, str], answer: str
 ) -> None:
     install("zeta-raw", "raw")
     install("acme-raw", "raw")
-    assert asked(name, prefer=prefer) == answer
+    assert load_from(name, prefer=prefer) == answer
 
 
-def test_disabling_settles_conflict(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disabling_resolves_conflict(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     install("zeta-raw", "raw")
     install("acme-raw", "raw")
     monkeypatch.setenv("POLYSTORE_DISABLE", "acme-raw")
-    assert asked("raw") == "zeta_raw"
+    assert load_from("raw") == "zeta_raw"
 
 
 def test_formats_conflict_too(install: Install) -> None:
@@ -70,13 +70,13 @@ def test_formats_conflict_too(install: Install) -> None:
 def test_kinds_do_not_conflict(install: Install) -> None:
     install("acme-raw", "raw")
     install("zeta-raw", "raw", group="polystore.formats", code=FORMAT)
-    assert asked("raw") == "acme_raw"
+    assert load_from("raw") == "acme_raw"
     assert FormatRegistry().of("a.raw").name == "zeta_raw"
 
 
 @pytest.mark.parametrize("manifest", [GREEDY, "1 / 0", "raise SystemExit"])
 def test_first_party_answers_first(install: Install, manifest: str) -> None:
-    """An installed stranger, whole or broken, takes no name of ours."""
+    """An installed plugin of others, working or broken, never gets one of our names."""
     install("acme-disk", "disk", manifest=manifest)
     install("acme-tif", "tif", manifest=manifest, group="polystore.formats", code=FORMAT)
     assert type(BackendRegistry()["disk"]).__module__ == "polystore_disk.backend"
@@ -93,8 +93,8 @@ def test_first_party_answers_first(install: Install, manifest: str) -> None:
 
 def test_stranger_can_be_preferred(install: Install) -> None:
     install("acme-disk", "disk")
-    assert asked("acme-disk:disk") == "acme_disk"
-    assert asked("disk", prefer={"disk": "acme-disk"}) == "acme_disk"
+    assert load_from("acme-disk:disk") == "acme_disk"
+    assert load_from("disk", prefer={"disk": "acme-disk"}) == "acme_disk"
     states = {
         s.distribution: s for s in discovery.survey({"disk": "acme-disk"}) if s.name == "disk"
     }
@@ -107,12 +107,12 @@ def test_stranger_can_be_preferred(install: Install) -> None:
 def test_absent_first_party_is_named(install: Install) -> None:
     install("acme-disk", "disk")
     with pytest.raises(PluginNotInstalledError) as caught:
-        asked("disk")
+        load_from("disk")
     text = str(caught.value)
     assert "pip install polystore-disk. acme-disk also declares that name" in text
     assert "BackendRegistry(prefer={'disk': 'acme-disk'})" in text
     assert "disk" not in BackendRegistry()
-    assert asked("disk", prefer={"disk": "acme-disk"}) == "acme_disk"
+    assert load_from("disk", prefer={"disk": "acme-disk"}) == "acme_disk"
     (state,) = discovery.survey()
     assert (state.state, state.why) == ("ignored", text)
 
@@ -123,7 +123,7 @@ def test_disabled_first_party_is_safe(
     install("acme-disk", "disk")
     monkeypatch.setenv("POLYSTORE_DISABLE", "polystore-disk")
     with pytest.raises(PluginDisabledError, match="from polystore-disk"):
-        asked("disk")
+        load_from("disk")
     states = {s.distribution: s.state for s in discovery.survey() if s.name == "disk"}
     assert states == {"acme-disk": "ignored", "polystore-disk": "disabled"}
 
@@ -131,19 +131,19 @@ def test_disabled_first_party_is_safe(
 # ── prefer= ──────────────────────────────────────────────────────────────────────────────
 
 
-def advised(error: PolystoreError) -> str:
-    """The code that a message tells people to write."""
+def find_advice(error: PolystoreError) -> str:
+    """Return the code that the message recommends."""
     found = re.search(r"BackendRegistry\(.*?\}\)", str(error))
     assert found is not None
     return found[0]
 
 
-def test_advice_settles_backends(install: Install) -> None:
+def test_advice_resolves_backends(install: Install) -> None:
     install("zeta-raw", "raw")
     install("acme-raw", "raw")
     with pytest.raises(PluginConflictError) as caught:
-        asked("raw")
-    registry = eval(advised(caught.value), {"BackendRegistry": BackendRegistry})
+        load_from("raw")
+    registry = eval(find_advice(caught.value), {"BackendRegistry": BackendRegistry})
     assert registry["raw"].load("a") == "acme_raw"
 
 
@@ -154,12 +154,12 @@ def two_formats(install: Install) -> None:
 
 
 @pytest.mark.usefixtures("two_formats")
-def test_advice_settles_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a conflict of formats prints works for the backend that raised it."""
+def test_advice_resolves_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The code in the message works for the backend that raised the conflict."""
     path = tmp_path / "a.raw"
     with pytest.raises(PluginConflictError) as caught:
         FileManager().save(b"1", path, backend="disk")
-    registry = eval(advised(caught.value), {"BackendRegistry": BackendRegistry})
+    registry = eval(find_advice(caught.value), {"BackendRegistry": BackendRegistry})
     fm = FileManager(registry)
     fm.save(b"1", path, backend="disk")
     assert fm.info(path, backend="disk").format == "acme_raw"
@@ -175,33 +175,33 @@ def test_advice_settles_formats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_one_prefer_serves_both_kinds(install: Install) -> None:
-    """A preference about the backend leaves the format of the same name alone."""
+    """A preference for the backend does not affect the format of the same name."""
     install("acme-raw", "raw")
     install("zeta-raw", "raw")
     install("fmt-raw", "raw", group="polystore.formats", code=FORMAT)
-    assert asked("raw", prefer={"raw": "zeta-raw"}) == "zeta_raw"
+    assert load_from("raw", prefer={"raw": "zeta-raw"}) == "zeta_raw"
     assert FormatRegistry(prefer={"raw": "zeta-raw"}).of("a.raw").name == "fmt_raw"
     states = [s.state for s in discovery.survey({"raw": "zeta-raw"}) if s.name == "raw"]
     assert states == ["ignored", "ok", "ok"]
 
 
-def test_unknown_preference_is_told(install: Install) -> None:
+def test_unknown_preference_is_reported(install: Install) -> None:
     install("acme-raw", "raw")
     install("acme-fine", "fine")
     prefer = {"raw": "nobody", "disk": "nobody"}
-    said = "expected a distribution that declares backend 'raw': acme-raw"
-    with pytest.raises(InvalidOptionError, match=said):
-        asked("raw", prefer=prefer)
+    message = "expected a distribution that declares backend 'raw': acme-raw"
+    with pytest.raises(InvalidOptionError, match=message):
+        load_from("raw", prefer=prefer)
     with pytest.raises(InvalidOptionError, match="declares backend 'disk'"):
-        asked("disk", prefer=prefer)
-    assert asked("fine", prefer=prefer) == "acme_fine"
+        load_from("disk", prefer=prefer)
+    assert load_from("fine", prefer=prefer) == "acme_fine"
     states = {s.name: s for s in discovery.survey(prefer)}
     assert [states["raw"].state, states["disk"].state] == ["ignored"] * 2
-    assert said in states["raw"].why
+    assert message in states["raw"].why
     assert states["fine"].state == "ok"
 
 
-def test_unknown_format_preference_is_told(install: Install) -> None:
+def test_unknown_format_preference_is_reported(install: Install) -> None:
     install("acme-raw", "raw", group="polystore.formats", code=FORMAT)
     with pytest.raises(InvalidOptionError, match="declares format 'raw': acme-raw"):
         FormatRegistry(prefer={"raw": "nobody"}).of("a.raw")

@@ -1,4 +1,4 @@
-"""From a name or a suffix to the class that an installed distribution provides."""
+"""A name or a suffix leads to the class that an installed distribution provides."""
 
 import dataclasses
 import sys
@@ -21,14 +21,14 @@ from polystore_core.errors import UnknownPluginError, UnsupportedFormatError
 from polystore_core.plugins import discovery
 from polystore_core.plugins.hooks import Hooks
 
-from .samples import BACKEND, FORMAT, GREEDY, Install, asked
+from .samples import BACKEND, FORMAT, GREEDY, Install, load_from
 
-# ── from a name to a class ───────────────────────────────────────────────────────────────
+# ── classes of names ─────────────────────────────────────────────────────────────────────
 
 
 def test_installed_backend_works(install: Install) -> None:
     install("acme-raw", "raw")
-    assert asked("raw") == "acme_raw"
+    assert load_from("raw") == "acme_raw"
 
 
 def test_installed_format_works(install: Install) -> None:
@@ -51,13 +51,13 @@ def test_manifest_imports_no_target(install: Install) -> None:
 
 def test_one_manifest_many_names(install: Install) -> None:
     install("acme-raw", "raw = acme_raw.plugin\nraw2")
-    assert [asked("raw"), asked("raw2")] == ["acme_raw", "acme_raw"]
+    assert [load_from("raw"), load_from("raw2")] == ["acme_raw", "acme_raw"]
 
 
-def test_manifest_hears_own_names(install: Install) -> None:
+def test_manifest_gets_only_its_names(install: Install) -> None:
     install("acme-one", "one = acme_one.plugin\nuno", manifest=GREEDY)
     install("acme-two", "two", manifest=GREEDY)
-    assert [asked(name) for name in ("one", "two", "uno")] == [
+    assert [load_from(name) for name in ("one", "two", "uno")] == [
         "acme_one",
         "acme_two",
         "acme_one",
@@ -68,15 +68,15 @@ def test_manifest_hears_own_names(install: Install) -> None:
 
 def test_newly_installed_is_found(install: Install) -> None:
     with pytest.raises(UnknownPluginError):
-        asked("raw")
+        load_from("raw")
     install("acme-raw", "raw")
-    assert asked("raw") == "acme_raw"
+    assert load_from("raw") == "acme_raw"
 
 
-def test_copies_are_no_conflict(install: Install) -> None:
+def test_copies_do_not_conflict(install: Install) -> None:
     install("acme-raw", "raw", site="checkout")
     install("Acme_Raw", "raw", site="installed")
-    assert asked("raw") in ("acme_raw", "Acme_Raw")
+    assert load_from("raw") in ("acme_raw", "Acme_Raw")
     assert [state.state for state in discovery.survey() if state.name == "raw"] == ["ok"]
 
 
@@ -137,7 +137,7 @@ def test_specs_are_frozen(kind: type[BackendSpec | FormatSpec | FrameworkSpec]) 
         ("a.b.New.Raw", "zeta_raw"),
     ],
 )
-def test_longest_suffix_counts(install: Install, path: str | Path, name: str) -> None:
+def test_longest_suffix_wins(install: Install, path: str | Path, name: str) -> None:
     install("acme-raw", "raw", group="polystore.formats", code=FORMAT)
     install("zeta-raw", "new.raw", group="polystore.formats", code=FORMAT)
     assert FormatRegistry().of(path).name == name

@@ -1,4 +1,4 @@
-"""A framework of a stranger: a small complete plugin, as docs/frameworks.md describes it."""
+"""A framework of another author: a small complete plugin, as docs/frameworks.md describes it."""
 
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from polystore_core.plugins import discovery
 from .samples import Install
 
 GROUP = "polystore.frameworks"
-# Its arrays speak neither __dlpack__ nor __array_interface__, so the row says that they are some.
+# Its arrays have neither __dlpack__ nor __array_interface__, so only the row recognises them.
 CODE = """
 import numpy as np
 from polystore_core import Framework
@@ -64,14 +64,14 @@ def test_arrays_convert_both_ways(acme: str) -> None:
 
 
 @pytest.mark.frameworks
-def test_others_convert_to_it(acme: str, require: Any) -> None:
+def test_other_frameworks_convert_to_it(acme: str, require: Any) -> None:
     tensor = require("torch").arange(3)
     assert to_numpy(to_framework(tensor, acme)).tolist() == [0, 1, 2]
     assert to_framework(to_framework(tensor, acme), "torch").tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("backend", "name"), [("disk", "a.npy"), ("zarr", "a.zarr")])
-def test_backends_hold_its_arrays(acme: str, tmp_path: Path, backend: str, name: str) -> None:
+def test_backends_store_its_arrays(acme: str, tmp_path: Path, backend: str, name: str) -> None:
     fm, path = FileManager(), tmp_path / name
     fm.save(to_framework(np.arange(6, dtype="u2"), acme), path, backend)
     assert fm.load(path, backend).tolist() == [*range(6)]
@@ -84,7 +84,7 @@ def test_backends_hold_its_arrays(acme: str, tmp_path: Path, backend: str, name:
         fm.load(path, backend, framework=acme, device="cuda:0")
 
 
-def test_it_is_listed(acme: str) -> None:
+def test_framework_is_listed(acme: str) -> None:
     assert acme in framework_names()
     states = {one.name: (one.kind, one.state) for one in discovery.survey()}
     assert states[acme] == ("framework", "ok")

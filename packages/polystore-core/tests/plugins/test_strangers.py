@@ -1,4 +1,4 @@
-"""Faults in the manifests and targets of strangers."""
+"""Faults in the manifests and targets of other authors."""
 
 import re
 
@@ -8,10 +8,10 @@ from polystore_core import BackendRegistry, FormatRegistry
 from polystore_core.errors import BrokenPluginError, IncompatiblePluginError
 from polystore_core.plugins import discovery
 
-from .samples import FORMAT, Install, asked
+from .samples import FORMAT, Install, load_from
 
 
-def answering(answer: str) -> str:
+def make_manifest(answer: str) -> str:
     return f"""
 from polystore_core import BackendSpec, FormatSpec, hookimpl
 
@@ -26,19 +26,19 @@ BROKEN_MANIFESTS = {
     "import nowhere": "ModuleNotFoundError: No module named 'nowhere'",
     "raise KeyError('boom')": "KeyError: 'boom'",
     "raise SystemExit(3)": "SystemExit: 3",
-    answering("1 / 0"): "ZeroDivisionError: division by zero",
-    answering("BackendSpec(name=name)"): "TypeError",
+    make_manifest("1 / 0"): "ZeroDivisionError: division by zero",
+    make_manifest("BackendSpec(name=name)"): "TypeError",
     "from polystore_core import hookimpl\n\n@hookimpl\ndef polystore_backend(nmae): ...": (
         "PluginValidationError"
     ),
 }
 WRONG_ANSWERS = {
     "": "returns None for 'raw', expected a BackendSpec with that name",
-    answering("dict(name=name)"): "returns {'name': 'raw'}",
-    answering(
+    make_manifest("dict(name=name)"): "returns {'name': 'raw'}",
+    make_manifest(
         "BackendSpec(name='other', target='', api=1)"
     ): "returns BackendSpec(name='other'",
-    answering("FormatSpec(name=name, target='', api=1)"): "returns FormatSpec",
+    make_manifest("FormatSpec(name=name, target='', api=1)"): "returns FormatSpec",
 }
 
 
@@ -46,21 +46,21 @@ WRONG_ANSWERS = {
 def test_broken_manifest_is_named(install: Install, manifest: str) -> None:
     install("acme-fine", "fine")
     install("acme-raw", "raw", manifest=manifest)
-    for _ in range(2):  # asking again gives the same answer
+    for _ in range(2):  # A second call gives the same answer.
         with pytest.raises(BrokenPluginError) as caught:
-            asked("raw")
+            load_from("raw")
         error = caught.value
         assert (error.name, error.distribution, error.version) == ("raw", "acme-raw", "2.5")
         assert error.reason.startswith(BROKEN_MANIFESTS[manifest])
         assert type(error.__cause__).__name__ == error.reason.partition(":")[0]
-    assert asked("fine") == "acme_fine"
+    assert load_from("fine") == "acme_fine"
 
 
 @pytest.mark.parametrize("manifest", WRONG_ANSWERS)
 def test_wrong_answer_is_shown(install: Install, manifest: str) -> None:
     install("acme-raw", "raw", manifest=manifest)
     with pytest.raises(BrokenPluginError) as caught:
-        asked("raw")
+        load_from("raw")
     assert WRONG_ANSWERS[manifest] in str(caught.value)
 
 
@@ -78,9 +78,9 @@ def test_broken_target_is_named(install: Install, code: str, reason: str) -> Non
     install("acme-fine", "fine")
     install("acme-raw", "raw", code=code)
     with pytest.raises(BrokenPluginError) as caught:
-        asked("raw")
+        load_from("raw")
     assert caught.value.reason == reason
-    assert asked("fine") == "acme_fine"
+    assert load_from("fine") == "acme_fine"
 
 
 @pytest.mark.parametrize("target", ["acme_raw.nowhere:Provided", "nowhere:Provided", ""])
@@ -88,10 +88,10 @@ def test_missing_target_is_broken(install: Install, target: str) -> None:
     install(
         "acme-raw",
         "raw",
-        manifest=answering(f"BackendSpec(name=name, target={target!r}, api=1)"),
+        manifest=make_manifest(f"BackendSpec(name=name, target={target!r}, api=1)"),
     )
     with pytest.raises(BrokenPluginError):
-        asked("raw")
+        load_from("raw")
     (state,) = (state for state in discovery.survey() if state.name == "raw")
     assert state.state == "broken"
 
@@ -132,12 +132,12 @@ FIELDS = [
 @pytest.mark.parametrize("field", FIELDS)
 @pytest.mark.parametrize("kind", ["backend", "format"])
 def test_wrong_field_is_named(install: Install, field: str, kind: str) -> None:
-    """A field of the wrong type breaks its own name, and says which file and line."""
+    """A field of the wrong type breaks its own name only, and the error has the file and line."""
     given: dict[str, str] = {"target": "'acme_raw.provided:Provided'", "api": "1"}
     given |= dict([field.split("=", 1)])
     arguments = ", ".join(f"{name}={value}" for name, value in given.items())
     spec = f"{kind.capitalize()}Spec(name=name, {arguments})"
-    manifest = answering(spec.replace("{", "{{").replace("}", "}}"))
+    manifest = make_manifest(spec.replace("{", "{{").replace("}", "}}"))
     manifest = manifest.replace("polystore_backend", f"polystore_{kind}")
     install("acme-fine", "fine")
     install("acme-raw", "raw", manifest=manifest, group=f"polystore.{kind}s", code=FORMAT)
@@ -149,20 +149,20 @@ def test_wrong_field_is_named(install: Install, field: str, kind: str) -> None:
     states = {s.name: s for s in discovery.survey()}
     assert (states["raw"].state, states["raw"].why) == ("broken", str(caught.value))
     assert states["fine"].state == "ok"
-    assert asked("fine") == "acme_fine"
+    assert load_from("fine") == "acme_fine"
 
 
 @pytest.mark.parametrize("api", ["-1", "99", "10 ** 5000"])
-def test_strange_api_harms_nobody(install: Install, api: str) -> None:
+def test_strange_api_harms_no_other(install: Install, api: str) -> None:
     spec = f"BackendSpec(name=name, target='acme_raw.provided:Provided', api={api})"
-    install("acme-raw", "raw", manifest=answering(spec))
+    install("acme-raw", "raw", manifest=make_manifest(spec))
     with pytest.raises(IncompatiblePluginError, match=r"acme-raw 2\.5 needs plugin API"):
-        asked("raw")
+        load_from("raw")
     assert {s.name: s.state for s in discovery.survey()}["raw"] == "broken"
 
 
 @pytest.mark.parametrize("name", ["5", "None", "[]", "''", "name.encode()", "Odd()"])
-def test_wrong_name_is_told(install: Install, name: str) -> None:
+def test_wrong_name_is_reported(install: Install, name: str) -> None:
     odd = """
 class Odd:
     __hash__ = None
@@ -170,9 +170,9 @@ class Odd:
     def __repr__(self): raise TypeError("cannot show")
 """
     spec = f"BackendSpec(name={name}, target='acme_raw.provided:Provided', api=1)"
-    install("acme-raw", "raw", manifest=answering(spec) + odd)
+    install("acme-raw", "raw", manifest=make_manifest(spec) + odd)
     with pytest.raises(BrokenPluginError, match=r"acme-raw 2\.5"):
-        asked("raw")
+        load_from("raw")
     assert {s.name: s.state for s in discovery.survey()}["raw"] == "broken"
 
 
@@ -190,17 +190,17 @@ def test_base_exceptions_break_one_name(install: Install, code: str, file: str) 
     install("acme-fine", "fine")
     install("acme-raw", "raw", **{file: code})
     with pytest.raises(BrokenPluginError) as caught:
-        asked("raw")
+        load_from("raw")
     assert caught.value.reason.startswith(BASE_EXCEPTIONS[code])
     assert {s.name: s.state for s in discovery.survey()}["fine"] == "ok"
 
 
 @pytest.mark.parametrize("file", ["manifest", "code"])
-def test_interrupt_passes(install: Install, file: str) -> None:
-    """Ctrl-C during an import is the user's."""
+def test_interrupt_is_raised(install: Install, file: str) -> None:
+    """Ctrl-C during an import is passed on to the user."""
     install("acme-raw", "raw", **{file: "raise KeyboardInterrupt"})
     with pytest.raises(KeyboardInterrupt):
-        asked("raw")
+        load_from("raw")
 
 
 HOOKS = {
@@ -213,11 +213,11 @@ HOOKS = {
 
 
 @pytest.mark.parametrize("manifest", HOOKS)
-def test_wrong_hook_is_told(install: Install, manifest: str) -> None:
+def test_wrong_hook_is_reported(install: Install, manifest: str) -> None:
     install("acme-raw", "raw", manifest=manifest)
     for _ in range(2):
         with pytest.raises(BrokenPluginError) as caught:
-            asked("raw")
+            load_from("raw")
         assert HOOKS[manifest] in caught.value.reason
         assert re.search(r"acme_raw/plugin\.py:\d+$", caught.value.place)
 
@@ -232,10 +232,12 @@ def test_wrong_hook_is_told(install: Install, manifest: str) -> None:
         ("code", "x = 1\n\n\ny = (", 4),
     ],
 )
-def test_place_is_the_authors_line(install: Install, file: str, code: str, line: int) -> None:
+def test_place_is_the_line_of_the_author(
+    install: Install, file: str, code: str, line: int
+) -> None:
     install("acme-raw", "raw", **{file: code})
     with pytest.raises(BrokenPluginError) as caught:
-        asked("raw")
+        load_from("raw")
     name = {"manifest": "plugin", "code": "provided"}[file]
     assert caught.value.place.endswith(f"acme_raw/{name}.py:{line}")
     assert f"({caught.value.place})" in str(caught.value)

@@ -1,4 +1,4 @@
-"""The survey of plugins, for people."""
+"""The survey of plugins, which people read."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from polystore_core.plugins import discovery
 from .samples import Install
 
 
-def test_survey_tells_states(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_survey_reports_states(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
     for distribution, name, options in (
         ("acme-fine", "fine", {}),
         ("acme-off", "off", {}),
@@ -21,12 +21,12 @@ def test_survey_tells_states(install: Install, monkeypatch: pytest.MonkeyPatch) 
     ):
         install(distribution, name, **options)
     monkeypatch.setenv("POLYSTORE_DISABLE", "off")
-    told = {
+    states = {
         f"{s.distribution}:{s.name}": (s.state, s.why)
         for s in discovery.survey({"both": "zeta-both"})
         if s.distribution.startswith(("acme-", "zeta-"))
     }
-    assert {name: state for name, (state, _) in told.items()} == {
+    assert {name: state for name, (state, _) in states.items()} == {
         "acme-fine:fine": "ok",
         "acme-off:off": "disabled",
         "acme-broken:broken": "broken",
@@ -37,7 +37,7 @@ def test_survey_tells_states(install: Install, monkeypatch: pytest.MonkeyPatch) 
         "acme-both:both": "ignored",
         "zeta-both:both": "ok",
     }
-    for name, said in {
+    for name, message in {
         "acme-fine:fine": "",
         "acme-off:off": "POLYSTORE_DISABLE='off'",
         "acme-broken:broken": "No module named 'nowhere'",
@@ -46,7 +46,7 @@ def test_survey_tells_states(install: Install, monkeypatch: pytest.MonkeyPatch) 
         "acme-two:two": "declared by acme-two and by zeta-two",
         "acme-both:both": "zeta-both is preferred",
     }.items():
-        assert said in told[name][1]
+        assert message in states[name][1]
 
 
 def test_survey_describes_plugin(install: Install) -> None:

@@ -13,7 +13,7 @@ from .samples import Define
 
 @pytest.fixture
 def define() -> Iterator[Define]:
-    """Run a notebook cell; what it has defined is gone with the test."""
+    """Return a function that runs a notebook cell, whose classes are deleted after the test."""
     cells: list[dict[str, Any]] = []
 
     def run(code: str, module: str = "__notebook__") -> Any:

@@ -1,4 +1,4 @@
-"""Classes that a cell of a notebook defines."""
+"""Source of classes for the cells of a notebook."""
 
 import subprocess
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Backends that are classes of a notebook."""
+"""Backends that are classes in a notebook."""
 
 import gc
 from typing import Any
@@ -16,7 +16,7 @@ from polystore_core.errors import (
 
 from .samples import CLASS, COUNTED, Define, Install
 
-# ── the short road ───────────────────────────────────────────────────────────────────────
+# ── classes without an installation ──────────────────────────────────────────────────────
 
 
 def test_class_works_by_name(define: Define) -> None:
@@ -38,7 +38,7 @@ def test_misspelt_name_suggests(define: Define) -> None:
         BackendRegistry()["my_backand"]
 
 
-def test_rest_derives_or_refuses(define: Define) -> None:
+def test_other_operations_derive_or_refuse(define: Define) -> None:
     define(CLASS)
     backend = BackendRegistry()["my_backend"]
     works = {"save", "load", "save_batch", "load_batch", "copy"}
@@ -129,7 +129,7 @@ def test_sink_alone_works(define: Define) -> None:
     assert not issubclass(sink, StorageBackend)
 
 
-def test_class_shadows_no_distribution(define: Define, install: Install) -> None:
+def test_class_never_shadows_distribution(define: Define, install: Install) -> None:
     install("acme-raw", "my_backend")
     define(CLASS)
     with pytest.raises(PluginConflictError, match="'acme-raw:my_backend'"):
@@ -143,7 +143,7 @@ def test_class_shadows_no_distribution(define: Define, install: Install) -> None
 
 
 def test_local_class_can_be_preferred(define: Define, install: Install) -> None:
-    """The advice of the message works for classes of this process as well."""
+    """The advice in the message also works for classes of this process."""
     install("acme-raw", "my_backend")
     define(CLASS)
     for registry, name in (
@@ -154,7 +154,7 @@ def test_local_class_can_be_preferred(define: Define, install: Install) -> None:
         assert backend.load("a") == ("a", {})
 
 
-def test_two_classes_can_be_told_apart(define: Define) -> None:
+def test_two_classes_have_full_names(define: Define) -> None:
     define(CLASS, "one")
     define(CLASS.replace("(file_path, kwargs)", "'second'"), "two")
     fm = FileManager()
@@ -162,8 +162,10 @@ def test_two_classes_can_be_told_apart(define: Define) -> None:
     assert fm.load("a", backend="two.MyBackend:my_backend") == "second"
 
 
-def test_class_shadows_no_known_name(define: Define, caplog: pytest.LogCaptureFixture) -> None:
-    """Our backend answers, and a line in the log says so."""
+def test_class_never_shadows_known_name(
+    define: Define, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Our backend is used, and a line in the log says so."""
     define(CLASS.replace("my_backend", "disk"))
     assert type(BackendRegistry()["disk"]).__module__ == "polystore_disk.backend"
     (line,) = caplog.messages
@@ -176,7 +178,7 @@ def test_class_shadows_no_known_name(define: Define, caplog: pytest.LogCaptureFi
 
 @pytest.mark.parametrize("name", [5, ["raw"], True, b"raw"])
 def test_name_of_class_must_be_str(define: Define, name: object) -> None:
-    """The cell that makes the mistake fails, and no other name."""
+    """Only the cell with the mistake fails, and no other name."""
     with pytest.raises(InvalidOptionError, match="_backend_type="):
         define(CLASS.replace('"my_backend"', repr(name)))
     gc.collect()
@@ -190,20 +192,20 @@ def test_name_of_class_must_be_usable(define: Define, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ("    def __init__(self, host): ...", "MyBackend.__init__ needs host"),
         ("    def __init__(self): 1 / 0", "ZeroDivisionError: division by zero"),
         ("    load = StorageBackend.load", "MyBackend does not implement load"),
     ],
 )
-def test_faulty_class_is_broken(define: Define, change: str, said: str) -> None:
+def test_faulty_class_is_broken(define: Define, change: str, message: str) -> None:
     define(f"{CLASS}\n{change}")
     with pytest.raises(BrokenPluginError) as caught:
         BackendRegistry()["my_backend"]
     text = str(caught.value)
     assert text.startswith("backend 'my_backend' (__notebook__.MyBackend) is broken: ")
-    assert said in text
+    assert message in text
 
 
 def test_case_is_suggested(define: Define) -> None:
@@ -218,7 +220,7 @@ def test_case_is_suggested(define: Define) -> None:
 
 
 def test_new_class_replaces_used_one(define: Define) -> None:
-    """The next call goes to the new class, and the old instance is closed."""
+    """The next call uses the new class, and the old instance is closed."""
     old = define(COUNTED)
     fm = FileManager()
     fm.registry.add("mine", "my_backend", root="r")
@@ -233,7 +235,7 @@ def test_new_class_replaces_used_one(define: Define) -> None:
 
 
 def test_new_class_may_have_other_bases(define: Define) -> None:
-    """The newest version is used. The order of subclasses does not matter."""
+    """The newest version is used, in any order of subclasses."""
     define(
         "from polystore_core import DataSink\nclass MyBackend(DataSink):\n"
         "    _backend_type = 'my_backend'\n    def save(self, data, path, /): ...\n"
@@ -257,7 +259,7 @@ def test_other_classes_keep_their_instance(define: Define) -> None:
         BackendRegistry()["my_backend"]
 
 
-def test_failing_close_is_told_in_the_cell(define: Define) -> None:
+def test_failing_close_raises_in_the_cell(define: Define) -> None:
     define(COUNTED)
     fm = FileManager()
     fm.registry.add("mine", "my_backend", root="r", fails=True)
@@ -269,7 +271,7 @@ def test_failing_close_is_told_in_the_cell(define: Define) -> None:
 
 
 def test_factory_makes_two_backends(define: Define) -> None:
-    """Classes of one function are different backends if their names are."""
+    """Classes from one function are different backends if their names differ."""
     cell = "def make(name):\n" + "".join(
         f"    {line}\n" for line in CLASS.replace('"my_backend"', "name").splitlines()
     )

@@ -1,4 +1,4 @@
-"""Instances, configured names and the files that name them."""
+"""Instances, configured names, and the files that configure them."""
 
 import pickle
 import re
@@ -51,7 +51,7 @@ class Place(str, Enum):
 """
 
 
-def test_enum_is_a_name(define: Define) -> None:
+def test_enum_works_as_name(define: Define) -> None:
     """A member formats as "Place.MINE"."""
     made = define(PLACE + CLASS.replace('"my_backend"', "Place.LIKE"))
     place = made.load.__globals__["Place"]
@@ -62,7 +62,8 @@ def test_enum_is_a_name(define: Define) -> None:
         assert registry[name] is registry[name.value]
         assert repr(registry[name]) == f"<MyBackend {name.value!r}>"
     assert "Place" not in repr([registry.names(), registry.prefer])
-    assert b"Place" not in pickle.dumps(registry)  # its class may be unknown elsewhere
+    # Another process may not know the class of the enum.
+    assert b"Place" not in pickle.dumps(registry)
 
 
 def test_membership_agrees_with_names(
@@ -80,14 +81,26 @@ def test_membership_agrees_with_names(
     registry.add("given", BackendRegistry()["memory"])
     names = registry.names()
     assert {"disk", "given", "my_backend", "plate", "raw"} <= set(names)
-    asked: list[Any] = [*names, "acme-raw:raw", "mine", "off", "b:ad", "", "DISK", None, 7, []]
-    assert [name for name in asked if name in registry] == names
+    candidates: list[Any] = [
+        *names,
+        "acme-raw:raw",
+        "mine",
+        "off",
+        "b:ad",
+        "",
+        "DISK",
+        None,
+        7,
+        [],
+    ]
+    assert [name for name in candidates if name in registry] == names
 
 
 def test_errors_list_few_of_many_names() -> None:
     registry = BackendRegistry()
     for number in range(300):
-        registry.add(f"0plate{number:03}", "memory")  # before all names of other tests
+        # These sort before the names of all other tests.
+        registry.add(f"0plate{number:03}", "memory")
     with pytest.raises(UnknownPluginError, match=r"did you mean '0plate299'\?") as caught:
         registry["0plats299"]
     for text in (str(caught.value), repr(registry)):
@@ -104,7 +117,7 @@ def test_backend_is_made_once(define: Define) -> None:
 
 
 def test_class_needs_no_instance(define: Define) -> None:
-    """Its options can be listed, also if one of them is required."""
+    """The options of a class can be listed, even if one of them is required."""
     cls = define(COUNTED.replace('root=""', "root"))
     registry = BackendRegistry()
     registry.add("mine", "my_backend", root="plate")
@@ -262,6 +275,6 @@ def test_wrong_file_refused(
         toml(text)
 
 
-def test_missing_file_is_missing(tmp_path: Path) -> None:
+def test_missing_file_raises(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         BackendRegistry.from_file(tmp_path / "nowhere.toml")

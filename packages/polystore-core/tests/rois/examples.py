@@ -39,7 +39,7 @@ EXAMPLES: list[Shape] = [
 ]
 
 
-def example(shape: Shape) -> ROI:
+def make_roi(shape: Shape) -> ROI:
     properties = {"stroke": {"color": "#ff0000", "width": 1.5}, "counters": [1, 2], "n": None}
     return ROI(shape, "kern ä", Position(z=3, t=0), properties)
 
@@ -47,7 +47,7 @@ def example(shape: Shape) -> ROI:
 POINT = Points([(0, 0)])
 
 
-def nested(depth: int) -> list[Any]:
+def make_nested(depth: int) -> list[Any]:
     value: list[Any] = []
     for _ in range(depth):
         value = [value]

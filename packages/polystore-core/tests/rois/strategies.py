@@ -1,4 +1,4 @@
-"""ROIs as hypothesis makes them."""
+"""Hypothesis strategies for ROIs."""
 
 import numpy as np
 from hypothesis import strategies as st

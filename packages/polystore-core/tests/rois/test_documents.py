@@ -1,4 +1,4 @@
-"""ROIs as JSON."""
+"""ROIs as JSON documents."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from polystore_core.rois import (
     Shape,
 )
 
-from .examples import EXAMPLES, POINT, SQUARE, Require, example, nested
+from .examples import EXAMPLES, POINT, SQUARE, Require, make_nested, make_roi
 from .strategies import regions, scalars, text
 
 
@@ -46,7 +46,7 @@ def test_dict_has_documented_form() -> None:
 def test_rois_survive_disk(require: Require, tmp_path: Path) -> None:
     require("polystore_disk")
     require("polystore_formats")
-    saved = [example(shape) for shape in EXAMPLES]
+    saved = [make_roi(shape) for shape in EXAMPLES]
     fm, path = FileManager(), str(tmp_path / "rois.json")
     fm.save([roi.to_dict() for roi in saved], path, backend="disk")
     loaded = fm.load(path, backend="disk")
@@ -54,19 +54,19 @@ def test_rois_survive_disk(require: Require, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", EXAMPLES, ids=repr)
-def test_keys_are_needed(shape: Shape) -> None:
-    content = example(shape).to_dict()
+def test_keys_are_required(shape: Shape) -> None:
+    content = make_roi(shape).to_dict()
     for key in content:
         with pytest.raises(DamagedDataError, match=f"'{key}'"):
             ROI.from_dict({name: value for name, value in content.items() if name != key})
         with pytest.raises(DamagedDataError, match=key):
             ROI.from_dict(content | {key: object()})
     position = content["position"] | {"s": 1}
-    assert ROI.from_dict(content | {"colour": "red", "position": position}) == example(shape)
+    assert ROI.from_dict(content | {"colour": "red", "position": position}) == make_roi(shape)
 
 
-def test_later_version_is_whole() -> None:
-    """Nobody deletes a file because an older polystore cannot read it."""
+def test_later_version_is_not_damaged() -> None:
+    """The error of an older polystore says that the file is intact, so it is not deleted."""
     with pytest.raises(UnsupportedFileError, match=r"version 2.*upgrade polystore-core"):
         ROI.from_dict(BOX | {"version": 2})
 
@@ -76,7 +76,7 @@ BOX = ROI(Ellipse((0, 0), (1, 1))).to_dict()
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (None, "expected an object with a 'type', got NoneType"),
         ([], "expected an object with a 'type', got list"),
@@ -91,9 +91,9 @@ BOX = ROI(Ellipse((0, 0), (1, 1))).to_dict()
         (BOX | {"position": {"c": 0, "z": 0}}, "the key 't' is missing"),
         (BOX | {"position": {"c": 0, "z": 0, "t": -1}}, "'t' must be an index"),
         (BOX | {"centre": {"y": 0, "x": 0}}, "'centre' must be y and x"),
-        (BOX | {"centre": nested(100_000)}, "'centre' must be two numbers"),
-        (BOX | {"properties": {"a": nested(100_000)}}, r"properties.* is (\[|a value)"),
-        (BOX | {"properties": nested(100_000)}, "'properties' must be a mapping"),
+        (BOX | {"centre": make_nested(100_000)}, "'centre' must be two numbers"),
+        (BOX | {"properties": {"a": make_nested(100_000)}}, r"properties.* is (\[|a value)"),
+        (BOX | {"properties": make_nested(100_000)}, "'properties' must be a mapping"),
         (BOX | {"name": 1}, "'name' must be a str"),
         (MASK | {"bits": "/4A"}, "bits is not base64"),
         (MASK | {"bits": "ÿ4A="}, "bits is not base64"),
@@ -108,14 +108,14 @@ BOX = ROI(Ellipse((0, 0), (1, 1))).to_dict()
         (MASK | {"shape": [0, 9]}, "'shape' must be height and width"),
         (MASK | {"shape": [-1, -9]}, "'shape' must be height and width"),
         (MASK | {"origin": [0.5, 0]}, "'origin' must be row and column"),
-        (ROI(POINT).to_dict() | {"coordinates": nested(100_000)}, "coordinates"),
+        (ROI(POINT).to_dict() | {"coordinates": make_nested(100_000)}, "coordinates"),
         (ROI(POINT).to_dict() | {"coordinates": {"0": 1}}, "coordinates has dtype object"),
         (ROI(Composite([SQUARE])).to_dict() | {"parts": {}}, "must be at least one polygon"),
         (ROI(Composite([SQUARE])).to_dict() | {"parts": [SQUARE, 1]}, "has dtype int64"),
     ],
 )
-def test_damage_is_named(content: Any, says: str) -> None:
-    with pytest.raises(DamagedDataError, match=says) as caught:
+def test_damage_is_named(content: Any, message: str) -> None:
+    with pytest.raises(DamagedDataError, match=message) as caught:
         ROI.from_dict(content)
     assert caught.value.format == "roi"
     assert len(str(caught.value)) < 500
@@ -135,7 +135,7 @@ def test_hostile_dicts_are_damage(roi: ROI, data: st.DataObject) -> None:
         found = ROI.from_dict(content)
     except DamagedDataError:
         return
-    except UnsupportedFileError:  # of a later polystore
+    except UnsupportedFileError:  # The document claims to be from a later polystore.
         assert content["version"] > 1
         return
     assert ROI.from_dict(found.to_dict()) == found

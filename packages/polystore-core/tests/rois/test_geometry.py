@@ -27,8 +27,8 @@ from .examples import HOLE, ISLAND, SQUARE
 from .strategies import eighths, pairs, paths
 
 
-def reference(outlines: Iterable[Any], height: int, width: int) -> np.ndarray[Any, Any]:
-    """The even-odd rule in exact numbers, one pixel after the other."""
+def draw_reference(outlines: Iterable[Any], height: int, width: int) -> np.ndarray[Any, Any]:
+    """Apply the even-odd rule with exact numbers, pixel by pixel."""
     mask = np.zeros((height, width), bool)
     edges = [
         tuple(Fraction(float(v)) for v in (*outline[i - 1], *outline[i]))
@@ -44,16 +44,18 @@ def reference(outlines: Iterable[Any], height: int, width: int) -> np.ndarray[An
 
 @given(st.lists(paths(3, 7, eighths), min_size=1, max_size=3))
 def test_masks_match_exact_reference(outlines: list[list[tuple[float, float]]]) -> None:
-    expected = reference(outlines, 9, 7)
+    expected = draw_reference(outlines, 9, 7)
     assert np.array_equal(Composite(outlines).to_mask((9, 7)), expected)
-    assert np.array_equal(Polygon(outlines[0]).to_mask((9, 7)), reference(outlines[:1], 9, 7))
+    assert np.array_equal(
+        Polygon(outlines[0]).to_mask((9, 7)), draw_reference(outlines[:1], 9, 7)
+    )
 
 
 @given(paths(3, 3, eighths), pairs(st.integers(0, 8).map(lambda n: n / 8)))
 def test_neighbours_share_no_pixel(
     triangle: list[tuple[float, float]], weights: tuple[float, float]
 ) -> None:
-    """A triangle that is cut at an inner point falls into three, pixel for pixel."""
+    """A triangle is cut at an inner point into three, which together have the same pixels."""
     (a, b, c), (u, v) = np.array(triangle), weights
     inner = a + u * (b - a) + (1 - u) * v * (c - a)
     pieces = [Polygon([p, q, inner]).to_mask((12, 12)) for p, q in ((a, b), (b, c), (c, a))]
@@ -61,36 +63,36 @@ def test_neighbours_share_no_pixel(
     assert np.sum(pieces, axis=0).max() <= 1
 
 
-def cells(mask: np.ndarray[Any, Any]) -> list[tuple[int, ...]]:
+def list_pixels(mask: np.ndarray[Any, Any]) -> list[tuple[int, ...]]:
     return [tuple(index) for index in np.argwhere(mask).tolist()]
 
 
 @pytest.mark.parametrize("y", [0, 2, 4])
 @pytest.mark.parametrize("x", [0, 1, 5])
 def test_unit_square_is_pixel(y: int, x: int) -> None:
-    """A square of one pixel around a centre, whichever shape draws it, is that pixel."""
+    """A square of one pixel around a centre is that pixel, for each shape that can draw it."""
     corners = Rectangle((y, x), (1, 1)).corners
     assert corners[0].tolist() == [y - 0.5, x - 0.5]
     squares = [Polygon(corners), Polygon(corners[::-1]), Composite([corners])]
     squares += [Rectangle((y, x), (1, 1), turn) for turn in (0, 90, -180, 270, 3600)]
     squares += [Mask([[True]], (y, x)), Ellipse((y, x), (1, 1))]
     for square in squares:
-        assert cells(square.to_mask((5, 6))) == [(y, x)]
+        assert list_pixels(square.to_mask((5, 6))) == [(y, x)]
         assert square.bounds == (y - 0.5, x - 0.5, y + 0.5, x + 0.5)
 
 
 def test_edges_own_one_side() -> None:
-    """A centre on the upper or left edge is inside, one on the lower or right edge is not."""
+    """A centre on the upper or left edge is inside. One on the lower or right edge is not."""
     corners = [(1, 1), (1, 3), (3, 3), (3, 1)]
     expected = [(1, 1), (1, 2), (2, 1), (2, 2)]
-    assert cells(Polygon(corners).to_mask((5, 5))) == expected
-    assert cells(Polygon(corners[::-1]).to_mask((5, 5))) == expected
+    assert list_pixels(Polygon(corners).to_mask((5, 5))) == expected
+    assert list_pixels(Polygon(corners[::-1]).to_mask((5, 5))) == expected
     for angle in (0, 90, 180, 270):
-        assert cells(Rectangle((2, 2), (2, 2), angle).to_mask((5, 5))) == expected
-    assert cells(Ellipse((2, 2), (2, 2)).to_mask((5, 5))) == [(2, 2)]
+        assert list_pixels(Rectangle((2, 2), (2, 2), angle).to_mask((5, 5))) == expected
+    assert list_pixels(Ellipse((2, 2), (2, 2)).to_mask((5, 5))) == [(2, 2)]
 
 
-def test_masks_are_cut_off() -> None:
+def test_masks_are_clipped() -> None:
     for shape in (
         Rectangle((4, 4), (9, 9)),
         Polygon(Rectangle((4, 4), (9, 9)).corners),
@@ -171,15 +173,15 @@ def test_areas_are_known(shape: Area, area: float) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_area_of_real_outlines(seed: int) -> None:
-    """Outlines along pixel edges, as ImageJ traces them: the area is the number of pixels."""
+    """For outlines along pixel edges, as ImageJ traces them, the area is the number of pixels."""
     pixels = np.random.default_rng(seed).random((8, 9)) < 0.5
-    composite = Composite(traced(pixels))
+    composite = Composite(trace_outlines(pixels))
     assert np.array_equal(composite.to_mask((8, 9)), pixels)
     assert composite.area == pixels.sum()
 
 
-def traced(pixels: np.ndarray[Any, Any]) -> list[list[tuple[float, float]]]:
-    """Walk around every region with the pixels on the right hand, corner to corner."""
+def trace_outlines(pixels: np.ndarray[Any, Any]) -> list[list[tuple[float, float]]]:
+    """Walk around every region from corner to corner, with its pixels on the right."""
     padded = np.pad(pixels, 1)
     steps: dict[tuple[float, float], list[tuple[float, float]]] = {}
     for y, x in np.argwhere(padded).tolist():
@@ -195,7 +197,7 @@ def traced(pixels: np.ndarray[Any, Any]) -> list[list[tuple[float, float]]]:
         outline, came = [], None
         while at in steps:
             ends = steps[at]
-            # Where two pixels touch at a corner, turn right: no outline crosses itself.
+            # Where two pixels touch at a corner, turn right, so that no outline crosses itself.
             if came is not None and len(ends) > 1:
                 right = at[0] + at[1] - came[1], at[1] - at[0] + came[0]
                 ends.sort(key=right.__ne__)
@@ -234,7 +236,7 @@ def test_bounds_are_known(shape: Shape, bounds: tuple[float, ...]) -> None:
 
 
 def test_positive_angle_turns_left() -> None:
-    """On the screen, where y grows downwards: what points right points up after 90 degrees."""
+    """On the screen, y grows downwards: after 90 degrees, the right end points up."""
     (top_left, *_), turned = Rectangle((0, 0), (2, 6)).corners, Rectangle((0, 0), (2, 6), 90)
     assert top_left.tolist() == [-1, -3]
     assert turned.corners.tolist() == [[3, -1], [-3, -1], [-3, 1], [3, 1]]
@@ -251,4 +253,4 @@ def test_mask_is_a_set() -> None:
     assert Mask(padded, (-2, -2)) == small
     assert Mask(small.to_mask((20, 20))) == small
     assert small.translate(-1, 2.0).origin == (2, 6)
-    assert cells(small.to_mask((20, 20))) == [(3, 4), (4, 4), (4, 5)]
+    assert list_pixels(small.to_mask((20, 20))) == [(3, 4), (4, 4), (4, 5)]

@@ -1,4 +1,4 @@
-"""ROIs as values, and the values that they refuse."""
+"""ROIs as values, and the arguments that they refuse."""
 
 import copy
 import dataclasses
@@ -29,7 +29,7 @@ from polystore_core.rois import (
 )
 from polystore_core.rois.shapes import SHAPES
 
-from .examples import EXAMPLES, POINT, SQUARE, example, nested
+from .examples import EXAMPLES, POINT, SQUARE, make_nested, make_roi
 from .strategies import regions
 
 # ── values ───────────────────────────────────────────────────────────────────────────────
@@ -41,7 +41,7 @@ def test_every_shape_has_examples() -> None:
 
 @pytest.mark.parametrize("shape", EXAMPLES, ids=repr)
 def test_rois_are_values(shape: Shape) -> None:
-    roi, again = example(shape), example(copy.deepcopy(shape))
+    roi, again = make_roi(shape), make_roi(copy.deepcopy(shape))
     assert (roi == again) is True
     assert (shape == again.shape) is True
     assert (shape != again.shape) is False
@@ -51,7 +51,7 @@ def test_rois_are_values(shape: Shape) -> None:
 
 
 def test_rois_differ_by_content() -> None:
-    different = [example(shape) for shape in EXAMPLES]
+    different = [make_roi(shape) for shape in EXAMPLES]
     different += [
         ROI(EXAMPLES[0]),
         ROI(EXAMPLES[0], "a"),
@@ -75,10 +75,10 @@ def test_zero_has_one_sign() -> None:
     assert str(Rectangle((-0.0, 0), (1, 1), -0.0)) == str(Rectangle((0, 0), (1, 1)))
 
 
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
+@pytest.mark.parametrize("make_copy", [copy.deepcopy, lambda v: pickle.loads(pickle.dumps(v))])
 @pytest.mark.parametrize("shape", EXAMPLES, ids=repr)
-def test_nothing_can_be_written(shape: Shape, copied: Callable[[ROI], ROI]) -> None:
-    for roi in (example(shape), copied(example(shape))):
+def test_rois_are_read_only(shape: Shape, make_copy: Callable[[ROI], ROI]) -> None:
+    for roi in (make_roi(shape), make_copy(make_roi(shape))):
         for value in (roi, roi.shape, roi.position):
             with pytest.raises(dataclasses.FrozenInstanceError):
                 setattr(value, dataclasses.fields(value)[0].name, None)
@@ -105,7 +105,7 @@ def test_arguments_are_copied() -> None:
     assert roi == ROI(Polygon(np.zeros((3, 2))), properties={"list": (1,), "object": {"a": 1}})
 
 
-def test_numbers_of_any_kind() -> None:
+def test_numbers_of_any_type() -> None:
     expected = Polygon([(0, 0), (0, 4), (3, 4)])
     for dtype in ("i1", ">i4", "u8", "f2", ">f8", "g"):
         polygon = Polygon(np.array([(0, 0), (0, 4), (3, 4)], dtype))
@@ -119,7 +119,7 @@ def test_numbers_of_any_kind() -> None:
 
 
 def test_replace_keeps_the_rest() -> None:
-    roi = example(EXAMPLES[-1])
+    roi = make_roi(EXAMPLES[-1])
     moved = dataclasses.replace(roi, shape=roi.shape.translate(1, 2))
     assert moved.properties == roi.properties
     assert moved != roi
@@ -128,7 +128,7 @@ def test_replace_keeps_the_rest() -> None:
 
 
 @given(regions)
-def test_rois_travel_whole(roi: ROI) -> None:
+def test_rois_round_trip(roi: ROI) -> None:
     content = roi.to_dict()
     assert json.loads(json.dumps(content, allow_nan=False)) == content
     assert ROI.from_dict(content) == roi
@@ -138,11 +138,11 @@ def test_rois_travel_whole(roi: ROI) -> None:
     assert hash(restored) == hash(roi)
 
 
-# ── refusals ─────────────────────────────────────────────────────────────────────────────
+# ── refused arguments ────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
-    ("make", "says"),
+    ("make", "message"),
     [
         (lambda: Points([]), r"float64 and shape \(0,\)"),
         (lambda: Points(np.zeros((0, 2))), "0 vertices: expected at least 1"),
@@ -188,11 +188,11 @@ def test_rois_travel_whole(roi: ROI) -> None:
         (lambda: ROI(POINT, properties={1: 1}), r"properties is \{"),  # type: ignore[dict-item]
         (lambda: ROI(POINT, properties={"a": {1}}), r"is \{1}"),
         (lambda: ROI(POINT, properties={"a": b"1"}), "is b'1'"),
-        (lambda: ROI(POINT, properties={"a": nested(99)}), "32 levels"),
+        (lambda: ROI(POINT, properties={"a": make_nested(99)}), "32 levels"),
     ],
 )
-def test_refuses_unsupported_data(make: Callable[[], object], says: str) -> None:
-    with pytest.raises(UnsupportedDataError, match=says):
+def test_refuses_unsupported_data(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(UnsupportedDataError, match=message):
         make()
 
 

@@ -1,4 +1,4 @@
-"""Backends over the small stores, each with a space of its own."""
+"""Backends on the small stores, each with its own space."""
 
 import uuid
 
@@ -8,19 +8,19 @@ from polystore_core import BackendRegistry, FileBackend, LocalStore
 
 
 @pytest.fixture
-def on():
-    """Make a backend called "x" on a new store of a class."""
+def make_backend():
+    """Return a function that makes a backend called "x" on a new store of a class."""
     registries = []
 
-    def made(kind, **values):
+    def make(kind, **values):
         store = kind(uuid.uuid4().hex[:8])
         store.values.update(values)
         registry = BackendRegistry()
         registry.add("x", FileBackend(store))
-        registries.append(registry)  # a context holds its registry weakly
+        registries.append(registry)  # A context holds its registry weakly.
         return registry["x"]
 
-    return made
+    return make
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def folder(tmp_path):
 
 @pytest.fixture(params=["free", "rooted"])
 def store(request, folder, monkeypatch):
-    """A local store on ``folder``: the same relative keys, with a root and without."""
+    """Return a local store on ``folder``, with a root and without, for the same relative keys."""
     monkeypatch.chdir(folder)
     with_root = {"root": folder} if request.param == "rooted" else {}
     made = LocalStore(**with_root)

@@ -1,4 +1,4 @@
-"""Small stores of bytes, each with one thing in which stores differ."""
+"""Small stores of bytes, each with one property in which stores differ."""
 
 import sys
 import threading
@@ -90,7 +90,7 @@ class Flat(ByteStore):
 
 
 class Versioned(Flat):
-    """Tells versions, so that parts of a value can be read one by one."""
+    """Returns versions, so that a value can be read in parts."""
 
     def stat(self, key, /):
         return super().stat(key)._replace(version=str(hash(self._at(key))))
@@ -101,13 +101,13 @@ class ReadOnly(Flat):
 
 
 class CreateOnly(Flat):
-    """As a zip: what is written stays."""
+    """Like a zip archive, never replaces or deletes a value."""
 
     features = StoreFeatures(replace="none", create_only="thread", delete="none")
 
 
 class Overwriting(Flat):
-    """As a server without conditions: the last writer wins."""
+    """Like a server without conditions: the last writer wins."""
 
     features = replace(Flat.features, create_only="none")
 
@@ -117,14 +117,14 @@ class Small(Flat):
 
 
 class Broken(Flat):
-    """Every write ends halfway."""
+    """Every write fails halfway."""
 
     def put(self, key, content, /, *, if_exists="replace"):
         raise OSError("server gone")
 
 
 class Full(Flat, Renames, Folders, Links, Locks, Versions, Trees):
-    """Everything that a store can have. ``values`` holds links as ``("to", text)``."""
+    """Has every feature of a store. ``values`` holds links as ``("to", text)``."""
 
     features = StoreFeatures(
         replace="thread",
@@ -139,20 +139,20 @@ class Full(Flat, Renames, Folders, Links, Locks, Versions, Trees):
         trees="thread",
     )
 
-    def _made(self, key):
-        """Make the folders of ``key``. Folders are values that are ``None``."""
+    def _make_folders(self, key):
+        """Make the folders of ``key``. A folder is a value that is ``None``."""
         parts = key.split("/")[:-1]
         for count in range(1, len(parts) + 1):
             folder = "/".join(parts[:count])
             if isinstance(self.values.setdefault(folder, None), bytes):
                 raise NotADirectoryError(folder)
 
-    def _followed(self, key):
+    def _follow(self, key):
         found = self.values.get(key)
-        return self._followed(found[1]) if isinstance(found, tuple) else key
+        return self._follow(found[1]) if isinstance(found, tuple) else key
 
     def _at(self, key):
-        found = super()._at(self._followed(key))
+        found = super()._at(self._follow(key))
         if found is None:
             raise IsADirectoryError(key)
         return found
@@ -173,8 +173,8 @@ class Full(Flat, Renames, Folders, Links, Locks, Versions, Trees):
 
     def put(self, key, content, /, *, if_exists="replace"):
         with MUTEX:
-            key = self._followed(key) if if_exists == "replace" else key
-            self._made(key)
+            key = self._follow(key) if if_exists == "replace" else key
+            self._make_folders(key)
             if self.values.get(key, b"") is None:
                 raise IsADirectoryError(key)
             super().put(key, content, if_exists=if_exists)
@@ -208,20 +208,20 @@ class Full(Flat, Renames, Folders, Links, Locks, Versions, Trees):
                 return
             old, new = self.values[source], self.values.get(target, b"")
             if target in self.values and (old is None or if_exists == "error"):
-                raise self._about(FileExistsError(), target)
+                raise self._set_key(FileExistsError(), target)
             if new is None:
-                raise self._about(IsADirectoryError(), target)
-            self._made(target)
+                raise self._set_key(IsADirectoryError(), target)
+            self._make_folders(target)
             for key in [k for k in self.values if f"{k}/".startswith(f"{source}/")]:
                 self.values[target + key[len(source) :]] = self.values.pop(key)
 
     @staticmethod
-    def _about(error, key):
+    def _set_key(error, key):
         error.filename = key
         return error
 
     def make_folder(self, key, /):
-        self._made(f"{key}/_")
+        self._make_folders(f"{key}/_")
 
     def remove_folder(self, key, /, *, recursive=False):
         with MUTEX:
@@ -234,8 +234,8 @@ class Full(Flat, Renames, Folders, Links, Locks, Versions, Trees):
     def link(self, source, key, /, *, replace=False):
         self.stat(source)
         if key in self.values and not replace:
-            raise self._about(FileExistsError(), key)
-        self._made(key)
+            raise self._set_key(FileExistsError(), key)
+        self._make_folders(key)
         self.values[key] = ("to", source)
 
     def read_link(self, key, /):

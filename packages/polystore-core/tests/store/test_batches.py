@@ -1,4 +1,4 @@
-"""Many values at once, in stores without files."""
+"""Batches of values in stores without files."""
 
 import threading
 
@@ -24,18 +24,18 @@ PATHS = [f"f/{index}.npy" for index in range(100)]
 ARRAYS = [np.full(5, index) for index in range(100)]
 
 
-def puts(backend):
+def list_puts(backend):
     return [call.split()[1] for call in backend.store.calls if call.startswith("put")]
 
 
 @BOTH
 @THREADS
-def test_values_are_saved_in_order(on, kind, threads):
-    backend = on(kind)
+def test_values_are_saved_in_order(make_backend, kind, threads):
+    backend = make_backend(kind)
     done = []
     progress = {"progress": lambda *counts: done.append(counts)}
     backend.save_batch(ARRAYS, PATHS, threads=threads, **progress)
-    assert puts(backend) == PATHS
+    assert list_puts(backend) == PATHS
     assert done == [(count, 100) for count in range(1, 101)]
     loaded = backend.load_batch(PATHS[::-1], threads=threads, **progress)
     assert [array[0] for array in loaded] == list(range(100))[::-1]
@@ -45,8 +45,8 @@ def test_values_are_saved_in_order(on, kind, threads):
 @BOTH
 @THREADS
 @pytest.mark.parametrize("bad", [0, 50, 99])
-def test_saving_stops_at_the_first_failure(on, kind, threads, bad):
-    backend = on(kind)
+def test_saving_stops_at_the_first_failure(make_backend, kind, threads, bad):
+    backend = make_backend(kind)
     backend.save(np.zeros(1), PATHS[99])
     data = [*ARRAYS]
     data[bad] = {1: 2}
@@ -67,8 +67,8 @@ def test_saving_stops_at_the_first_failure(on, kind, threads, bad):
 
 
 @THREADS
-def test_loading_tries_all(on, threads):
-    backend = on(Flat)
+def test_loading_tries_all(make_backend, threads):
+    backend = make_backend(Flat)
     backend.save_batch(ARRAYS, PATHS)
     for index in (3, 97):
         backend.delete(PATHS[index])
@@ -81,8 +81,8 @@ def test_loading_tries_all(on, threads):
 
 @pytest.mark.parametrize("bad", ["/a.npy", "../a.npy", "s3://bucket/a.npy"])
 @pytest.mark.parametrize("at", [0, 1])
-def test_any_path_may_be_the_bad_one(on, bad, at):
-    backend = on(Flat)
+def test_any_path_may_be_bad(make_backend, bad, at):
+    backend = make_backend(Flat)
     backend.save(np.arange(3), "0.npy")
     paths = ["0.npy", "0.npy"]
     paths[at] = bad
@@ -92,13 +92,13 @@ def test_any_path_may_be_the_bad_one(on, bad, at):
     assert caught.value.done == ("0.npy",)
 
 
-def test_paths_must_be_a_list(on):
+def test_paths_must_be_a_list(make_backend):
     with pytest.raises(InvalidOptionError, match="a list of paths"):
-        on(Flat).load_batch(iter(["0.npy", "1.npy"]))
+        make_backend(Flat).load_batch(iter(["0.npy", "1.npy"]))
 
 
-def test_loading_takes_regions(on):
-    backend = on(Flat)
+def test_loading_takes_regions(make_backend):
+    backend = make_backend(Flat)
     backend.save_batch(ARRAYS, PATHS)
     assert [part.tolist() for part in backend.load_batch(PATHS[:2], region=(slice(2),))] == [
         [0, 0],
@@ -108,8 +108,8 @@ def test_loading_takes_regions(on):
         backend.load_batch(PATHS[:2], regoin=(0,))
 
 
-def test_bad_batches_change_nothing(on):
-    backend = on(Flat)
+def test_bad_batches_change_nothing(make_backend):
+    backend = make_backend(Flat)
     with pytest.raises(BatchLengthError):
         backend.save_batch(ARRAYS[:2], PATHS[:1])
     with pytest.raises(DuplicatePathError, match=r"'\./f//0\.npy'"):
@@ -119,8 +119,8 @@ def test_bad_batches_change_nothing(on):
     assert backend.load_batch([]) == []
 
 
-def test_skip_in_a_batch(on):
-    backend = on(Flat)
+def test_skip_in_a_batch(make_backend):
+    backend = make_backend(Flat)
     backend.save(np.zeros(1), PATHS[1])
     done = []
     backend.save_batch(
@@ -133,7 +133,7 @@ def test_skip_in_a_batch(on):
 
 
 class Threaded(Flat):
-    """A server far away: each of four readers waits for the others."""
+    """Like a distant server: each of four readers waits for the others."""
 
     features = StoreFeatures(threads=4)
 
@@ -146,17 +146,17 @@ MEETING = threading.Barrier(4, timeout=60)
 
 
 @pytest.mark.timeout(120)
-def test_store_asks_for_threads(on):
-    backend = on(Threaded)
+def test_store_asks_for_threads(make_backend):
+    backend = make_backend(Threaded)
     backend.save_batch(ARRAYS[:8], PATHS[:8])
     assert [array[0] for array in backend.load_batch(PATHS[:8])] == list(range(8))
 
 
-# ── sinks of a store's own ───────────────────────────────────────────────────────────────
+# ── sinks of a store ─────────────────────────────────────────────────────────────────────
 
 
 class Steps(Sink):
-    """Tells what is asked of it."""
+    """Records each call."""
 
     def __init__(self, store, key, durable, inner):
         self.store, self.key, self.durable, self.inner = store, key, durable, inner
@@ -214,8 +214,8 @@ NAMES = ["a.json", "b.json", "c.json"]
 
 
 @THREADS
-def test_sinks_are_sealed_flushed_and_committed(on, threads):
-    backend = on(Durable)
+def test_sinks_are_sealed_flushed_and_committed(make_backend, threads):
+    backend = make_backend(Durable)
     backend.save_batch([[1], [2], [3]], NAMES, durable=True, threads=threads)
     steps = [call for call in backend.store.calls if not call.startswith("put")]
     assert sorted(steps[:6]) == sorted(f"{s} {n}" for s in ("seal", "flush") for n in NAMES)
@@ -223,8 +223,8 @@ def test_sinks_are_sealed_flushed_and_committed(on, threads):
     assert not backend.store.open_sinks
 
 
-def test_one_value_is_flushed_and_synced(on):
-    backend = on(Durable)
+def test_one_value_is_flushed_and_synced(make_backend):
+    backend = make_backend(Durable)
     backend.save([1], "a.json", durable=True)
     steps = [call for call in backend.store.calls if not call.startswith("put")]
     assert steps == ["seal a.json", "flush a.json", "commit a.json", "sync a.json"]
@@ -234,8 +234,8 @@ def test_one_value_is_flushed_and_synced(on):
 
 
 @THREADS
-def test_failed_flush_stops_the_batch(on, threads):
-    backend = on(Durable)
+def test_failed_flush_stops_the_batch(make_backend, threads):
+    backend = make_backend(Durable)
     backend.store.unflushable = {"b.json"}
     with pytest.raises(BatchError) as raised:
         backend.save_batch([[1], [2], [3]], NAMES, durable=True, threads=threads)
@@ -249,8 +249,8 @@ def test_failed_flush_stops_the_batch(on, threads):
 
 
 @pytest.mark.parametrize("lost", [OSError("server gone"), OSError(5, "Input/output error")])
-def test_lost_sync_is_told_of_the_values_that_it_is_about(on, lost):
-    backend = on(Durable)
+def test_lost_sync_is_reported_for_its_values(make_backend, lost):
+    backend = make_backend(Durable)
     backend.store.lost = {"b.json": lost}
     done = []
     with pytest.raises(BatchError) as raised:
@@ -269,8 +269,8 @@ def test_lost_sync_is_told_of_the_values_that_it_is_about(on, lost):
     assert backend.load("b.json") == [4]
 
 
-def test_interrupt_discards_all_sinks(on):
-    backend = on(Durable)
+def test_interrupt_discards_all_sinks(make_backend):
+    backend = make_backend(Durable)
 
     def strike(done, _):
         if done == 2:
@@ -288,13 +288,13 @@ def test_interrupt_discards_all_sinks(on):
         assert f"{threads}/1.json" in backend.store.values
 
 
-class NotThere(Flat):
+class Unreachable(Flat):
     def batch(self):
         raise ConnectionRefusedError(111, "Connection refused")
 
 
-def test_batch_that_does_not_begin(on):
-    backend = on(NotThere)
+def test_batch_that_fails_to_begin(make_backend):
+    backend = make_backend(Unreachable)
     for call, operation in [
         (lambda: backend.save_batch([[1]], ["a.json"]), "save"),
         (lambda: backend.load_batch(["a.json"]), "load"),

@@ -1,4 +1,4 @@
-"""What a store of five methods gets from ``ByteStore``."""
+"""Defaults that ``ByteStore`` adds to a store of five methods."""
 
 import io
 import pickle
@@ -14,7 +14,7 @@ from polystore_core.errors import (
 
 from .stores import Flat, Full, Overwriting, ReadOnly, Small, Versioned
 
-BIG = bytes(range(256)) * (3 * 4096)  # three times the buffer
+BIG = bytes(range(256)) * (3 * 4096)  # Three times the buffer.
 
 
 @pytest.fixture
@@ -61,8 +61,8 @@ def test_entries_are_derived(flat):
     assert len(list(flat.entries("f/g"))) == 2
 
 
-def test_entries_leave_out_what_is_no_content(flat):
-    """Object stores keep "f/" as a placeholder, and file browsers leave their files."""
+def test_entries_leave_out_other_files(flat):
+    """Object stores keep "f/" as a placeholder, and file browsers leave files of their own."""
     for key in ("f/", "f/._a", "f/.DS_Store", "f/.~ps-1", "f/.~ps-2/a", "f/._g/a"):
         flat.put(key, b"")
     assert set(flat.entries("f")) == {Entry("._g", True, False)}
@@ -71,19 +71,19 @@ def test_entries_leave_out_what_is_no_content(flat):
         assert list(flat.entries(key[0])) == []
 
 
-def test_entries_of_no_folder(flat):
+def test_entries_of_other_keys(flat):
     flat.put("a", b"")
     assert list(Flat("empty").entries("")) == []
     with pytest.raises(NotADirectoryError):
         flat.entries("a")
     with pytest.raises(FileNotFoundError):
         flat.entries("b")
-    flat.put("a/b", b"")  # in this store a value may have others below it
+    flat.put("a/b", b"")  # This store allows values below another value.
     assert set(flat.entries("a")) == {Entry("b", False, False)}
 
 
 @pytest.mark.parametrize("content", [b"", b"abc", BIG])
-def test_open_reads_what_was_put(flat, content):
+def test_open_reads_stored_bytes(flat, content):
     flat.put("a", content)
     for whole in (False, True):
         with flat.open("a", whole=whole) as file:
@@ -151,7 +151,7 @@ def test_value_of_unknown_size_is_read_whole():
 
 
 @pytest.mark.parametrize("whole", [False, True])
-def test_open_of_nothing(flat, whole):
+def test_open_of_missing_key(flat, whole):
     with pytest.raises(FileNotFoundError):
         flat.open("a", whole=whole)
 
@@ -240,7 +240,7 @@ class Lossy(Flat):
 
 
 @pytest.mark.parametrize("durable", [None, True])
-def test_writing_is_durable_where_the_store_is(durable):
+def test_writing_is_as_durable_as_the_store(durable):
     store = Lossy("lossy")
     with (
         pytest.raises(DurabilityUnknownError, match=r"'a'.*server gone; the new version is in"),
@@ -252,10 +252,10 @@ def test_writing_is_durable_where_the_store_is(durable):
         file.write(b"y")
 
 
-# ── what a store can do ──────────────────────────────────────────────────────────────────
+# ── features of a store ──────────────────────────────────────────────────────────────────
 
 
-def test_abilities_are_inherited_and_claimed(flat):
+def test_features_are_inherited_and_claimed(flat):
     full = Full("abilities")
     assert full.claims(Renames)
     assert full.require(Folders, "move") is full

@@ -47,7 +47,7 @@ def test_open(store, whole):
 
 @linux
 @pytest.mark.parametrize("whole", [False, True])
-def test_open_file_that_says_it_is_empty(whole):
+def test_open_file_with_size_zero(whole):
     path = "/proc/version"
     with LocalStore().open(path, whole=whole) as file:
         assert file.read() == Path(path).read_bytes() != b""
@@ -55,7 +55,7 @@ def test_open_file_that_says_it_is_empty(whole):
 
 
 @linux
-def test_read_file_that_says_it_is_empty():
+def test_read_file_with_size_zero():
     content = Path("/proc/version").read_bytes()
     for part in [(0,), (3,), (0, 4), (-3,), (5, 10**12)]:
         assert LocalStore().read("/proc/version", *part) == content[part[0] : (*part, None)[1]]
@@ -66,7 +66,8 @@ def test_read_file_that_says_it_is_empty():
 def test_interrupted_read_keeps_no_descriptor(store, batched):
     store.put("f/g/a", b"abc")
     with store.batch() if batched else nullcontext(store) as reader:
-        assert reader.read("f/g/a") == b"abc"  # a root is open from now on, and its directories
+        # This opens the root and its folders, which stay open.
+        assert reader.read("f/g/a") == b"abc"
         before = descriptors()
         outcomes = [interrupt(step, lambda: reader.read("f/g/a")) for step in range(120)]
         assert {INTERRUPTED, b"abc"} == set(outcomes)
@@ -89,7 +90,7 @@ def test_interrupted_put_keeps_no_descriptor(store, replaces):
 # ── places ───────────────────────────────────────────────────────────────────────────────
 
 
-def content_at(place):
+def read_place(place):
     descriptor = os.open(place.name, os.O_RDONLY, dir_fd=place.dir_fd)
     with open(descriptor, "rb") as file:
         return file.read()
@@ -99,7 +100,7 @@ def content_at(place):
 def test_place_is_for_system_calls(store, folder):
     store.put("f/a", b"abc")
     with store.at("f/a") as place:
-        assert content_at(place) == b"abc"
+        assert read_place(place) == b"abc"
         os.unlink(place.name, dir_fd=place.dir_fd)
     assert os.listdir(folder / "f") == []
     for follow in (True, False):
@@ -107,7 +108,7 @@ def test_place_is_for_system_calls(store, folder):
             os.mkdir(place.name, dir_fd=place.dir_fd)
         assert (folder / f"g{follow}/h/a").is_dir()
     with pytest.raises(FileNotFoundError), store.at("missing/a") as place:
-        content_at(place)
+        read_place(place)
 
 
 @posix
@@ -116,7 +117,7 @@ def test_place_of_a_link(store, folder):
     (folder / "l").symlink_to("f/a")
     with store.at("l") as place:
         assert not os.path.islink(os.path.join(folder / "f", place.name))
-        assert content_at(place) == b"abc"
+        assert read_place(place) == b"abc"
     with store.at("l", follow=False) as place:
         assert os.readlink(place.name, dir_fd=place.dir_fd) == "f/a"
 
@@ -179,7 +180,7 @@ def test_scan_of_deep_trees(store):
     )
 
 
-def test_scan_and_entries_leave_out_what_is_no_value(store, folder):
+def test_scan_and_entries_leave_out_other_files(store, folder):
     store.put("f/a", b"")
     store.make_folder("e")
     for name in (".~ps-1", ".DS_Store", "._a"):
@@ -218,7 +219,8 @@ def test_scan_follows_links_to_files_only(store, folder, tmp_path):
     assert found.pop("x") == (
         ("file", 7, "../outside/o") if store.root is None else ("symlink", None, "../outside/o")
     )
-    if store.root is not None:  # a link that leads out is not followed, to tell what it is
+    # A link out of the root is not followed, so its kind stays unknown.
+    if store.root is not None:
         assert found.pop("y") == ("symlink", None, "../outside")
     assert found == {
         "f/a": ("file", 3, None),
@@ -227,7 +229,7 @@ def test_scan_follows_links_to_files_only(store, folder, tmp_path):
     }
 
 
-def test_scan_goes_on_when_folders_vanish(store):
+def test_scan_skips_deleted_folders(store):
     for letter in "abcd":
         for number in range(3):
             store.put(f"{letter}/{number}", b"x")
@@ -274,15 +276,15 @@ def test_delete(store):
 
 @pytest.fixture
 def flushes(monkeypatch):
-    """What is flushed: the function of the system goes on to do it."""
+    """Record each flush, and still call the function of the system."""
     flushed = []
     fsync = os.fsync
 
-    def counting(descriptor):
+    def count_flush(descriptor):
         flushed.append(os.fstat(descriptor).st_ino)
         fsync(descriptor)
 
-    monkeypatch.setattr(os, "fsync", counting)
+    monkeypatch.setattr(os, "fsync", count_flush)
     return flushed
 
 
@@ -318,7 +320,7 @@ def test_default_of_the_store_is_used(folder, flushes, durable, new, replaced):
 
 
 @posix
-def test_sync_tells_what_it_cannot_flush(store, folder, tmp_path):
+def test_sync_reports_failed_flushes(store, folder, tmp_path):
     for key in ("f/a", "g/a", "g/b", "a"):
         store.put(key, b"x")
     (folder / "g").rename(tmp_path / "elsewhere")
@@ -359,7 +361,7 @@ def test_batch_keeps_folders_open_and_closes_them(folder, descriptors):
 
 
 @linux
-def test_batch_notices_folders_that_are_replaced(folder, tmp_path):
+def test_batch_notices_replaced_folders(folder, tmp_path):
     store = LocalStore(folder)
     with store.batch() as inside:
         inside.put("f/a", b"1")
@@ -412,7 +414,7 @@ def test_pickles(store):
     copy.close()
 
 
-def test_works_on_after_close_and_a_new_root(folder):
+def test_works_after_close_and_with_new_root(folder):
     store = LocalStore(folder)
     store.put("a", b"1")
     store.close()

@@ -35,7 +35,7 @@ def test_tree_appears_whole(store, folder):
     assert keys(store.scan()) == ["f/t/a", "f/t/g/b"]
 
 
-def test_tree_of_a_block_that_raises_leaves_nothing(store, folder):
+def test_tree_of_raising_block_leaves_nothing(store, folder):
     def fill():
         with store.tree("t") as hidden:
             store.put(f"{hidden}/a", b"1")
@@ -48,7 +48,7 @@ def test_tree_of_a_block_that_raises_leaves_nothing(store, folder):
 
 @pytest.mark.parametrize("present", ["file", "folder", "empty folder"])
 @pytest.mark.parametrize("late", [False, True])
-def test_tree_replaces_nothing(store, folder, present, late):
+def test_tree_never_replaces_by_default(store, folder, present, late):
     def appear():
         if present == "file":
             store.put("t", b"old")
@@ -62,7 +62,7 @@ def test_tree_replaces_nothing(store, folder, present, late):
 
     def fill():
         with store.tree("t") as hidden:
-            assert late, "it was taken before the work"
+            assert late, "the name was taken before the work"
             store.put(f"{hidden}/a", b"1")
             appear()
 
@@ -96,7 +96,7 @@ def test_tree_never_replaces_a_pipe(store, folder):
 
 
 def test_tree_is_refused_without_exchange(store, folder, monkeypatch):
-    """As on macOS, and on NFS."""
+    """macOS and NFS cannot exchange two names."""
 
     def fill(key):
         with store.tree(key, if_exists="replace") as hidden:
@@ -137,7 +137,7 @@ def test_replaced_tree_with_a_lock_in_use_is_a_leftover(store, folder):
         (False, True, set()),
     ],
 )
-def test_tree_that_replaces_is_flushed_before(
+def test_replacing_tree_is_flushed_first(
     store, folder, monkeypatch, durable, replaces, flushed
 ):
     if replaces:
@@ -177,7 +177,7 @@ def test_interrupted_tree_is_old_or_new(store, folder):
         before = os.listdir(folder / "t")
         outcomes.append(interrupt(number, lambda number=number: fill(number)))
         assert os.listdir(folder / "t") in (before, [str(number)])
-        if outcomes[-1] is not INTERRUPTED:  # it had fewer calls
+        if outcomes[-1] is not INTERRUPTED:  # The call finished before the interrupt.
             break
     assert INTERRUPTED in outcomes
     assert outcomes[-1] is not INTERRUPTED
@@ -205,7 +205,7 @@ def test_killed_tree_is_a_leftover(folder):
     )
     try:
         assert worker.stdout.readline() == b"ready\n"
-        assert list(find_leftovers(folder, older_than=-60)) == []  # it is at work
+        assert list(find_leftovers(folder, older_than=-60)) == []  # The writer is still alive.
     finally:
         worker.send_signal(signal.SIGKILL)
         worker.communicate()
@@ -263,7 +263,7 @@ def test_rename(store):
 
 
 @pytest.mark.parametrize(
-    ("source", "target", "about"),
+    ("source", "target", "failed"),
     [
         ("f/x", "x", "f/x"),
         ("x/x", "x", "x/x"),
@@ -272,18 +272,21 @@ def test_rename(store):
         ("f/x", "f/y", "f/x"),
     ],
 )
-def test_errors_name_the_key_that_they_are_about(store, source, target, about):
-    """The system knows bare names: a missing "f/x" is "x" to it, as the target is."""
+def test_errors_name_the_failed_key(store, source, target, failed):
+    """The system only gets the last part of a key, such as "x" of "f/x".
+
+    The target may have the same last part, so the store must tell them apart.
+    """
     store.make_folder("f")
     store.put("a", b"")
     store.put("a2", b"")
     with pytest.raises(OSError, match=r".") as raised:
         store.rename(source, target)
-    assert raised.value.filename == about
+    assert raised.value.filename == failed
     if sys.platform != "win32":
         with pytest.raises(OSError, match=r".") as raised:
             store.link(source, target)
-        assert raised.value.filename == about
+        assert raised.value.filename == failed
 
 
 @linux
@@ -291,10 +294,10 @@ def test_unknown_durability_of_a_move_names_the_target(folder, monkeypatch):
     store = LocalStore(folder, durable=True)
     store.put("f/a", b"x")
 
-    def failing(descriptor):
+    def fail(descriptor):
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(os, "fsync", failing)
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(DurabilityUnknownError, match=r"'f/b': cannot move: Input/output error"):
         store.rename("f/a", "f/b")
     assert store.stat("f/b").size == 1
@@ -349,7 +352,7 @@ def test_links(store, folder):
 
 @pytest.mark.timeout(60)
 def test_lock_keeps_others_out(store):
-    """It names the key, and not the place at which the system finds it."""
+    """The error names the key, and not its path in the file system."""
     inside, leave = threading.Event(), threading.Event()
 
     def hold():

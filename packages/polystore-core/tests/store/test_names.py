@@ -1,4 +1,4 @@
-"""Names in stores: what each store can do, what it refuses, and what stays then."""
+"""Names in stores: supported operations, refused ones, and the values that stay."""
 
 import pytest
 
@@ -46,7 +46,7 @@ CALLS = {
 
 
 class ReadOnlyFull(Full):
-    """Has folders and links, and no way to make them."""
+    """Has folders and links, but cannot make them."""
 
     features = StoreFeatures(
         replace="none", create_only="none", delete="none", nested_values=False,
@@ -54,7 +54,7 @@ class ReadOnlyFull(Full):
     )  # fmt: skip
 
 
-def filled(on, kind):
+def make_filled(make_backend, kind):
     import io
 
     import numpy as np
@@ -62,13 +62,13 @@ def filled(on, kind):
     npy = io.BytesIO()
     np.save(npy, np.zeros(3))
     values = {"f/a.json": A, "f/b.json": B, "f/a.npy": npy.getvalue()}
-    return on(kind, **({"f": None} if issubclass(kind, Full) else {}), **values)
+    return make_backend(kind, **({"f": None} if issubclass(kind, Full) else {}), **values)
 
 
 @pytest.mark.parametrize("operation", CALLS)
 @pytest.mark.parametrize("kind", [Flat, Full, ReadOnly, CreateOnly, Overwriting, ReadOnlyFull])
-def test_capabilities_are_true(on, kind, operation):
-    backend = filled(on, kind)
+def test_capabilities_are_true(make_backend, kind, operation):
+    backend = make_filled(make_backend, kind)
     before = dict(backend.store.values)
     if operation in backend.capabilities:
         CALLS[operation](backend)
@@ -94,10 +94,10 @@ def test_every_operation_is_called():
         (Overwriting, {"ensure_directory", "create_symlink"}),
     ],
 )
-def test_capabilities(on, kind, lacking):
+def test_capabilities(make_backend, kind, lacking):
     if lacking:
         lacking = lacking | {"mirror_directory_with_symlinks"}
-    assert set(CALLS) - set(on(kind).capabilities.operations) == lacking | {"create"}
+    assert set(CALLS) - set(make_backend(kind).capabilities.operations) == lacking | {"create"}
 
 
 @pytest.mark.parametrize(
@@ -149,8 +149,8 @@ def test_capabilities(on, kind, lacking):
         ),
     ],
 )
-def test_refusals_name_store_and_feature(on, kind, call, text):
-    backend = filled(on, kind)
+def test_refusals_name_store_and_feature(make_backend, kind, call, text):
+    backend = make_filled(make_backend, kind)
     before = dict(backend.store.values)
     with pytest.raises(
         UnsupportedOperationError, match=r"backend 'x' does not support " + text
@@ -160,7 +160,7 @@ def test_refusals_name_store_and_feature(on, kind, call, text):
 
 
 class Unreplacing(Full):
-    """Renames to free names only."""
+    """Renames only to free names."""
 
     features = StoreFeatures(
         replace="none", create_only="thread", nested_values=False, renames="thread"
@@ -171,8 +171,8 @@ class Unconditional(Full):
     features = StoreFeatures(create_only="none", nested_values=False, renames="thread")
 
 
-def test_renames_are_asked_for_what_is_claimed(on):
-    backend = filled(on, Unreplacing)
+def test_rename_gets_only_claimed_modes(make_backend):
+    backend = make_filled(make_backend, Unreplacing)
     with pytest.raises(
         UnsupportedOperationError, match=r"replacing a value: .*features\.replace"
     ):
@@ -183,7 +183,7 @@ def test_renames_are_asked_for_what_is_claimed(on):
     assert (backend.load("f/a.json"), backend.load("f/b.json")) == ([1], [2])
     backend.move("f/a.json", "n.json")
     assert backend.load("n.json") == [1]
-    backend = filled(on, Unconditional)
+    backend = make_filled(make_backend, Unconditional)
     with pytest.raises(UnsupportedOperationError, match=r"'error'.*features\.create_only"):
         backend.move("f/a.json", "f/b.json", if_exists="error")
     backend.move("f/a.json", "f/b.json")
@@ -194,8 +194,8 @@ def test_renames_are_asked_for_what_is_claimed(on):
 
 
 @pytest.mark.parametrize("kind", [Flat, Full, CreateOnly, Versioned])
-def test_save_if_exists(on, kind):
-    backend = filled(on, kind)
+def test_save_if_exists(make_backend, kind):
+    backend = make_filled(make_backend, kind)
     with pytest.raises(AlreadyExistsError, match=r"'f//a\.json': cannot save: File exists"):
         backend.save([3], "f//a.json", if_exists="error")
     backend.save([3], "f//a.json", if_exists="skip")
@@ -206,7 +206,7 @@ def test_save_if_exists(on, kind):
 
 
 class Late(Flat):
-    """Somebody else saves a value just before ours arrives."""
+    """Another writer saves a value just before ours arrives."""
 
     def put(self, key, content, /, *, if_exists="replace"):
         self.values.setdefault(key, B)
@@ -217,8 +217,8 @@ class LateCreateOnly(Late):
     features = CreateOnly.features
 
 
-def test_somebody_is_faster(on):
-    backend = on(Late)
+def test_faster_writer_wins(make_backend):
+    backend = make_backend(Late)
     with pytest.raises(AlreadyExistsError, match=r"backend 'x': 'a\.json': cannot save"):
         backend.save([1], "a.json", if_exists="error")
     backend.save([1], "b.json", if_exists="skip")
@@ -229,7 +229,7 @@ def test_somebody_is_faster(on):
     backend.copy("c.json", "e.json", if_exists="skip")
     backend.move("c.json", "g.json", if_exists="skip")
     assert [backend.load(f"{name}.json") for name in "ceg"] == [[1], [2], [2]]
-    backend = on(LateCreateOnly)
+    backend = make_backend(LateCreateOnly)
     with pytest.raises(
         UnsupportedOperationError, match=r"replacing a value.*features\.replace"
     ):
@@ -239,8 +239,8 @@ def test_somebody_is_faster(on):
 
 @BOTH
 @pytest.mark.parametrize("operation", ["copy", "move"])
-def test_copy_and_move_if_exists(on, kind, operation):
-    backend = filled(on, kind)
+def test_copy_and_move_if_exists(make_backend, kind, operation):
+    backend = make_filled(make_backend, kind)
     call = getattr(backend, operation)
     with pytest.raises(AlreadyExistsError, match=r"'f/b\.json': cannot \w+ to: File exists"):
         call("f/a.json", "f/b.json", if_exists="error")
@@ -259,15 +259,15 @@ def test_copy_and_move_if_exists(on, kind, operation):
 
 @BOTH
 @pytest.mark.parametrize("if_exists", ["replace", "skip", "error"])
-def test_move_to_itself_keeps_the_value(on, kind, if_exists):
-    backend = filled(on, kind)
+def test_move_to_itself_keeps_the_value(make_backend, kind, if_exists):
+    backend = make_filled(make_backend, kind)
     backend.move("f/a.json", "./f//a.json", if_exists=if_exists)
     assert backend.load("f/a.json") == [1]
 
 
 @BOTH
-def test_copy_converts(on, kind):
-    backend = on(kind)
+def test_copy_converts(make_backend, kind):
+    backend = make_backend(kind)
     backend.save([[1, 2], [3, 4]], "a.json")
     with pytest.raises(InvalidOptionError, match=r"expected the suffix \.json"):
         backend.copy("a.json", "a.xyz")
@@ -283,8 +283,8 @@ def test_copy_converts(on, kind):
 
 
 @BOTH
-def test_delete(on, kind):
-    backend = filled(on, kind)
+def test_delete(make_backend, kind):
+    backend = make_filled(make_backend, kind)
     with pytest.raises(DirectoryNotEmptyError, match=r"'f': cannot delete"):
         backend.delete("f")
     backend.delete("./f//a.json")
@@ -304,8 +304,8 @@ def test_delete(on, kind):
 # ── folders, links ───────────────────────────────────────────────────────────────────────
 
 
-def test_folders(on):
-    backend = filled(on, Full)
+def test_folders(make_backend):
+    backend = make_filled(make_backend, Full)
     backend.ensure_directory("e/g/")
     backend.ensure_directory("e")
     assert (backend.list_dir("e"), backend.list_dir("e/g")) == (["g"], [])
@@ -328,8 +328,8 @@ def test_folders(on):
     assert backend.list_dir(".") == ["e", "f", "m"]
 
 
-def test_copy_of_a_folder_is_whole_or_nothing(on):
-    backend = filled(on, Full)
+def test_copy_of_a_folder_is_whole_or_nothing(make_backend):
+    backend = make_filled(make_backend, Full)
     backend.store.values["f/z.json"] = ("to", "nowhere")
     backend.copy("f", "g")
     assert backend.is_symlink("g/z.json")
@@ -340,15 +340,15 @@ def test_copy_of_a_folder_is_whole_or_nothing(on):
                 raise PermissionError("not yours")
             return super().open(key, whole=whole)
 
-    backend = filled(on, Unreadable)
+    backend = make_filled(make_backend, Unreadable)
     before = dict(backend.store.values)
     with pytest.raises(PermissionError, match=r"'f/b\.json': cannot copy: .*not yours"):
         backend.copy("f", "g")
     assert backend.store.values == before
 
 
-def test_links(on):
-    backend = filled(on, Full)
+def test_links(make_backend):
+    backend = make_filled(make_backend, Full)
     backend.create_symlink("f/a.json", "l.json")
     assert backend.is_symlink("l.json")
     assert backend.is_file("l.json")
@@ -375,7 +375,7 @@ class UnclaimedLinks(Full):
         raise AssertionError("links are not claimed")
 
     def stat(self, key, /):
-        found = self.values.get(self._followed(key))
+        found = self.values.get(self._follow(key))
         if key and key not in self.values:
             raise FileNotFoundError(key)
         from polystore_core import Stat
@@ -383,8 +383,8 @@ class UnclaimedLinks(Full):
         return Stat(key, "directory" if found is None else "file", None if found is None else 1)
 
 
-def test_what_is_not_claimed_is_not_asked(on):
-    backend = filled(on, UnclaimedLinks)
+def test_unclaimed_features_are_not_used(make_backend):
+    backend = make_filled(make_backend, UnclaimedLinks)
     backend.delete("f/a.json")
     assert not backend.is_symlink("f/b.json")
     with pytest.raises(UnsupportedOperationError, match=r"features\.links = \"none\""):

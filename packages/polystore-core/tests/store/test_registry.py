@@ -1,4 +1,4 @@
-"""Backends over stores in registries, by instance and by name, here and in other processes."""
+"""Backends on stores in registries, by instance and by name, in this and other processes."""
 
 import pickle
 
@@ -66,7 +66,7 @@ def test_made_with_a_context():
     assert backend.load("a.json") == [1]
 
 
-def test_made_by_hand():
+def test_made_without_context():
     backend = FileBackend(Flat("by hand"))
     assert repr(backend) == "<FileBackend on <Flat by hand>>"
     assert repr(Mine(space="by hand")) == "<Mine 'mine_on_a_store' on <Flat by hand>>"
@@ -77,7 +77,7 @@ def test_made_by_hand():
 
 
 @pytest.mark.parametrize("store", [None, "a.zip", Flat, FileBackend(Flat("inside"))])
-def test_store_must_be_one(store):
+def test_other_types_are_refused_as_store(store):
     with pytest.raises(
         InvalidOptionError, match=r"store=.* a ByteStore, such as LocalStore\(\)"
     ):
@@ -141,6 +141,6 @@ def test_versions_of_a_store():
     assert raised.value.current is None
 
 
-def test_store_is_no_backend():
+def test_store_is_refused_as_backend():
     with pytest.raises(InvalidOptionError, match=r"FileBackend\(store\)"):
         BackendRegistry().add("mine", Flat("no backend"))

@@ -22,7 +22,8 @@ from polystore_testing.sibling import Pointer
 
 from .stores import Broken, Flat, Full, Small, Versioned
 
-IMAGE = np.arange(2 * 300 * 1200, dtype=np.uint16).reshape(2, 300, 1200)  # over the buffer
+# Larger than the buffer.
+IMAGE = np.arange(2 * 300 * 1200, dtype=np.uint16).reshape(2, 300, 1200)
 BOTH = pytest.mark.parametrize("kind", [Flat, Full])
 
 
@@ -30,15 +31,15 @@ BOTH = pytest.mark.parametrize("kind", [Flat, Full])
 @pytest.mark.parametrize(
     "path", ["a.npy", "f/g/a.tif", "./f//a.npy", "./~/x.npy", "./s3:/x.npy"]
 )
-def test_arrays(on, kind, path):
-    backend = on(kind)
+def test_arrays(make_backend, kind, path):
+    backend = make_backend(kind)
     backend.save(IMAGE, path)
     np.testing.assert_array_equal(backend.load(path), IMAGE)
 
 
 @BOTH
-def test_documents_tables_and_texts(on, kind):
-    backend = on(kind)
+def test_documents_tables_and_texts(make_backend, kind):
+    backend = make_backend(kind)
     backend.save({"a": [1, 2]}, "a.json")
     backend.save("text", "f/a.txt")
     assert backend.load("a.json") == {"a": [1, 2]}
@@ -48,8 +49,8 @@ def test_documents_tables_and_texts(on, kind):
 
 @BOTH
 @pytest.mark.parametrize("name", ["a.npy", "a.tif"])
-def test_regions(on, kind, name):
-    backend = on(kind)
+def test_regions(make_backend, kind, name):
+    backend = make_backend(kind)
     backend.save(IMAGE, name)
     region = (1, slice(10, 20), slice(None, None, 2))
     backend.store.calls.clear()
@@ -62,9 +63,9 @@ def test_regions(on, kind, name):
         backend.load("a.json", region=(0,))
 
 
-def test_region_reads_no_more_than_it_must(on):
-    backend = on(Versioned)
-    large = np.zeros((64, 512, 512), np.uint8)  # 16 MiB
+def test_region_reads_only_its_part(make_backend):
+    backend = make_backend(Versioned)
+    large = np.zeros((64, 512, 512), np.uint8)  # 16 MiB.
     backend.save(large, "a.npy")
     backend.store.calls.clear()
     assert backend.load("a.npy", region=(3,)).shape == (512, 512)
@@ -74,8 +75,8 @@ def test_region_reads_no_more_than_it_must(on):
 
 @BOTH
 @pytest.mark.parametrize("name", ["f/a.npy", "f/a.tif"])
-def test_handles_pickle(on, kind, name):
-    backend = on(kind)
+def test_handles_pickle(make_backend, kind, name):
+    backend = make_backend(kind)
     backend.save(IMAGE, name)
     handle = backend.open(name)
     copy = pickle.loads(pickle.dumps(handle))
@@ -93,10 +94,10 @@ class WithPointer(FormatRegistry):
 
 
 @BOTH
-def test_formats_read_siblings(on, kind):
+def test_formats_read_siblings(make_backend, kind):
     from polystore_core import BackendRegistry
 
-    store = on(kind).store
+    store = make_backend(kind).store
     registry = BackendRegistry()
     registry.formats = WithPointer()
     registry.add("x", FileBackend(store))
@@ -114,8 +115,8 @@ def test_formats_read_siblings(on, kind):
 
 
 @BOTH
-def test_info(on, kind):
-    backend = on(kind)
+def test_info(make_backend, kind):
+    backend = make_backend(kind)
     backend.save(IMAGE, "f/a.npy")
     info = backend.info("f//a.npy")
     assert (info.path, info.kind, info.format) == ("f//a.npy", "file", "npy")
@@ -129,8 +130,8 @@ def test_info(on, kind):
 
 
 @BOTH
-def test_what_stands_where(on, kind):
-    backend = on(kind)
+def test_kinds_of_paths(make_backend, kind):
+    backend = make_backend(kind)
     backend.save(IMAGE, "f/g/a.npy")
     for path, file, folder in [
         ("f", False, True),
@@ -147,8 +148,8 @@ def test_what_stands_where(on, kind):
 
 
 @BOTH
-def test_lists(on, kind):
-    backend = on(kind)
+def test_lists(make_backend, kind):
+    backend = make_backend(kind)
     assert backend.list_dir(".") == []
     for name in ("f/a10.npy", "f/a9.npy", "f/g/b.json", "c.json"):
         backend.save([1], name.replace(".npy", ".json"))
@@ -164,8 +165,8 @@ def test_lists(on, kind):
 
 
 @BOTH
-def test_folders_are_not_values(on, kind):
-    backend = on(kind)
+def test_folders_are_not_values(make_backend, kind):
+    backend = make_backend(kind)
     backend.save(IMAGE, "f.npy/a.npy")
     for call in (backend.load, lambda path: backend.load(path, region=(0,))):
         with pytest.raises(NotAFileError, match=r"'f\.npy': cannot load: Is a directory"):
@@ -175,8 +176,8 @@ def test_folders_are_not_values(on, kind):
         backend.load("f")
 
 
-def test_value_may_be_a_folder_too(on):
-    backend = on(Flat)
+def test_value_may_be_a_folder_too(make_backend):
+    backend = make_backend(Flat)
     backend.save([1], "a.json")
     backend.save([2], "a.json/b.json")
     assert backend.load("a.json") == [1]
@@ -191,8 +192,8 @@ def test_value_may_be_a_folder_too(on):
     assert backend.store.values == {}
 
 
-def test_values_below_a_value_of_another_store(on):
-    backend = on(Full)
+def test_values_below_a_value_of_another_store(make_backend):
+    backend = make_backend(Full)
     backend.save([1], "a.json")
     with pytest.raises(
         NotADirectoryError, match=r"backend 'x': 'a\.json/b\.json': cannot save"
@@ -212,16 +213,16 @@ def test_values_below_a_value_of_another_store(on):
         ([1], "f/._a.json", InvalidOptionError, r"listings leave out"),
     ],
 )
-def test_bad_input_changes_nothing(on, value, path, error, text):
-    backend = on(Flat)
+def test_bad_input_changes_nothing(make_backend, value, path, error, text):
+    backend = make_backend(Flat)
     with pytest.raises(error, match=text):
         backend.save(value, path)
     assert backend.store.values == {}
     assert backend.store.calls == []
 
 
-def test_options_are_checked(on):
-    backend = on(Flat)
+def test_options_are_checked(make_backend):
+    backend = make_backend(Flat)
     with pytest.raises(UnknownOptionError, match=r"compresion.*did you mean 'compression'"):
         backend.save(IMAGE, "a.tif", compresion="zlib")
     backend.save(IMAGE, "a.tif", compression="zlib")
@@ -231,8 +232,8 @@ def test_options_are_checked(on):
         backend.save(IMAGE, "a.tif", if_exists="no")
 
 
-def test_durable_is_refused_where_it_cannot_be(on):
-    backend = on(Flat)
+def test_durable_is_refused_without_support(make_backend):
+    backend = make_backend(Flat)
     text = r"does not support durable=True: the store <Flat .*> has features\.durable = False"
     with pytest.raises(UnsupportedOperationError, match=text):
         backend.save([1], "a.json", durable=True)
@@ -242,15 +243,15 @@ def test_durable_is_refused_where_it_cannot_be(on):
     assert list(backend.store.values) == ["a.json"]
 
 
-def test_damaged_values(on):
-    backend = on(Flat, **{"a.npy": b"xx", "a.tif": b"xx", "a.json": b"{"})
+def test_damaged_values(make_backend):
+    backend = make_backend(Flat, **{"a.npy": b"xx", "a.tif": b"xx", "a.json": b"{"})
     for path in ("a.npy", "a.tif", "a.json"):
         with pytest.raises(DamagedDataError, match=rf"backend 'x': '{path}'"):
             backend.load(path)
 
 
-def test_too_large_a_value(on):
-    backend = on(Small)
+def test_too_large_value(make_backend):
+    backend = make_backend(Small)
     backend.save(np.zeros(5), "a.npy")
     text = r"'a\.npy': cannot save: it has 1,128 bytes, but <Small .*> holds at most 200"
     with pytest.raises(StorageError, match=text):
@@ -258,8 +259,8 @@ def test_too_large_a_value(on):
     assert len(backend.load("a.npy")) == 5
 
 
-def test_failing_put_keeps_the_old_value(on):
-    backend = on(Broken, **{"a.json": b"[1]"})
+def test_failing_put_keeps_the_old_value(make_backend):
+    backend = make_backend(Broken, **{"a.json": b"[1]"})
     with pytest.raises(StorageError, match=r"'a\.json': cannot save: OSError: server gone"):
         backend.save([2], "a.json")
     with pytest.raises(StorageError, match=r"'b\.json': cannot copy to: OSError: server gone"):
@@ -270,7 +271,7 @@ def test_failing_put_keeps_the_old_value(on):
 
 
 class Failing(Flat):
-    """Fails as a network does."""
+    """Fails like a network."""
 
     error: OSError = OSError()
 
@@ -307,8 +308,8 @@ class Failing(Flat):
         (FileExistsError("f/a.json"), FileExistsError, r"'f/a\.json': cannot \w+: File exists"),
     ],
 )
-def test_errors_of_stores_have_backend_path_and_operation(on, error, kind, text):
-    backend = on(Failing)
+def test_errors_of_stores_have_backend_path_and_operation(make_backend, error, kind, text):
+    backend = make_backend(Failing)
     backend.store.error = error
     calls = [
         (lambda: backend.load("f/a.json"), "load"),
@@ -331,7 +332,7 @@ def test_errors_of_stores_have_backend_path_and_operation(on, error, kind, text)
 
 
 class Racing(Versioned):
-    """Somebody replaces the value while its parts are read."""
+    """Another writer replaces the value while its parts are read."""
 
     def read(self, key, start=0, stop=None, /):
         found = super().read(key, start, stop)
@@ -340,8 +341,8 @@ class Racing(Versioned):
         return found
 
 
-def test_region_is_of_one_version(on):
-    backend = on(Racing)
+def test_region_is_of_one_version(make_backend):
+    backend = make_backend(Racing)
     backend.save(IMAGE, "a.npy")
     backend.save(IMAGE + 1, "b.npy")
     backend.store.values["next"] = backend.store.values.pop("b.npy")
