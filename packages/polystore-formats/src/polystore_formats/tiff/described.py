@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from polystore_core import Value
 
-__all__ = ["hyperstack_of", "image_of", "letters_of", "level_factors"]
+__all__ = ["hyperstack_of", "image_of", "letters_of", "level_factors", "ome_words"]
 
 _RGB = (2, 6)
 """Photometrics that are decoded to RGB."""
@@ -47,11 +47,8 @@ def image_of(
     """
     first = header.pages[page] if page < len(header.pages) else header.pages[0]
     if header.descriptions and is_ome(header.descriptions[0]):
-        from .ome_xml import ome_image  # the parser is imported for these files alone
-
         text = header.descriptions[0].decode(errors="replace")
-        found = ome_image(text, _names(letters), tuple(shape), series)
-        return _finish(found, dtype, {"ome-xml": text})
+        return ome_words(text, letters, shape, dtype, series)
     hyperstack = hyperstack_of(header, first)
     if hyperstack is not None:
         found = hyperstack.image(_names(letters), tuple(shape))
@@ -66,6 +63,16 @@ def image_of(
     if description is not None:
         return _finish(description.image(names, tuple(shape)), dtype)
     return ImageMetadata(axes=bare_axes(names))
+
+
+def ome_words(
+    text: str, letters: str, shape: Sequence[int], dtype: np.dtype[Value], number: int
+) -> ImageMetadata:
+    """Return the metadata of the image with this number in a document of OME-XML."""
+    from .ome_xml import ome_image  # the parser is imported for these files alone
+
+    found = ome_image(text, _names(letters), tuple(shape), number)
+    return _finish(found, dtype, {"ome-xml": text})
 
 
 def _descriptions(header: Header, page: Page) -> list[bytes]:

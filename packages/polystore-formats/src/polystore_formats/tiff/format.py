@@ -37,12 +37,13 @@ class Tiff(Format):
     """Images of at least two dimensions: bool, integers, floats and complex numbers.
 
     Palettes are not applied, and colours are not converted: CMYK, Lab and YCbCr raise an error.
-    A file of an OME-TIFF set gives its own planes. A tile that was never written is damage, not
-    zeros. Compressed images of more than 4 MiB are decoded in threads. ``TIFFFILE_NUM_THREADS``
-    sets their number.
+    A file of an OME-TIFF set gives the series that its planes belong to, read from all files of
+    the set. A tile that was never written is damage, not zeros. Compressed images of more than
+    4 MiB are decoded in threads. ``TIFFFILE_NUM_THREADS`` sets their number.
     """
 
     name = "tiff"
+    reads_siblings = True
     decode_errors = (ValueError, RuntimeError)
     writes_ome: ClassVar[bool] = False
     """Whether ``ome=None`` means ``True``."""
@@ -176,11 +177,13 @@ class Tiff(Format):
     def load(
         self,
         file: BinaryIO,
+        opener: Opener | None = None,
         /,
         *,
         region: Region | None = None,
-        series: int = 0,
+        series: int | None = None,
         level: int = 0,
+        multifile: bool = True,
         max_bytes: int | None = None,
     ) -> NDArray[Any]:
         """Load a series.
@@ -190,25 +193,34 @@ class Tiff(Format):
 
         Args:
             file: an open binary file.
+            opener: opens the other files of an OME-TIFF set. Without it, the file is loaded
+                alone, as with ``multifile=False``.
             region: load only this part, for example ``np.s_[3, :100]``.
-            series: number of the image, if the file has images of different shapes.
+            series: number of the image, if the file has several. ``None`` is the first one, and
+                in an OME-TIFF set the first one with planes in this file.
             level: level of a pyramid. 0 is the image itself, -1 the smallest copy.
+            multifile: read an OME-TIFF set from all of its files. ``False`` loads the planes of
+                this file alone.
             max_bytes: allow the array to have this many bytes.
         """
-        return read_part(find_pixels(file, series, level), file, region, max_bytes)
+        pixels = find_pixels(file, opener if multifile else None, series, level)
+        return read_part(pixels, file, region, max_bytes)
 
     def load_into(  # type: ignore[override]
         self,
         file: BinaryIO,
         memory: Memory,
+        opener: Opener | None = None,
         /,
         *,
         region: Region | None = None,
-        series: int = 0,
+        series: int | None = None,
         level: int = 0,
+        multifile: bool = True,
         max_bytes: int | None = None,
     ) -> NDArray[Any]:
-        return read_part(find_pixels(file, series, level), file, region, max_bytes, memory)
+        pixels = find_pixels(file, opener if multifile else None, series, level)
+        return read_part(pixels, file, region, max_bytes, memory)
 
     def load_image(
         self,
@@ -217,31 +229,33 @@ class Tiff(Format):
         /,
         *,
         region: Region | None = None,
-        series: int = 0,
+        series: int | None = None,
         level: int = 0,
+        multifile: bool = True,
         max_bytes: int | None = None,
     ) -> Image:
         """Load an array like :meth:`load`, with the metadata of the series and the level."""
-        pixels, words = find_image(file, series, level)
+        pixels, words = find_image(file, opener if multifile else None, series, level)
         if region is not None:
             words = words.select(region, pixels.shape)
         return Image(read_part(pixels, file, region, max_bytes), words)
 
-    def info(self, file: BinaryIO, /) -> Document:
+    def info(self, file: BinaryIO, opener: Opener | None = None, /) -> Document:
         # Not at the top, because ``info`` imports tifffile.
         from . import info
 
-        pixels = find_pixels(file)
-        metadata, image = info.describe(read_header(file, *read_start(file)))
-        return {
-            "shape": pixels.shape,
-            "dtype": pixels.dtype.str,
-            "image": image,
-            "metadata": metadata,
-        }
+        return info.describe(read_header(file, *read_start(file)), opener)
 
-    def open(self, opener: Opener, /, *, series: int = 0, level: int = 0) -> TiffArray:
-        return TiffArray(opener, series, level)
+    def open(
+        self,
+        opener: Opener,
+        /,
+        *,
+        series: int | None = None,
+        level: int = 0,
+        multifile: bool = True,
+    ) -> TiffArray:
+        return TiffArray(opener, series, level, multifile)
 
 
 class OmeTiff(Tiff):

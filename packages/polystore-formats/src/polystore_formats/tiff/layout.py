@@ -11,7 +11,7 @@ import tifffile
 from .described import image_of, level_factors
 from .header import Header, damage_error, support_error
 from .pixels import Box, Decode, Flat, Grid, Pixels, Segments
-from .series import find_level, find_series, full_shape, lend, translate_errors
+from .series import find_level, find_pages, find_series, full_shape, lend, translate_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from polystore_core import ImageMetadata, Value
 
-__all__ = ["series_image", "series_pixels"]
+__all__ = ["page_pixels", "series_image", "series_pixels"]
 
 _EXPANSION = {1: 1, 5: 1400, 8: 1040, 32946: 1040, 32773: 64, 34925: 8000, 50000: 34_000}
 """How much codecs can expand: none, LZW, deflate (two codes), PackBits, LZMA, zstd. Measured on
@@ -55,6 +55,29 @@ def series_image(
         whole = find_series(header, file, series)
         found = find_level(whole, level)
         return _pixels(header, found), describe_level(header, whole, found, series)
+
+
+def page_pixels(header: Header, numbers: Sequence[int], level: int) -> Flat | Grid:
+    """Return the pixels of some pages, or of a smaller copy of each.
+
+    The first axis of their shape is that of pages.
+
+    Raises:
+        DamagedDataError: The positions or sizes of the pixels are not possible.
+        UnsupportedFileError: tifffile cannot decode the pixels, or the pages differ.
+    """
+    with translate_errors(), lend(header.file) as file:
+        key, pages = find_pages(header, file, numbers, level)
+        shape = (len(pages), *key.shape)
+        series = tifffile.TiffPageSeries(pages, shape, key.dtype, f"I{key.axes}")
+        pixels = _flat(header, series) or _grid(header, series)
+        if isinstance(pixels, Flat):
+            starts = [
+                start + at for start in pixels.starts for at in range(0, pixels.run, key.nbytes)
+            ]
+            pixels.starts, pixels.run = tuple(starts), key.nbytes
+        pixels.shape = shape
+        return pixels
 
 
 def describe_level(

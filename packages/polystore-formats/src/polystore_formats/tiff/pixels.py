@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from polystore_core import Memory, Region
 
-__all__ = ["Box", "Decode", "Flat", "Grid", "Pixels", "Segments"]
+__all__ = ["Box", "Decode", "Flat", "Grid", "Pixels", "Segments", "empty"]
 
 _GAP = 16 << 10
 """Up to this many unwanted bytes are read and dropped, which is faster than one more call."""
@@ -62,14 +62,14 @@ class Flat:
     def read(self, region: Region = ..., memory: Memory | None = None) -> NDArray[Any]:
         """Read a region, into the memory of the caller if possible."""
         if region is ...:
-            array = _empty(self.shape, self.shape, self.dtype, memory)
+            array = empty(self.shape, self.shape, self.dtype, memory)
             self._fill(array, 0)
             return array
         selection = select(region, self.shape)
         lengths = tuple(map(len, selection.ranges))
         if any(selection.descending):  # reversing makes another array
             memory = None
-        array = _empty(lengths, selection.shape, self.dtype, memory)
+        array = empty(lengths, selection.shape, self.dtype, memory)
         if array.size:
             self._fill_part(array, selection.ranges)
         return selection.arrange(array)
@@ -119,7 +119,7 @@ class Flat:
             position += part.size
 
 
-def _empty(
+def empty(
     lengths: tuple[int, ...],
     shape: tuple[int, ...],
     dtype: np.dtype[Any],

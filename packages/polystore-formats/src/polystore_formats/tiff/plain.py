@@ -40,9 +40,11 @@ from .header import (
 from .pixels import Flat
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from polystore_core import ImageMetadata, Value
 
-__all__ = ["Plain", "plain_image", "plain_pixels", "read_plain"]
+__all__ = ["Plain", "plain_image", "plain_pages", "plain_pixels", "read_plain"]
 
 _PLAIN_TAGS = frozenset(
     {
@@ -200,6 +202,30 @@ def plain_pixels(header: Header) -> Flat | None:
             return None
         last = page
     return _flat(header.file, shape, np.dtype(first.dtype), first.offset)
+
+
+def plain_pages(header: Header, numbers: Sequence[int]) -> Flat | None:
+    """Return the pixels of some uncompressed pages, as an array with the pages as its first axis.
+
+    Returns ``None`` for other pages, and if they differ in more than the offset of their pixels.
+    """
+    first = _plane(header, header.pages[numbers[0]])
+    if first is None:
+        return None
+    starts, last = [first.offset], header.pages[numbers[0]]
+    for number in numbers[1:]:
+        page = header.pages[number]
+        offsets = header.numbers(page, STRIP_OFFSETS)
+        # Most pages equal the one before, up to the offset. Only others are parsed.
+        if len(offsets) != 1 or page | {STRIP_OFFSETS: last[STRIP_OFFSETS]} != last:
+            plane = _plane(header, page)
+            if plane is None or plane._replace(offset=first.offset) != first:
+                return None
+            offsets = (plane.offset,)
+        starts.append(offsets[0])
+        last = page
+    shape = (len(starts), *first.shape)
+    return Flat(header.file, shape, np.dtype(first.dtype), tuple(starts), first.nbytes)
 
 
 def _flat(file: BinaryIO, shape: tuple[int, ...], dtype: np.dtype[Value], offset: int) -> Flat:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from polystore_core import LazyArray, Opener, select
 
 from ..limits import allocating, check_packing, file_size
-from .header import Header, read_header, read_start
+from .header import Header, is_ome, read_header, read_start
+from .pixels import Flat, Grid
 from .plain import Plain, read_plain
 
 if TYPE_CHECKING:
@@ -18,28 +19,60 @@ if TYPE_CHECKING:
     from polystore_core import ImageMetadata, Memory, Region, Value
 
     from .pixels import Pixels
+    from .set_pixels import SetPixels
+    from .sets import TiffSet
 
 __all__ = ["TiffArray", "find_image", "find_pixels", "read_part"]
 
 
-def find_pixels(file: BinaryIO, series: int = 0, level: int = 0) -> Pixels:
-    """Return the pixels of a level of a series. No pixel has been read yet."""
+def find_pixels(
+    file: BinaryIO, opener: Opener | None = None, series: int | None = None, level: int = 0
+) -> Pixels | SetPixels:
+    """Return the pixels of a level of a series. No pixel has been read yet.
+
+    Args:
+        file: an open binary file.
+        opener: opens the other files of an OME-TIFF set. Without it, the file is read alone.
+        series: the number of the series. ``None`` is that of the file, or 0.
+        level: the level of a pyramid.
+    """
     found = read_plain(file)
-    if isinstance(found, Plain) and series == level == 0:
+    if isinstance(found, Plain) and not series and level == 0:
         return found.pixels  # a plain file has one series with one level
+    header = _header(found, file)
+    if opener is not None and (whole := _find_set(header, opener)) is not None:
+        from .set_pixels import set_pixels
+
+        return set_pixels(whole, series, level)
     from . import layout  # imports tifffile, which is slow, and most files do not need it
 
-    return layout.series_pixels(_header(found, file), series, level)
+    return layout.series_pixels(header, 0 if series is None else series, level)
 
 
-def find_image(file: BinaryIO, series: int = 0, level: int = 0) -> tuple[Pixels, ImageMetadata]:
-    """Return the pixels of a level of a series, and their metadata."""
+def find_image(
+    file: BinaryIO, opener: Opener | None = None, series: int | None = None, level: int = 0
+) -> tuple[Pixels | SetPixels, ImageMetadata]:
+    """Return the same pixels as :func:`find_pixels`, and their metadata."""
     found = read_plain(file, words=True)
-    if isinstance(found, Plain) and found.image is not None and series == level == 0:
+    if isinstance(found, Plain) and found.image is not None and not series and level == 0:
         return found.pixels, found.image
+    header = _header(found, file)
+    if opener is not None and (whole := _find_set(header, opener)) is not None:
+        from .set_pixels import set_image, set_pixels
+
+        pixels = set_pixels(whole, series, level)
+        return pixels, set_image(whole, pixels)
     from . import layout
 
-    return layout.series_image(_header(found, file), series, level)
+    return layout.series_image(header, 0 if series is None else series, level)
+
+
+def _find_set(header: Header, opener: Opener) -> TiffSet | None:
+    if not header.descriptions or not is_ome(header.descriptions[0]):
+        return None
+    from .sets import find_set  # imports the XML parser, and most files have no XML
+
+    return find_set(header, opener)
 
 
 def _header(found: Plain | Header, file: BinaryIO) -> Header:
@@ -47,7 +80,7 @@ def _header(found: Plain | Header, file: BinaryIO) -> Header:
 
 
 def read_part(
-    pixels: Pixels,
+    pixels: Pixels | SetPixels,
     file: BinaryIO,
     region: Region | None,
     max_bytes: int | None,
@@ -59,6 +92,11 @@ def read_part(
         UnsupportedDataError: The pixels are larger than the memory, or may be made to fill it.
     """
     wanted: Region = ... if region is None else region
+    if not isinstance(pixels, Flat | Grid):
+        try:
+            return pixels.load(wanted, memory, max_bytes)
+        finally:
+            pixels.close()
     is_whole = pixels.chunks == pixels.shape  # any region decodes all of it
     shape = pixels.shape if is_whole else select(wanted, pixels.shape).shape
     nbytes = math.prod(shape) * pixels.dtype.itemsize
@@ -72,17 +110,31 @@ class _Opened(NamedTuple):
 
     process: int
     file: BinaryIO
-    pixels: Pixels
+    pixels: Pixels | SetPixels
+
+    def close(self) -> None:
+        """Close the file, and the other files of its set."""
+        if not isinstance(self.pixels, Flat | Grid):
+            self.pixels.close()
+        self.file.close()
 
 
 class TiffArray(LazyArray):
     """An image that is read in parts: rows and pages, or whole strips and tiles if compressed.
 
-    It keeps the version of the file that was opened, also after a later save.
+    It keeps the version of the file that was opened, also after a later save. The other files of
+    an OME-TIFF set are opened when a region first needs them.
     """
 
-    def __init__(self, opener: Opener, series: int = 0, level: int = 0) -> None:
-        self._opener, self._series, self._level = opener, series, level
+    def __init__(
+        self,
+        opener: Opener,
+        series: int | None = None,
+        level: int = 0,
+        multifile: bool = True,
+    ) -> None:
+        self._opener, self._multifile = opener, multifile
+        self._series, self._level = series, level
         self._words: ImageMetadata | None = None
         self._opened: _Opened | None = self._open()
         pixels = self._opened.pixels
@@ -91,10 +143,14 @@ class TiffArray(LazyArray):
     def _open(self) -> _Opened:
         file = self._opener()
         try:
-            return _Opened(os.getpid(), file, find_pixels(file, self._series, self._level))
+            pixels = find_pixels(file, self._siblings(), self._series, self._level)
+            return _Opened(os.getpid(), file, pixels)
         except BaseException:  # also Ctrl-C: the file must not stay open
             file.close()
             raise
+
+    def _siblings(self) -> Opener | None:
+        return self._opener if self._multifile else None
 
     def __getitem__(self, region: Region) -> NDArray[Any]:
         return self._usable().pixels.read(region)
@@ -104,7 +160,9 @@ class TiffArray(LazyArray):
         if self._words is None:
             opened = self._usable()
             with opened.pixels.lock:  # reading pixels moves the same position in the file
-                self._words = find_image(opened.file, self._series, self._level)[1]
+                self._words = find_image(
+                    opened.file, self._siblings(), self._series, self._level
+                )[1]
         return self._words
 
     def _usable(self) -> _Opened:
@@ -120,7 +178,7 @@ class TiffArray(LazyArray):
     def close(self) -> None:
         opened, self._opened = self._opened, None
         if opened is not None:
-            opened.file.close()
+            opened.close()
 
     def __reduce__(self) -> tuple[Value, ...]:
-        return TiffArray, (self._opener, self._series, self._level)
+        return TiffArray, (self._opener, self._series, self._level, self._multifile)

@@ -17,13 +17,32 @@ import tifffile
 
 from polystore_core.errors import InvalidOptionError, PolystoreError
 
-from .header import SAMPLES, Header, damage_error, is_ome, support_error
+from .header import (
+    BITS,
+    COMPRESSION,
+    FILL_ORDER,
+    LENGTH,
+    PHOTOMETRIC,
+    PLANAR,
+    PREDICTOR,
+    ROWS_PER_STRIP,
+    SAMPLE_FORMAT,
+    SAMPLES,
+    TILE_LENGTH,
+    TILE_WIDTH,
+    WIDTH,
+    Header,
+    damage_error,
+    is_ome,
+    support_error,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 __all__ = [
     "find_level",
+    "find_pages",
     "find_series",
     "full_shape",
     "lend",
@@ -51,6 +70,11 @@ SyntaxError for XML."""
 
 _RGB_CODECS = (6, 7, 33007, 34892, 33003, 34712, 50001, 34927)
 """Codecs that convert stored YCbCr to RGB: JPEG, JPEG 2000 and WebP."""
+_FORM = (
+    *(WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, SAMPLES, ROWS_PER_STRIP),
+    *(PLANAR, PREDICTOR, TILE_WIDTH, TILE_LENGTH, SAMPLE_FORMAT),
+)
+"""Tags that pages of one array have in common."""
 _OME_PIXELS = re.compile(r"<(?:\w+:)?Pixels\b[^>]*>")
 _OME_SIZE = re.compile(r"\bSize[CTZ]\s*=\s*[\"'](\d+)[\"']")
 _OME_COUNT = re.compile(r"\b(?:NumPlanes|PlaneCount)\s*=\s*[\"'](\d+)[\"']")
@@ -169,6 +193,48 @@ def find_level(series: tifffile.TiffPageSeries, level: int) -> tifffile.TiffPage
     _check_codec(found.keyframe)
     _check_colours(found.keyframe)
     return found
+
+
+def find_pages(
+    header: Header, file: BinaryIO, numbers: Sequence[int], level: int
+) -> tuple[tifffile.TiffPage, list[tifffile.TiffPage | tifffile.TiffFrame]]:
+    """Return some pages of the file, or a smaller copy of each, and before them the first page.
+
+    All have the form of the first.
+
+    Raises:
+        UnsupportedFileError: The pages differ in more than their pixels, or have no such copy.
+    """
+    first = header.pages[numbers[0]]
+    for number in numbers[1:]:
+        page = header.pages[number]
+        for code in _FORM:
+            tags = page.get(code), first.get(code)
+            if tags[0] != tags[1] and header.numbers(page, code) != header.numbers(first, code):
+                raise support_error(
+                    f"its pages {numbers[0]} and {number} differ in size or type, but its OME-XML "
+                    "puts them into one array"
+                )
+    tif = _open_tiff(header, file, pages_alone=True)
+    tif.pages.set_keyframe(numbers[0])
+    # Smaller copies are found through whole pages. Of others, only the offsets are read.
+    tif.pages.useframes = not level
+    pages = [tif.pages[number] for number in numbers]
+    if level:
+        pages = [_smaller(page, level) for page in pages]
+    key = pages[0].aspage()
+    _check_codec(key)
+    _check_colours(key)
+    return key, pages
+
+
+def _smaller(
+    page: tifffile.TiffPage | tifffile.TiffFrame, level: int
+) -> tifffile.TiffPage | tifffile.TiffFrame:
+    copies = page.pages
+    if copies is None or len(copies) < level:
+        raise support_error(f"page {page.index} has no level {level}, but other pages have it")
+    return copies[level - 1]
 
 
 def full_shape(header: Header, series: tifffile.TiffPageSeries) -> tuple[str, tuple[int, ...]]:
