@@ -1,7 +1,7 @@
 """The files of an OME-TIFF set: one series whose planes are in several files of one folder.
 
 The OME-XML of each file says which planes are in which files. The files are opened through the
-``Opener`` of the first, so that no name leads out of the folder, whoever wrote it.
+``Opener`` of the first, so that no name in a document leads out of the folder.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from polystore_core.errors import (
     DataError,
     InvalidOptionError,
     NotFoundError,
+    PolystoreError,
     UnsupportedFileError,
     with_context,
 )
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["SetFile", "SetFiles", "TiffSet", "find_set"]
 
 _KEPT_OPEN = 8
-"""Files that stay open beside the first. A process may have only about a thousand open files."""
+"""Files that stay open in addition to the first. A process may have only about a thousand open files."""
 _TEXT_LIMIT = 256 << 20
 _TRIES = 100
 """Missing files that are looked for. A hostile document can name millions."""
@@ -112,12 +113,12 @@ class SetFiles:
         return UnsupportedFileError(reason, "tiff", self._opener.path, self._opener.backend)
 
     def is_missing(self, name: str) -> bool:
-        """Return whether a file is not there, or its name is refused."""
+        """Return whether a file is not there, or cannot be opened."""
         if name == OWN:
             return False
         try:
             self.open_file(name)[0].close()
-        except UnsupportedFileError:
+        except PolystoreError:
             return True
         return False
 
