@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import json
 import os
 import pickle
 import struct
@@ -28,7 +29,9 @@ TERABYTE = 1 << 40
 CHILD = """
 import resource, sys
 from polystore_core import formats
-from polystore_core.errors import DamagedDataError, UnsupportedDataError
+from polystore_core.errors import (
+    DamagedDataError, UnsupportedDataError, UnsupportedFileError
+)
 
 def peak():
     if sys.platform != "linux":
@@ -44,7 +47,7 @@ with open(path, "rb") as file:
         try:
             read(file)
             refused = False
-        except (DamagedDataError, UnsupportedDataError):
+        except (DamagedDataError, UnsupportedDataError, UnsupportedFileError):
             refused = True
         file.seek(0)
         if read == format.load:
@@ -332,6 +335,12 @@ def torch_memory(_: Path) -> bytes:
     return file.getvalue()
 
 
+def safetensors(shape: list[int]) -> bytes:
+    entry = {"dtype": "U8", "shape": shape, "data_offsets": [0, 8]}
+    header = json.dumps({"a": entry}).encode()
+    return struct.pack("<Q", len(header)) + header + bytes(8)
+
+
 CORPUS: dict[str, Callable[[Path], bytes]] = {
     "bomb.npz": npz_bomb,
     "overlap.npz": npz_overlap,
@@ -370,6 +379,11 @@ CORPUS: dict[str, Callable[[Path], bytes]] = {
     "attack.pt": torch_attack,
     "bomb.pt": torch_bomb,
     "memory.pt": torch_memory,
+    "lengths.npy": lambda _: npy("(" + "9," * 10_000 + ")"),
+    "lengths.safetensors": lambda _: safetensors([9] * 1_000_000),
+    "claim.safetensors": lambda _: safetensors([TERABYTE]),
+    "header.safetensors": lambda _: struct.pack("<Q", TERABYTE) + b"{}",
+    "deep.safetensors": lambda _: struct.pack("<Q", 4_000_000) + b"{" + b"[" * 4_000_000,
 }
 NEEDS = {
     "png": "imagecodecs", "jpg": "imagecodecs", "tif": "tifffile", "pt": "torch",

@@ -269,7 +269,7 @@ def image(**changed: object) -> bytes:
         ({"dtype": "|V1"}, "the dtype '|V1' is not supported"),
         ({"shape": []}, "do not fit an array of 0 axes"),
         ({"shape": [180]}, "do not fit an array of 1 axes"),
-        ({"shape": [1] * 100_000}, "do not fit an array of 100000 axes"),
+        ({"shape": [9] * 100_000}, "100000 axes are more than"),
         ({"shape": [2, 5, 6, 4]}, "180 bytes do not fit shape"),
         ({"shape": [-2, -5, 6, 3]}, "180 bytes do not fit shape"),
         ({"shape": [0, 5, 6, 3], "nbytes": 1}, "bytes do not fit shape"),

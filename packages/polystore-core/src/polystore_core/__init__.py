@@ -104,7 +104,7 @@ if TYPE_CHECKING:
         spell_out,
         with_document,
     )
-    from .limits import allocating
+    from .limits import DIMENSIONS_LIMIT, allocating
     from .model.arrays import copy_array, framework_of, is_array, to_framework, to_numpy
     from .model.casting import convert
     from .model.names import NameTemplate, split_well
@@ -188,7 +188,7 @@ _HOME = {
         "not_regular open_regular path_of remove_tree rename_new sync_directory sync_tree"
     ),
     "frameworks.extended": "as_dtype dtype_name is_extended",
-    "limits": "allocating",
+    "limits": "DIMENSIONS_LIMIT allocating",
     "model.arrays": "copy_array framework_of is_array to_framework to_numpy",
     "model.casting": "convert",
     "image": (
@@ -224,6 +224,7 @@ _MODULE_OF = {name: module for module, names in _HOME.items() for name in names.
 
 __all__ = [
     "AXIS_TYPES",
+    "DIMENSIONS_LIMIT",
     "HEX_COLOR",
     "HIDDEN_PREFIX",
     "MOST_LINKS",

@@ -11,7 +11,13 @@ from .errors import UnsupportedDataError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["allocating"]
+__all__ = ["DIMENSIONS_LIMIT", "allocating"]
+
+DIMENSIONS_LIMIT = 64
+"""The most dimensions of a NumPy array. Check it before you multiply the lengths in a file.
+
+The product of 100,000 lengths takes seconds, and that of a million takes minutes.
+"""
 
 _WORTH_A_LOOK = 1 << 28
 """Bytes (256 MiB) below which a check takes longer than it is worth."""

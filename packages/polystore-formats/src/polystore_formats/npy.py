@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 import numpy as np
 from numpy.lib import format as numpy_format
 
-from polystore_core import Format, LazyArray, Opener, select, to_numpy
+from polystore_core import DIMENSIONS_LIMIT, Format, LazyArray, Opener, select, to_numpy
 from polystore_core.errors import (
     DamagedDataError,
     DataError,
@@ -363,9 +363,9 @@ def _parse_header(start: bytes) -> Header:
     if not valid:
         raise DamagedDataError(f"its header is not valid: {fields!r:.200}", "npy")
     dtype = _dtype(descr)
-    if len(shape) > 64:
+    if len(shape) > DIMENSIONS_LIMIT:
         raise DamagedDataError(
-            f"its shape has {len(shape)} dimensions, expected at most 64", "npy"
+            f"its shape has {len(shape)} dimensions, expected at most {DIMENSIONS_LIMIT}", "npy"
         )
     nbytes = math.prod(shape) * dtype.itemsize
     return Header(shape, dtype, "F" if fortran else "C", len(start), nbytes)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 import numpy as np
 
 from polystore_core import (
+    DIMENSIONS_LIMIT,
     Format,
     as_dtype,
     decode_json,
@@ -273,6 +274,12 @@ def _entry(name: str, item: object, data: int) -> _Entry:
         case _:
             reason = f"the header entry of array {name!r:.100} is not valid: {item!r:.100}"
             raise DamagedDataError(reason, "safetensors")
+    if len(shape) > DIMENSIONS_LIMIT:
+        reason = (
+            f"array {name!r:.100} has {len(shape)} dimensions, but NumPy has at most "
+            f"{DIMENSIONS_LIMIT}"
+        )
+        raise UnsupportedFileError(reason, "safetensors")
     stored = _DTYPES.get(dtype)
     if stored is not None and math.prod(shape) * _itemsize(stored) != nbytes:
         reason = f"array {name!r:.100} has {nbytes} bytes for {dtype} {tuple(shape)!r:.100}"

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import zarr
 
-from polystore_core.errors import DamagedDataError, PolystoreError
+from polystore_core.errors import DamagedDataError, PolystoreError, UnsupportedFileError
 
 from .loading import FLAT, VALUE, document_3, in_child
 
@@ -58,6 +58,16 @@ def test_size_that_does_not_fit_is_named(store: Bound, plain: bool) -> None:
         assert "TiB" in said
         assert "load a region" in said
         assert rose < FLAT, (path, said, rose)
+
+
+@pytest.mark.timeout(60)  # the product of so many lengths would take minutes
+def test_million_dimensions_are_refused(store: Bound) -> None:
+    lengths = [9] * 1_000_000
+    sparse_array("a.zarr", lengths, lengths)
+    for read in (store.load, store.open, store.info):
+        with pytest.raises(UnsupportedFileError, match="1000000 dimensions"):
+            read("a.zarr")
+    assert store.list_files(".") == ["a.zarr"]
 
 
 @pytest.mark.timeout(120)

@@ -20,7 +20,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from polystore_core import Channel  # noqa: TC001 - msgspec looks types up
+from polystore_core import DIMENSIONS_LIMIT, Channel
 from polystore_core.errors import DamagedDataError
 
 __all__ = [
@@ -309,6 +309,8 @@ def _item_fault(item: Item) -> str:
         return f"nbytes is {item.nbytes} and slot is {item.slot}"
     if not isinstance(item, Image):
         return ""
+    if len(item.shape) > DIMENSIONS_LIMIT:
+        return f"{len(item.shape)} axes are more than the {DIMENSIONS_LIMIT} of an array"
     return _source_fault(item) or _pixels_fault(item) or _look_fault(item)
 
 

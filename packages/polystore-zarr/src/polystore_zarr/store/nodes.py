@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, TypeVar
 
+from polystore_core import DIMENSIONS_LIMIT
 from polystore_core.errors import (
     DamagedDataError,
     DataError,
@@ -196,6 +197,7 @@ def read_document(directory: StorePath, known: Document | None = None) -> Docume
     for name, kind in ((".zarray", "array"), (".zgroup", "group")):
         found = (_read_array if kind == "array" else _read)(directory / name)
         if found is not None:
+            _check_dimensions(found.fields, directory)
             beside = _read(directory / ".zattrs", shared=kind == "group")
             attributes, derived = (
                 ({}, {}) if beside is None else (beside.fields, beside.derived)
@@ -250,10 +252,18 @@ def _document_3(found: _File, directory: StorePath) -> Document:
         raise DamagedDataError(
             "'attributes' in zarr.json is not an object", "zarr", str(directory)
         )
+    _check_dimensions(fields, directory)
     listed = kind == "group" and "multiscales" in attributes
     groups = listed and _lists_groups(attributes, directory)
     stamp = found.stamp
     return Document(3, kind, fields, attributes, groups, stamp, found.derived, stamp)  # type: ignore[arg-type]
+
+
+def _check_dimensions(fields: dict[str, Any], directory: StorePath) -> None:
+    shape = fields.get("shape")
+    if isinstance(shape, list) and len(shape) > DIMENSIONS_LIMIT:
+        reason = f"it has {len(shape)} dimensions, but NumPy has at most {DIMENSIONS_LIMIT}"
+        raise UnsupportedFileError(reason, "zarr", str(directory))
 
 
 def _is_well_formed_3(fields: dict[str, Any]) -> bool:
