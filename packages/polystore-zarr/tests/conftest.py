@@ -1,8 +1,8 @@
-"""What all tests of zarr share."""
+"""Setup that all tests of zarr share."""
 
 import sys
 from pathlib import Path
 
-# Processes that are spawned import the module of a test by its name. pytest names it by its path
-# from the repository, and only `python -m pytest` searches there.
+# A spawned process imports the module of a test by its name. pytest derives that name from the path
+# in the repository, and only `python -m pytest` searches there.
 sys.path.append(str(Path(__file__).parents[3]))

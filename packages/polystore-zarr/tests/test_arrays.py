@@ -1,4 +1,4 @@
-"""What an array may hold and how it stands on the disk: types, codecs, formats, pipelines."""
+"""How arrays are stored: element types, codecs, formats and codec pipelines."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ KINDS = {
 
 @pytest.mark.parametrize("zarr_format", [3, 2])
 @pytest.mark.parametrize("kind", KINDS)
-def test_element_types_come_back(kind: str, zarr_format: int, tmp_path: Path) -> None:
+def test_element_types_round_trip(kind: str, zarr_format: int, tmp_path: Path) -> None:
     values = KINDS[kind]
     path = tmp_path / "a.zarr/x"
     fm.save(values, path, backend="zarr", chunks=7, zarr_format=zarr_format)
@@ -63,7 +63,7 @@ def test_element_types_come_back(kind: str, zarr_format: int, tmp_path: Path) ->
     ],
     ids=lambda v: f"{v.shape}",
 )
-def test_shapes_and_strides_come_back(values: Any, tmp_path: Path) -> None:
+def test_shapes_and_strides_round_trip(values: Any, tmp_path: Path) -> None:
     fm.save(values, tmp_path / "a.zarr/x", backend="zarr")
     found = fm.load(tmp_path / "a.zarr/x", backend="zarr")
     assert (found.shape, found.dtype) == (values.shape, values.dtype)
@@ -99,7 +99,7 @@ def test_every_compressor_round_trips(
 
 
 def test_size_of_few_files_only(tmp_path: Path) -> None:
-    """``info`` adds up the files of an array unless they are many."""
+    """``info`` adds up the file sizes of an array, unless it has many files."""
     few, many = tmp_path / "a.zarr/few", tmp_path / "a.zarr/many"
     fm.save(np.zeros((8, 8), np.uint8), few, backend="zarr", chunks=(1, 8))
     files = [path for path in few.rglob("*") if path.is_file()]
@@ -131,7 +131,7 @@ def test_checksum_finds_damage(checksum: bool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("zarr_format", [3, 2])
-def test_attributes_and_fill_come_back(zarr_format: int, tmp_path: Path) -> None:
+def test_attributes_and_fill_value_round_trip(zarr_format: int, tmp_path: Path) -> None:
     attributes = {"plate": "B03", "exposure": 0.25, "stains": ["DAPI", None], "ä": {"b": True}}
     path = tmp_path / "a.zarr/x"
     fm.save(
@@ -151,14 +151,14 @@ def test_attributes_and_fill_come_back(zarr_format: int, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("attributes", [{"a": object()}, {"a": float("nan")}, {1: 2}, [1], "x"])
-def test_attributes_that_are_no_json(attributes: Any, tmp_path: Path) -> None:
+def test_attributes_that_are_not_json(attributes: Any, tmp_path: Path) -> None:
     path = tmp_path / "a.zarr/x"
     fm.save(VALUES, path, backend="zarr")
     try:
         fm.save(VALUES * 0, path, backend="zarr", attributes=attributes)
     except (InvalidOptionError, UnsupportedDataError):
         assert np.array_equal(fm.load(path, backend="zarr"), VALUES)
-    else:  # what Zarr can write comes back
+    else:  # a value that Zarr can write is read back
         assert repr(fm.info(path, backend="zarr").metadata["attributes"]) == repr(attributes)
 
 
@@ -222,7 +222,7 @@ def test_pipelines_give_equal_arrays(
     )
 
 
-def test_pipeline_reads_damage(fast: FileManager, tmp_path: Path) -> None:
+def test_pipeline_reports_damage(fast: FileManager, tmp_path: Path) -> None:
     path = tmp_path / "a.zarr/x"
     fast.save(VALUES, path, backend="fast", chunks=(1, 50, 60), shards=False)
     chunks = sorted(p for p in path.rglob("*") if p.is_file() and p.name.isdigit())
@@ -233,7 +233,7 @@ def test_pipeline_reads_damage(fast: FileManager, tmp_path: Path) -> None:
             fast.load(path, backend="fast", region=region)
 
 
-def test_pipeline_stays_with_its_arrays(fast: FileManager, tmp_path: Path) -> None:
+def test_pipeline_applies_to_its_backend_only(fast: FileManager, tmp_path: Path) -> None:
     before = zarr.config.get("codec_pipeline.path")
     seen: list[str] = []
 
@@ -258,7 +258,7 @@ import os, sys, warnings
 import numpy as np
 from polystore_core import BackendRegistry, FileManager
 from polystore_core.errors import UnsupportedOperationError
-warnings.simplefilter("ignore")  # of forking with threads: that is the question
+warnings.simplefilter("ignore")  # about forking with threads: the test does so on purpose
 registry = BackendRegistry()
 registry.add("fast", "zarr", codec_pipeline="zarrs")
 fm = FileManager(registry)

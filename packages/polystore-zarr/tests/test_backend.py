@@ -17,7 +17,7 @@ def registry_of(root: Path) -> BackendRegistry:
 
 class TestZarr(StorageTests):
     image_paths = ("a.npy", "a.ome.zarr")
-    refused = frozenset({"structured"})  # with a box in a field: Zarr has no sub-arrays
+    refused = frozenset({"structured"})  # a field that holds arrays: Zarr has no sub-arrays
 
     @pytest.fixture
     def registry(self, tmp_path: Path) -> BackendRegistry:
@@ -44,7 +44,7 @@ def test_equals_plain_dictionary(tmp_path_factory: pytest.TempPathFactory) -> No
 
 @pytest.mark.parametrize("twin", ["f/images.zarr/a.tif", "link/a.tif", "f/./a.tif"])
 def test_aliases_in_batch(tmp_path: Path, twin: str) -> None:
-    """Two names of one array: the second value would replace the first."""
+    """Two names of one array are refused, because the second value would replace the first."""
     store = Bound(FileManager(registry_of(tmp_path)))
     store.save(image(9), "f/a.tif")
     (tmp_path / "link").symlink_to("f")

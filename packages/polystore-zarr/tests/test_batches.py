@@ -1,4 +1,4 @@
-"""A batch gives the files, values and errors of one save or load after another."""
+"""A batch gives the same files, values and errors as single saves or loads."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ from polystore_testing.values import assert_same, image
 from polystore_zarr.backend import ZarrBackend
 
 LARGE = (200, 300)
-"""Of arrays that threads encode and read."""
+"""A shape that is large enough for threads to encode and read the array."""
 
 
 def plane(number: int, shape: tuple[int, ...] = LARGE, dtype: str = "u2") -> Any:
@@ -59,7 +59,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
 
 
 def hidden_in(folder: Path) -> list[str]:
-    """Names of polystore's own, but for locks, which stay."""
+    """List the hidden names of polystore, except the locks, which stay."""
     found = (path.name for path in folder.rglob(".~ps-*"))
     return [name for name in found if not name.endswith(".lock")]
 
@@ -93,8 +93,8 @@ def test_files_equal_those_of_single_saves(tmp_path: Path, options: dict[str, An
         assert_same(found, value)
 
 
-class Reusing(Sequence[Any]):
-    """Makes its items when asked, in one piece of memory."""
+class ReusedBuffer(Sequence[Any]):
+    """A sequence that makes each item on demand, in one piece of memory."""
 
     def __init__(self) -> None:
         self.memory = plane(0)
@@ -110,12 +110,12 @@ class Reusing(Sequence[Any]):
 def test_items_that_share_memory(tmp_path: Path) -> None:
     backend = ZarrBackend(root=tmp_path)
     paths = [f"run.zarr/{n}" for n in range(6)]
-    backend.save_batch(Reusing(), paths)
+    backend.save_batch(ReusedBuffer(), paths)
     assert [int(value.max()) for value in backend.load_batch(paths)] == list(range(6))
 
 
 def test_caller_changes_arrays_between_saves(tmp_path: Path) -> None:
-    """A callback may fill one buffer again for each array, as with one save after another."""
+    """A callback may refill one buffer for each array, as between single saves."""
     backend = ZarrBackend(root=tmp_path)
     buffer = np.zeros(LARGE, "u2")
 
@@ -169,7 +169,7 @@ def test_items_depend_on_earlier_ones(tmp_path: Path) -> None:
 
 
 def test_group_changes_during_batch(tmp_path: Path) -> None:
-    """Another writer replaces the document of the group: the batch reads it again."""
+    """Another writer replaces the document of the group. The batch then reads it again."""
     backend = ZarrBackend(root=tmp_path)
     other = tmp_path / "other.zarr"
     ZarrBackend().save(plane(0), other / "a", zarr_format=2)
@@ -200,7 +200,7 @@ def test_folder_is_deleted_during_batch(tmp_path: Path) -> None:
     assert hidden_in(folder) == []
 
 
-def test_skip_keeps_what_is_there(tmp_path: Path) -> None:
+def test_skip_keeps_existing_arrays(tmp_path: Path) -> None:
     backend = ZarrBackend(root=tmp_path)
     paths = [f"run.zarr/{n}" for n in range(12)]
     old = [2, 3, 4, 8]
@@ -229,7 +229,7 @@ def test_many_stores_take_few_descriptors(tmp_path: Path, rooted: bool) -> None:
     assert [name for n in range(400) for name in hidden_in(tmp_path / f"plate/{n}")] == []
 
 
-def test_replacing_leaves_nothing(tmp_path: Path) -> None:
+def test_replacing_leaves_no_old_arrays(tmp_path: Path) -> None:
     backend = ZarrBackend(root=tmp_path)
     paths = [f"run.zarr/{n}" for n in range(5)]
     backend.save_batch([plane(n) for n in range(5)], paths)
@@ -266,12 +266,12 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="system: has no timer that sends a signal")
-# CPython forgets an interrupt that strikes in a ``__del__``, and the save goes on.
+# CPython drops an interrupt that arrives in a ``__del__``, and the save continues.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("seed", range(4))
 def test_ctrl_c_leaves_whole_arrays(tmp_path: Path, seed: int) -> None:
-    """A real signal at any moment: the first items are saved, and nothing hidden stays."""
+    """A real signal arrives at any moment. The first items are saved, and no hidden name stays."""
     values = [plane(n) for n in range(16)]
     backend = ZarrBackend(root=tmp_path)
     backend.save_batch(values, [f"warm.zarr/{n}" for n in range(16)])
@@ -299,7 +299,7 @@ def test_ctrl_c_leaves_whole_arrays(tmp_path: Path, seed: int) -> None:
 
 
 def test_batch_in_another_store() -> None:
-    """Trees for a store of bytes are built in a local folder, and no copy stays there."""
+    """Trees for a byte store are built in a local folder, and no copy stays there."""
     backend = ZarrBackend(store=BackendRegistry()["memory"].store)  # type: ignore[attr-defined]
     values = [plane(n) for n in range(6)]
     paths = [f"run.zarr/{n}" for n in range(6)]
@@ -319,7 +319,7 @@ def test_batch_in_another_store() -> None:
 
 
 @pytest.fixture
-def saved(tmp_path: Path) -> Iterator[tuple[ZarrBackend, list[str]]]:
+def stored_batch(tmp_path: Path) -> Iterator[tuple[ZarrBackend, list[str]]]:
     backend = ZarrBackend(root=tmp_path)
     paths = [f"run.zarr/{n}" for n in range(40)]
     backend.save_batch([plane(n) for n in range(40)], paths)
@@ -327,8 +327,10 @@ def saved(tmp_path: Path) -> Iterator[tuple[ZarrBackend, list[str]]]:
 
 
 @pytest.mark.parametrize("threads", [None, 1, 3])
-def test_load_collects_errors_by_item(saved: Any, tmp_path: Path, threads: int | None) -> None:
-    backend, paths = saved
+def test_load_collects_errors_by_item(
+    stored_batch: Any, tmp_path: Path, threads: int | None
+) -> None:
+    backend, paths = stored_batch
     chunk = tmp_path / "run.zarr/7/c/0/0"
     chunk.write_bytes(chunk.read_bytes()[:-9])
     (tmp_path / "run.zarr/30/c/0/0").unlink()
@@ -345,8 +347,8 @@ def test_load_collects_errors_by_item(saved: Any, tmp_path: Path, threads: int |
     assert done == list(range(1, 41))
 
 
-def test_load_keeps_order(saved: Any) -> None:
-    backend, paths = saved
+def test_load_keeps_order(stored_batch: Any) -> None:
+    backend, paths = stored_batch
     order = np.random.default_rng(3).permutation(40)
     for threads in (None, 1, 2):
         found = backend.load_batch([paths[n] for n in order], threads=threads)
@@ -368,13 +370,13 @@ def test_load_of_arrays_and_images(tmp_path: Path) -> None:
             assert_same(found, value)
 
 
-def test_array_is_replaced_between_opening_and_reading(saved: Any) -> None:
-    """Handles are opened early: some of their arrays are saved again before they are read."""
-    backend, paths = saved
+def test_array_is_replaced_between_opening_and_reading(stored_batch: Any) -> None:
+    """Handles are opened early. Some of their arrays are saved again before they are read."""
+    backend, paths = stored_batch
     new = plane(99, (100, 700))
 
     class Last:
-        def __fspath__(self) -> str:  # which is asked for when the others are open
+        def __fspath__(self) -> str:  # called when the others are open
             for path in paths[:-1]:
                 backend.save(new, path)
             return paths[-1]
@@ -387,7 +389,7 @@ def test_array_is_replaced_between_opening_and_reading(saved: Any) -> None:
 
 @pytest.mark.parametrize("threads", [2, 3, 8])
 def test_load_cuts_unequal_arrays_into_shares(tmp_path: Path, threads: int) -> None:
-    """Of more bytes than threads read at once, and with arrays that are missing."""
+    """The arrays have more bytes than threads read at once, and some arrays are missing."""
     backend = ZarrBackend(root=tmp_path)
     sides = [1, 2500, 3, 1200, 700, 1, 2, 2200, 5, 1800] * 2
     values = [plane(n, (side, side)) for n, side in enumerate(sides)]
@@ -405,7 +407,7 @@ def test_load_cuts_unequal_arrays_into_shares(tmp_path: Path, threads: int) -> N
 
 
 def test_listing_follows_changed_documents(tmp_path: Path) -> None:
-    """The same document is known. Another one in its place is read."""
+    """A known document is not read again. Another document in its place is read."""
     backend = ZarrBackend(root=tmp_path)
     for name in "abc":
         backend.save(plane(1, (8, 8)), f"run.zarr/{name}")

@@ -1,4 +1,4 @@
-"""Our own way to chunks and shards against zarr-python's, both ways."""
+"""Our own code for chunks and shards, compared with zarr-python in both directions."""
 
 import json
 import os
@@ -40,14 +40,14 @@ def array_of(shape: tuple[int, ...], dtype: str) -> np.ndarray:
 
 def files_of(path: Path) -> ChunkFiles:
     found = ChunkFiles.of(local_path(path), json.loads((path / "zarr.json").read_text()))
-    assert found is not None, "the array went through zarr: nothing would be compared"
+    assert found is not None, "the array went through zarr, so nothing would be compared"
     return found
 
 
 @pytest.mark.parametrize("compressor", ["blosc", "blosc-zstd", "none"])
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(("shape", "chunks", "shards"), GRIDS)
-def test_zarr_reads_ours(tmp_path, shape, chunks, shards, dtype, compressor) -> None:
+def test_zarr_reads_our_arrays(tmp_path, shape, chunks, shards, dtype, compressor) -> None:
     array = array_of(shape, dtype)
     path = tmp_path / "a.zarr"
     fm.save(
@@ -67,7 +67,7 @@ def test_zarr_reads_ours(tmp_path, shape, chunks, shards, dtype, compressor) -> 
 
 @pytest.mark.parametrize("dtype", TYPES)
 @pytest.mark.parametrize(("shape", "chunks", "shards"), GRIDS[:5])
-def test_we_read_zarrs(tmp_path, shape, chunks, shards, dtype) -> None:
+def test_we_read_arrays_of_zarr(tmp_path, shape, chunks, shards, dtype) -> None:
     array = array_of(shape, dtype)
     codecs = [zarr.codecs.BloscCodec(cname="zstd", shuffle="shuffle", typesize=array.itemsize)]
     stored = zarr.create_array(
@@ -79,14 +79,14 @@ def test_we_read_zarrs(tmp_path, shape, chunks, shards, dtype) -> None:
         compressors=codecs,
     )
     stored[...] = array
-    if not dtype.startswith(">"):  # zarr keeps the order of bytes, and that road is its own
+    if not dtype.startswith(">"):  # our code leaves other byte orders to zarr
         files_of(tmp_path / "a.zarr")
     np.testing.assert_array_equal(fm.load(tmp_path / "a.zarr", backend="zarr"), array)
 
 
 @pytest.mark.parametrize(("shape", "chunks", "shards"), GRIDS[:3])
 def test_fill_values_of_others(tmp_path, shape, chunks, shards) -> None:
-    """In arrays of others, a chunk that nobody wrote is the fill value."""
+    """In foreign arrays, a chunk that was never written reads as the fill value."""
     codecs = [zarr.codecs.BloscCodec(typesize=2)]
     stored = zarr.create_array(
         tmp_path / "a.zarr",
@@ -136,14 +136,14 @@ def test_parts_of_shards_read_little(tmp_path, monkeypatch) -> None:
     assert _bytes_read() - before < 20_000, "one chunk and the index, of 512 KiB"
 
 
-def sharded(path: Path, array: np.ndarray, **options: Any) -> None:
+def save_sharded(path: Path, array: np.ndarray, **options: Any) -> None:
     fm.save(array, path, backend="zarr", chunks=2, shards=array.shape, **options)
 
 
 def test_index_is_read_once(tmp_path) -> None:
-    """A handle keeps the index of a shard, 1 MiB here, for its next reads."""
+    """A handle keeps the index of a shard, here 1 MiB, for its next reads."""
     array = np.arange(512 * 512, dtype="u4").reshape(512, 512)
-    sharded(tmp_path / "a.zarr", array)
+    save_sharded(tmp_path / "a.zarr", array)
     handle = fm.open(tmp_path / "a.zarr", backend="zarr")
     assert handle[0, 0] == 0
     before = _bytes_read()
@@ -152,9 +152,9 @@ def test_index_is_read_once(tmp_path) -> None:
 
 
 def test_index_of_a_replaced_shard_is_not_used(tmp_path) -> None:
-    """Shards that are written again, here or by another handle, are read as they are now."""
+    """If a shard is written again, here or through another handle, its new bytes are read."""
     array = np.zeros((64, 64), "u2")
-    sharded(tmp_path / "a.zarr", array)
+    save_sharded(tmp_path / "a.zarr", array)
     reader = fm.open(tmp_path / "a.zarr", backend="zarr")
     writer = fm.open(tmp_path / "a.zarr", backend="zarr", mode="r+")
     rng = np.random.default_rng(0)
@@ -167,9 +167,9 @@ def test_index_of_a_replaced_shard_is_not_used(tmp_path) -> None:
 
 
 def test_index_of_a_shard_written_in_place_is_not_used(tmp_path) -> None:
-    """The same file, size and time do not make it the same shard."""
+    """A shard may be a different one even if its file, size and time are the same."""
     old = np.zeros((8, 8), "u1")
-    sharded(tmp_path / "a.zarr", old, compressor="none")
+    save_sharded(tmp_path / "a.zarr", old, compressor="none")
     shard = tmp_path / "a.zarr/c/0/0"
     handle = fm.open(tmp_path / "a.zarr", backend="zarr")
     np.testing.assert_array_equal(handle[...], old)
@@ -186,8 +186,8 @@ def test_index_of_a_shard_written_in_place_is_not_used(tmp_path) -> None:
         handle[0, 0]
 
 
-def test_indexes_that_are_kept_have_a_limit() -> None:
-    """The least recently used ones are dropped; a huge one is kept alone."""
+def test_cache_of_indexes_has_a_limit() -> None:
+    """The least recently used indexes are dropped. A huge index is kept alone."""
     kept = ShardIndexes()
     version = (1, 2, 3, b"crc")
     for number in range(5):
@@ -211,7 +211,7 @@ def _bytes_read() -> int:
 
 @pytest.mark.parametrize("shards", [None, (32, 32)], ids=["chunks", "shards"])
 @pytest.mark.parametrize("compressor", ["blosc", "none"])
-def test_every_flipped_bit_noticed(tmp_path, shards, compressor) -> None:
+def test_every_flipped_bit_is_noticed(tmp_path, shards, compressor) -> None:
     array = array_of((32, 32), "u2")
     path = tmp_path / "a.zarr"
     fm.save(
@@ -250,7 +250,7 @@ def test_every_flipped_bit_noticed(tmp_path, shards, compressor) -> None:
         {"codecs": []},
     ],
 )
-def test_rarer_arrays_are_zarrs(tmp_path, change: dict[str, Any]) -> None:
+def test_rare_arrays_go_through_zarr(tmp_path, change: dict[str, Any]) -> None:
     fm.save(array_of((4,), "u2"), tmp_path / "a.zarr", backend="zarr")
     fields = json.loads((tmp_path / "a.zarr" / "zarr.json").read_text())
     assert ChunkFiles.of(local_path("a"), fields) is not None

@@ -49,7 +49,7 @@ def files(shape: Sequence[int], chunks: Sequence[int], itemsize: int) -> int:
 def test_default_grid_table(
     shape: Shape, itemsize: int, chunks: Shape, shards: Shape | None
 ) -> None:
-    """The layout of usual arrays is the one that was decided."""
+    """Usual arrays get the chunk grid that was decided for them."""
     assert check_grid(shape, itemsize, None, None) == (chunks, shards)
 
 
@@ -90,51 +90,51 @@ def test_padding_stays_small(height: int, width: int, itemsize: int) -> None:
             assert -(-length // chunk) * chunk <= 1.1 * length
 
 
-def test_large_planes_stay_few() -> None:
-    """Half a GiB does not become thousands of files."""
+def test_large_planes_make_few_files() -> None:
+    """An array of half a GiB has at most 256 files."""
     for shape in [(128, 1448, 1448), (32, 2896, 2896), (4, 8192, 8192), (16384, 16384)]:
         assert files(shape, default_chunks(shape, 2), 2) <= 256
 
 
-def test_small_planes_group() -> None:
+def test_small_planes_are_grouped() -> None:
     """An array of small planes that is written in one piece has chunks of about 1 MiB."""
     assert default_chunks((1000, 64, 64), 2, by_plane=False) == (125, 64, 64)
     assert default_chunks((20, 3, 1, 256, 256), 2, by_plane=False) == (2, 3, 1, 256, 256)
     assert default_chunks((1000, 512, 512), 2, by_plane=False) == (1, 512, 512)
 
 
-def test_grouped_planes_shard() -> None:
-    """Shards of grouped planes hold several groups: 100,000 cut-outs are a few dozen files."""
+def test_grouped_planes_make_few_shards() -> None:
+    """A shard holds several groups of planes, so 100,000 cut-outs need a few dozen files."""
     shape = (100_000, 64, 64)
     chunks, shards = check_grid(shape, 2, None, None, by_plane=False)
     assert shards == (32 * chunks[0], 64, 64)
     assert files(shape, chunks, 2) < 30
 
 
-def test_one_length_counts() -> None:
-    """One length is that of each axis, cut to the shape."""
+def test_one_length_applies_to_each_axis() -> None:
+    """One length applies to each axis, and is cut to the shape."""
     assert check_grid((3, 700, 2000), 2, 512, None) == ((3, 512, 512), None)
     assert check_grid((), 2, 512, 1024) == ((), None)
 
 
-def test_given_grid_stays() -> None:
-    """Chunks and shards that fit are used as they are."""
+def test_given_grid_is_used() -> None:
+    """Chunks and shards that fit are used unchanged."""
     grid = check_grid((64, 1024, 1024), 2, (1, 256, 256), (2, 512, 1024))
     assert grid == ((1, 256, 256), (2, 512, 1024))
 
 
-def test_false_has_no_shards() -> None:
-    """shards=False is none, however many chunks there are."""
+def test_false_makes_no_shards() -> None:
+    """``shards=False`` makes no shards, even for many chunks."""
     assert check_grid((256, 2048, 2048), 2, None, False)[1] is None
 
 
-def test_given_chunks_shard() -> None:
-    """Shards are chosen around chunks that were given."""
+def test_shards_fit_given_chunks() -> None:
+    """Shards are chosen to fit given chunks."""
     assert check_grid((64, 1024, 1024), 2, (1, 256, 256), None)[1] == (1, 1024, 1024)
 
 
-def test_given_shards_divide() -> None:
-    """Chunks are chosen within shards that were given."""
+def test_chunks_divide_given_shards() -> None:
+    """Chunks are chosen to fit given shards."""
     assert check_grid((64, 1040, 1392), 2, None, (4, 1040, 1392)) == (
         (1, 1040, 696),
         (4, 1040, 1392),
@@ -162,14 +162,14 @@ def test_clipped_shards_divide(axes: list[tuple[int, int, int]]) -> None:
     "value",
     [0, -1, True, 2.5, "12", "auto", (64,), (1, 2, 3), (64, 0), (64, 2.5), (64, True), {64}],
 )
-def test_bad_lengths_named(option: str, value: Any) -> None:
-    """Lengths that are none are an error that says what is expected."""
+def test_bad_lengths_raise(option: str, value: Any) -> None:
+    """Invalid lengths raise an error that says what was expected."""
     asked: dict[str, Any] = {"chunks": None, "shards": None, option: value}
     with pytest.raises(InvalidOptionError, match=f"^{option}=.*one for each of 2 axes"):
         check_grid((100, 100), 2, **asked)
 
 
 def test_shards_must_divide() -> None:
-    """Shards that are no multiples of the chunk lengths are an error."""
+    """Shards that are not multiples of the chunk lengths raise an error."""
     with pytest.raises(InvalidOptionError, match=r"multiples of the chunk lengths \(64, 64\)"):
         check_grid((100, 100), 2, 64, (128, 96))

@@ -35,7 +35,7 @@ def picture(dtype: Any = "u2", size: int = 32) -> NDArray[Any]:
     return random.poisson(50, (size, size)).astype(dtype)
 
 
-def written(
+def write_array(
     place: Path,
     value: NDArray[Any],
     compressor: Any,
@@ -67,8 +67,8 @@ def chunk_file(place: Path) -> Path:
     return found
 
 
-def flipped(path: Path) -> Iterator[int]:
-    """Flip one bit of each byte in turn, and leave the file as it was."""
+def flip_bits(path: Path) -> Iterator[int]:
+    """Flip one bit of each byte in turn, then restore the file."""
     content = path.read_bytes()
     for position in range(len(content)):
         damaged = bytearray(content)
@@ -81,12 +81,12 @@ def flipped(path: Path) -> Iterator[int]:
 @pytest.mark.parametrize("compressor", [*COMPRESSORS, None, {"name": "zstd", "level": 9}])
 @pytest.mark.parametrize("zarr_format", FORMATS)
 @pytest.mark.parametrize("dtype", ["u1", "u2", "f4", "c16", "?"])
-def test_every_compressor_keeps(
+def test_every_compressor_round_trips(
     tmp_path: Path, compressor: Any, zarr_format: ZarrFormat, dtype: str
 ) -> None:
-    """What is written through any compressor is read back."""
+    """Values that are written through any compressor are read back unchanged."""
     value = picture(dtype)
-    written(tmp_path, value, compressor, zarr_format=zarr_format)
+    write_array(tmp_path, value, compressor, zarr_format=zarr_format)
     assert np.array_equal(zarr.open_array(str(tmp_path), mode="r")[...], value)
 
 
@@ -96,37 +96,39 @@ def test_every_compressor_keeps(
 def test_flipped_bits_are_errors(
     tmp_path: Path, compressor: str, shards: tuple[int, ...] | None
 ) -> None:
-    """With a checksum no byte of a chunk or shard can change unnoticed."""
-    array = written(tmp_path, picture(size=16), compressor, shards=shards)
-    for position in flipped(chunk_file(tmp_path)):
+    """With a checksum, every changed byte of a chunk or shard raises an error."""
+    array = write_array(tmp_path, picture(size=16), compressor, shards=shards)
+    for position in flip_bits(chunk_file(tmp_path)):
         with pytest.raises(ValueError, match=r"(?i)checksum|crc"):
             pytest.fail(f"byte {position} changed unnoticed: {np.asarray(array[...])}")
     assert np.asarray(array[...]).shape == (16, 16)
 
 
-def test_no_checksum_reads_wrong(tmp_path: Path) -> None:
-    """Without a checksum a flipped bit is a wrong pixel: this is what the checksum is for."""
+def test_no_checksum_misses_damage(tmp_path: Path) -> None:
+    """Without a checksum, a flipped bit gives a wrong pixel. The checksum prevents this."""
     value = picture(size=16)
-    array = written(tmp_path, value, "none", checksum=False)
+    array = write_array(tmp_path, value, "none", checksum=False)
     path = chunk_file(tmp_path)
-    assert all(not np.array_equal(array[...], value) for _ in flipped(path))
+    assert all(not np.array_equal(array[...], value) for _ in flip_bits(path))
 
 
-def test_zarr2_gzip_notices(tmp_path: Path) -> None:
+def test_zarr2_gzip_detects_damage(tmp_path: Path) -> None:
     """In Zarr 2 gzip never returns a wrong pixel."""
     value = picture(size=16)
-    array = written(tmp_path, value, "gzip", zarr_format=2)
+    array = write_array(tmp_path, value, "gzip", zarr_format=2)
     noticed = 0
-    for _ in flipped(chunk_file(tmp_path)):
+    for _ in flip_bits(chunk_file(tmp_path)):
         try:
-            assert np.array_equal(array[...], value)  # a field of its header that says nothing
+            assert np.array_equal(
+                array[...], value
+            )  # the bit was in an unused field of the header
         except (OSError, EOFError, ValueError, numcodecs.zlib._zlib.error):
             noticed += 1
     assert noticed > 100
 
 
 def test_default_is_blosc() -> None:
-    """The default is lz4 after a bit shuffle of elements of their size, then the checksum."""
+    """The default is lz4 after a bit shuffle by the size of the elements, then the checksum."""
     for dtype, typesize in (("u1", 1), ("u2", 2), ("c16", 16), ("U70", 1), ("S0", 1)):
         blosc, checksum = options("blosc", dtype=np.dtype(dtype))["compressors"]
         assert blosc.to_dict() == {
@@ -143,13 +145,13 @@ def test_default_is_blosc() -> None:
 
 
 def test_zarr2_default_matches() -> None:
-    """Zarr 2 gets the same compressor, and no checksum."""
+    """Zarr 2 gets the same compressor, but no checksum."""
     config = options("blosc", 2)["compressors"].get_config()
     assert (config["cname"], config["clevel"], config["shuffle"]) == ("lz4", 5, 2)
 
 
 def test_text_is_unshuffled() -> None:
-    """Text of any length has no elements whose bits could be shuffled."""
+    """Text of variable length has no elements of fixed size, so its bits are not shuffled."""
     text = np.dtypes.StringDType()
     assert options("blosc", dtype=text)["compressors"][0].to_dict()["configuration"][
         "shuffle"
@@ -166,20 +168,20 @@ def test_text_is_unshuffled() -> None:
     ],
 )
 def test_blosc_names_and_levels(compressor: Any, expected: tuple[str, int]) -> None:
-    """The name chooses the library within Blosc, the mapping its level."""
+    """The name selects the codec within Blosc, and the mapping sets its level."""
     found = options(compressor)["compressors"][0].to_dict()["configuration"]
     assert (found["cname"], found["clevel"]) == expected
 
 
-def test_none_means_none() -> None:
-    """Nothing is left to zarr's own default."""
+def test_none_disables_compression() -> None:
+    """zarr's own default is never used."""
     for nothing, zarr_format in product((None, "none"), FORMATS):
         assert options(nothing, zarr_format, checksum=False) == {"compressors": None}
     assert options(None) == {"compressors": [Crc32cCodec()]}
 
 
 def test_codecs_pass_through() -> None:
-    """A codec object is used as it is."""
+    """A codec object is used unchanged."""
     mine, old = ZstdCodec(level=4, checksum=True), numcodecs.LZMA()
     assert options(mine, checksum=False)["compressors"] == [mine]
     assert options(mine)["compressors"] == [mine, Crc32cCodec()]
@@ -210,14 +212,14 @@ def test_codecs_pass_through() -> None:
         BytesCodec(),
     ],
 )
-def test_unknown_compressors_named(compressor: Any, zarr_format: ZarrFormat) -> None:
-    """What is no compressor is an error that says which there are."""
+def test_unknown_compressors_raise(compressor: Any, zarr_format: ZarrFormat) -> None:
+    """An unknown compressor raises an error that lists the known ones."""
     with pytest.raises(InvalidOptionError, match=r"^compressor="):
         options(compressor, zarr_format)
 
 
 def test_codecs_of_other_format() -> None:
-    """A codec of the other format is an error that names its format."""
+    """A codec of the other Zarr format raises an error that names its format."""
     with pytest.raises(InvalidOptionError, match="for zarr_format=2"):
         options(GzipCodec(), 2)
     with pytest.raises(InvalidOptionError, match="for zarr_format=3"):

@@ -1,4 +1,7 @@
-"""What reaches the device before readers see it: bytes that replace others; with ``True`` all."""
+"""Which bytes are flushed to the device before readers see them.
+
+By default these are the bytes that replace others. With ``durable=True`` they are all bytes.
+"""
 
 from __future__ import annotations
 
@@ -91,7 +94,7 @@ def test_replacing_tree_is_flushed(
     assert (tmp_path / path).parent.stat().st_ino not in flushes.folders
 
 
-def test_false_flushes_nothing(flushes: Flushes, tmp_path: Path) -> None:
+def test_durable_false_flushes_nothing(flushes: Flushes, tmp_path: Path) -> None:
     backend = ZarrBackend(root=tmp_path, durable=False)
     for number in (1, 2):
         backend.save(image(number), "g.zarr/a", **LAYOUT)
@@ -103,7 +106,9 @@ def test_false_flushes_nothing(flushes: Flushes, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("default", [True, None], ids=["backend", "save"])
-def test_true_flushes_all(flushes: Flushes, tmp_path: Path, default: bool | None) -> None:
+def test_durable_true_flushes_everything(
+    flushes: Flushes, tmp_path: Path, default: bool | None
+) -> None:
     backend = ZarrBackend(root=tmp_path, durable=default)
     option = {} if default else {"durable": True}
     backend.save(image(), "deep/g.zarr/h/a", **LAYOUT, **option)
@@ -113,7 +118,7 @@ def test_true_flushes_all(flushes: Flushes, tmp_path: Path, default: bool | None
 
 
 def test_documents_are_flushed(backend: ZarrBackend, flushes: Flushes, tmp_path: Path) -> None:
-    """Plate, well and labels documents are replaced, also where the members are new."""
+    """The documents of plates, wells and labels are replaced, even if the member is new."""
     backend.save(image(), "plate.ome.zarr/B/01/0", levels=1)
     flushes.clear()
     backend.save(image(), "plate.ome.zarr/B/02/0", levels=1)
@@ -143,7 +148,9 @@ def test_regions_flush_chunks(
     assert len(flushes.folders) == 1
 
 
-def test_failed_flush_keeps_old(backend: ZarrBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_flush_keeps_old_array(
+    backend: ZarrBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     backend.save(image(1), "g.zarr/a", **LAYOUT)
 
     def fail(_: int) -> None:
@@ -156,7 +163,7 @@ def test_failed_flush_keeps_old(backend: ZarrBackend, monkeypatch: pytest.Monkey
     assert (backend.load("g.zarr/a") == 1).all()
 
 
-def test_mode_of_document_stays(backend: ZarrBackend, tmp_path: Path) -> None:
+def test_document_keeps_its_file_mode(backend: ZarrBackend, tmp_path: Path) -> None:
     backend.save(image(), "plate.ome.zarr/B/01/0", levels=1)
     document = tmp_path / "plate.ome.zarr/zarr.json"
     document.chmod(0o660)

@@ -1,4 +1,4 @@
-"""bfloat16 and float8 in Zarr 3. tensorstore is the oracle, in both directions."""
+"""bfloat16 and float8 in Zarr 3, compared with tensorstore in both directions."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bound:
 
 
 def numbers(name: str, shape: tuple[int, ...] = (16, 16)) -> Any:
-    """Every pattern of 8 bits, among them infinities and NaN."""
+    """Return every pattern of 8 bits, including infinities and NaN."""
     dtype = np.dtype(getattr(ml_dtypes, name))
     count = int(np.prod(shape))
     step = 1 if dtype.itemsize == 1 else 257
@@ -62,7 +62,7 @@ def with_tensorstore(path: Path, **options: Any) -> Any:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", NAMES)
-def test_arrays_come_back(name: str, layout: str, store: Bound, tmp_path: Path) -> None:
+def test_arrays_round_trip(name: str, layout: str, store: Bound, tmp_path: Path) -> None:
     array = numbers(name)
     store.save(array, "a.zarr/x", **LAYOUTS[layout])
     found = store.load("a.zarr/x")
@@ -106,14 +106,14 @@ def test_arrays_of_tensorstore_load(
 @pytest.mark.parametrize(
     "fill", ["NaN", "0x7fc1", "Infinity", "-Infinity", 1.5, -2, 0.0, "0xc000"]
 )
-def test_fill_values_are_those_of_tensorstore(
+def test_fill_values_equal_those_of_tensorstore(
     fill: str | float, store: Bound, tmp_path: Path
 ) -> None:
     metadata = {"data_type": "bfloat16", "shape": [3], "fill_value": fill}
     other = with_tensorstore(tmp_path / "a.zarr", metadata=metadata, create=True)
     stored = json.loads((tmp_path / "a.zarr/zarr.json").read_text())["fill_value"]
     assert store.load("a.zarr").tobytes() == other.read().result().tobytes()
-    # tensorstore itself writes the number of some patterns, which says the same.
+    # For some bit patterns tensorstore writes a number, which has the same meaning.
     described = store.info("a.zarr").metadata["fill_value"]
     assert described == (stored if stored != "0x7fc1" else fill)
 
@@ -175,7 +175,7 @@ def test_dask_arrays_are_written(store: Bound) -> None:
     assert lazy.compute().tobytes() == array.tobytes()
 
 
-def test_zarrs_leaves_them_to_zarr(tmp_path: Path) -> None:
+def test_zarrs_pipeline_falls_back_to_zarr(tmp_path: Path) -> None:
     pytest.importorskip("zarrs", reason="zarrs is not installed")
     fm = FileManager()
     fm.registry.add("fast", "zarr", codec_pipeline="zarrs")
@@ -205,7 +205,7 @@ def test_arrays_of_frameworks_are_saved(store: Bound) -> None:
 
 
 @pytest.mark.parametrize("name", ["bfloat16", "float8_e5m2"])
-def test_what_cannot_hold_the_type_refuses_it(name: str, store: Bound, tmp_path: Path) -> None:
+def test_formats_without_the_type_refuse_it(name: str, store: Bound, tmp_path: Path) -> None:
     array = numbers(name)
     with pytest.raises(UnsupportedDataError, match=f"Zarr 2 cannot have type {name}"):
         store.save(array, "a.zarr/x", zarr_format=2)

@@ -1,7 +1,7 @@
-"""OME-Zarr stores of others, seldom called ``.ome.zarr``: their content decides, not their name.
+"""OME-Zarr stores of other programs. They are recognized by their content, not by their name.
 
-The layouts are those of IDR and ome-zarr-py (one image), iohub ("A/1/0"), Fractal ("B/03/0",
-tables and wavelengths), bioformats2raw (series "0", "1" beside "OME"), in NGFF 0.4 and 0.5.
+The layouts are those of IDR and ome-zarr-py (one image), iohub ("A/1/0"), Fractal ("B/03/0", tables
+and wavelengths) and bioformats2raw (series "0", "1" and "OME"), in NGFF 0.4 and 0.5.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def version(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-# ── how others write ─────────────────────────────────────────────────────────────────────
+# ── stores of other programs ─────────────────────────────────────────────────────────────
 
 
 def make_group(path: str, version: str, **ome: Any) -> None:
@@ -56,7 +56,7 @@ def make_group(path: str, version: str, **ome: Any) -> None:
 def make_image(
     path: str, version: str, levels: tuple[str, ...] = ("0", "1"), **more: Any
 ) -> None:
-    """An image of two channels, "c" named by nobody's rules, as Fractal describes it."""
+    """Write an image of two channels, with the metadata that Fractal writes."""
     scale = [1.0, 0.5, 0.25]
     datasets = []
     for number, name in enumerate(levels):
@@ -127,7 +127,7 @@ def make_plate(
 
 
 def document(path: str) -> dict[str, Any]:
-    """What OME says of a group, read as a file."""
+    """Return the OME metadata of a group, read as a file."""
     if Path(path, "zarr.json").exists():
         found: dict[str, Any] = json.loads(Path(path, "zarr.json").read_text())["attributes"]
         return found.get("ome", {})  # type: ignore[no-any-return]
@@ -255,7 +255,7 @@ def test_plate_holds_fields_only(store: Bound, version: str, path: str) -> None:
 
 
 def test_groups_of_tables_hold_arrays(store: Bound, version: str) -> None:
-    """In a group of others that says nothing of images, an array is an array."""
+    """In a foreign group without image metadata, an array is plain."""
     make_plate("plate.zarr", version, "A", "1", ("0",))
     make_group("plate.zarr/tables", version)
     store.save(STACK[0], "plate.zarr/tables/x")
@@ -268,7 +268,7 @@ def test_groups_of_tables_hold_arrays(store: Bound, version: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["plate", "well"])
-def test_damaged_plate_is_told_before(store: Bound, version: str, key: str) -> None:
+def test_damaged_plate_is_reported_before_writing(store: Bound, version: str, key: str) -> None:
     make_plate("plate.zarr", version, "A", "1", ("0",))
     place = "plate.zarr" if key == "plate" else "plate.zarr/A/1"
     make_group(place, version, **{key: {"wells": 3, "images": [3]}})
@@ -280,7 +280,7 @@ def test_damaged_plate_is_told_before(store: Bound, version: str, key: str) -> N
 
 
 def test_plain_stores_stay_plain(store: Bound) -> None:
-    """Names such as A/1/0 and labels/x make no plate where arrays are plain."""
+    """Names such as A/1/0 and labels/x do not make a plate where arrays are plain."""
     for path in ("A/1/0", "labels/x"):
         store.save(STACK, f"run.zarr/{path}")
         store.save(STACK, f"run.zarr/{path}")
@@ -315,12 +315,12 @@ def test_series_joins_collection(store: Bound, version: str) -> None:
     assert Path("scan.zarr/OME/METADATA.ome.xml").read_text() == "<OME/>"
 
 
-# ── saved again ──────────────────────────────────────────────────────────────────────────
+# ── saving again ─────────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("levels", [("0", "1"), ("s0", "s1"), ("scale0/image", "scale1/image")])
 def test_image_stays_image(store: Bound, version: str, levels: tuple[str, ...]) -> None:
-    """Axes, pixel size, position, units, channels and all that we do not know stay."""
+    """Axes, pixel size, position, units, channels and all unknown keys stay."""
     make_image("x.zarr", version, levels, _more={"of": "theirs"})
     make_group("x.zarr", version)
     old, before = document("x.zarr"), store.info("x.zarr").metadata
@@ -356,12 +356,12 @@ def test_options_override(store: Bound, version: str) -> None:
     assert len(found["levels"]) == 1
 
 
-def test_other_pixels_keep_what_fits(store: Bound, version: str) -> None:
+def test_other_pixels_keep_fitting_metadata(store: Bound, version: str) -> None:
     make_image("x.zarr", version)
     store.save(STACK[:, :20, :20].astype("f4"), "x.zarr")
     omero = document("x.zarr")["omero"]
     assert [c["wavelength_id"] for c in omero["channels"]] == ["A00_C01", "A01_C01"]
-    assert omero["channels"][0]["window"]["end"] != 999  # the range was that of other numbers
+    assert omero["channels"][0]["window"]["end"] != 999  # that range belongs to the old pixels
     store.save(STACK[0], "x.zarr")
     found = store.info("x.zarr").metadata
     assert (found["axes"], found["scale"]) == (["y", "x"], [0.5, 0.25])
@@ -394,7 +394,7 @@ def test_labels_and_tables_stay(store: Bound, version: str) -> None:
 
 
 def test_label_stays_label(store: Bound, version: str) -> None:
-    """Saved again, a label keeps its colours."""
+    """A label that is saved again keeps its colours."""
     make_image("x.zarr", version)
     store.save(MASK, "x.zarr/labels/n", scale=(0.5, 0.25))
     before = document("x.zarr/labels/n")
@@ -404,7 +404,7 @@ def test_label_stays_label(store: Bound, version: str) -> None:
         store.save(MASK.astype("f4"), "x.zarr/labels/n")
 
 
-def test_labels_that_do_not_fit_are_told(store: Bound, version: str) -> None:
+def test_labels_that_do_not_fit_are_refused(store: Bound, version: str) -> None:
     make_image("x.zarr", version)
     store.save(MASK, "x.zarr/labels/n")
     before = files("x.zarr")
@@ -426,7 +426,7 @@ def test_labels_that_do_not_fit_are_told(store: Bound, version: str) -> None:
     assert store.info("x.zarr").format == "zarr"
 
 
-def test_axes_of_others_are_told(store: Bound, version: str) -> None:
+def test_unknown_axes_are_refused(store: Bound, version: str) -> None:
     make_image("x.zarr", version)
     old = document("x.zarr")
     old["multiscales"][0]["axes"][0]["name"] = "angle"
@@ -440,7 +440,7 @@ def test_axes_of_others_are_told(store: Bound, version: str) -> None:
     assert store.info("x.zarr").metadata["channels"] == []
 
 
-def test_two_images_in_one_group_are_told(store: Bound, version: str) -> None:
+def test_two_images_in_one_group_are_refused(store: Bound, version: str) -> None:
     make_image("x.zarr", version)
     old = document("x.zarr")
     old["multiscales"] *= 2
@@ -452,7 +452,7 @@ def test_two_images_in_one_group_are_told(store: Bound, version: str) -> None:
 
 
 def test_arrays_stay_arrays(store: Bound) -> None:
-    """A plain array stays one and keeps its format, for any name of its store."""
+    """A plain array stays plain and keeps its format, for any name of its store."""
     store.save(STACK, "y.ome.zarr", ome=False)
     store.save(STACK + 1, "y.ome.zarr")
     assert store.info("y.ome.zarr").format == "zarr"
@@ -464,7 +464,7 @@ def test_arrays_stay_arrays(store: Bound) -> None:
 
 
 def test_version_of_store_is_kept(store: Bound) -> None:
-    """``ome=True`` writes the version that goes with the store."""
+    """``ome=True`` writes the NGFF version that matches the store."""
     store.save(STACK, "old.zarr/a", zarr_format=2)
     store.save(STACK, "old.zarr/image", ome=True)
     assert store.info("old.zarr/image").metadata["ome_version"] == "0.4"
@@ -473,8 +473,8 @@ def test_version_of_store_is_kept(store: Bound) -> None:
 
 
 @pytest.mark.slow
-def test_oracle_wrote_it(store: Bound, version: str) -> None:
-    """A store that ome-zarr has written, called as it likes, is filled and still valid."""
+def test_stores_of_ome_zarr_stay_valid(store: Bound, version: str) -> None:
+    """A store that ome-zarr wrote, with any name, can be filled and stays valid."""
     writer = pytest.importorskip("ome_zarr.writer", reason="ome-zarr is not installed")
     formats = pytest.importorskip("ome_zarr.format", reason="ome-zarr is not installed")
     models = pytest.importorskip(

@@ -1,4 +1,4 @@
-"""Arrays that grow: one writer appends, and others read."""
+"""Arrays that grow: one writer appends while others read."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def files(request: pytest.FixtureRequest, tmp_path: Path) -> FileManager:
 
 
 @pytest.fixture(autouse=True)
-def _back() -> Any:
+def _restore_folder() -> Any:
     before = Path.cwd()
     yield
     os.chdir(before)
@@ -68,7 +68,10 @@ def make(files: FileManager, path: str = "run.zarr/movie", **options: Any) -> An
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_readers_see_whole_frames(files: FileManager, tmp_path: Path, layout: str) -> None:
-    """Ours and bare zarr. An open handle keeps its shape, and reads while the array grows."""
+    """Our readers and bare zarr see whole frames only.
+
+    An open handle keeps its shape, and can read while the array grows.
+    """
     with make(files, **LAYOUTS[layout]) as handle:
         early = files.open("run.zarr/movie", "z")
         assert handle.shape == early.shape == (0, *FRAME)
@@ -91,7 +94,7 @@ def test_readers_see_whole_frames(files: FileManager, tmp_path: Path, layout: st
     assert (files.load("run.zarr/movie", "z", region=np.s_[7]) == frame(7)).all()
 
 
-def test_continues(files: FileManager) -> None:
+def test_appending_continues_later(files: FileManager) -> None:
     make(files).close()
     for count in range(0, 6, 2):
         with files.open("run.zarr/movie", "z", mode="a") as handle:
@@ -114,7 +117,7 @@ def test_bad_frames_are_refused_before_any_byte(files: FileManager, tmp_path: Pa
         for bad in (frame(1)[1:], frames(1), 3, None, "a", [[1], [2, 3]], [[1] * 30] * 40):
             with pytest.raises(UnsupportedDataError):
                 handle.append(bad)
-        for dtype in ("u1", "i2", "f4", "u4", "bool"):  # also if the values would fit
+        for dtype in ("u1", "i2", "f4", "u4", "bool"):  # even if the values would fit
             with pytest.raises(UnsupportedDataError, match=r"dtype='uint16'\)") as caught:
                 handle.append(frame(1, dtype))
             assert np.dtype(dtype).name in str(caught.value)
@@ -123,7 +126,7 @@ def test_bad_frames_are_refused_before_any_byte(files: FileManager, tmp_path: Pa
                 handle.extend(bad)
         assert sorted(tmp_path.rglob("*")) == before
         handle.append(frame(1, ">u2"))
-        handle.extend(handle)  # which reads as any sequence of frames
+        handle.extend(handle)  # a handle reads like any sequence of frames
         assert (handle[2:] == frames(2)).all()
         os.chdir(tmp_path.parent)  # its path may be relative
         handle.extend(list(frames(2)))
@@ -176,7 +179,7 @@ def test_dropped_handle_gives_the_lock_back(files: FileManager) -> None:
 
 @pytest.mark.parametrize("end", ["", "raise SystemExit(0)", "import os; os._exit(0)"])
 def test_program_that_does_not_close(tmp_path: Path, end: str) -> None:
-    """All frames are there, the lock is free, and the end of the program prints nothing."""
+    """All frames are stored, the lock is free, and the end of the program prints nothing."""
     code = f"""if True:
         import sys, numpy
         from polystore_core import FileManager
@@ -200,7 +203,7 @@ def test_forked_child_does_not_append(files: FileManager) -> None:
             try:
                 handle.append(frame(0))
             except ValueError:
-                handle.close()  # does not give the lock of the parent back
+                handle.close()  # does not release the lock of the parent
                 os._exit(0)
             os._exit(1)
         assert os.waitpid(child, 0)[1] == 0
@@ -209,7 +212,7 @@ def test_forked_child_does_not_append(files: FileManager) -> None:
         handle.append(frame(0))
 
 
-def test_others_do_not_grow(files: FileManager) -> None:
+def test_fixed_arrays_do_not_grow(files: FileManager) -> None:
     files.save(frames(2), "run.zarr/fixed", "z")
     fixed = files.open("run.zarr/fixed", "z")
     for call in (lambda: fixed.append(frame(0)), lambda: fixed.extend(frames(1)), fixed.flush):
@@ -241,7 +244,7 @@ def test_other_stores_are_refused(tmp_path: Path) -> None:
 
 
 def test_replaced_array_is_noticed(files: FileManager) -> None:
-    """The writer of an array that was deleted, moved or replaced does not write into another."""
+    """If an array was deleted, moved or replaced, its writer does not write into another one."""
     for change in ("delete", "move"):
         with make(files, if_exists="replace") as handle:
             handle.append(frame(0))
@@ -282,7 +285,7 @@ def test_handle_pickles_as_reader(files: FileManager) -> None:
 def test_interrupted_append_is_forgotten(
     files: FileManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether an error comes before or after the commit, the next frame follows the last one."""
+    """An error may come before or after the commit. The next frame then follows the last one."""
     with make(files) as handle:
         handle.append(frame(0))
         rename, moments = os.replace, ["before", "after"]
@@ -301,8 +304,8 @@ def test_interrupted_append_is_forgotten(
         assert (handle[...] == frames(3)).all()
 
 
-def test_tail_that_is_not_whole_is_cut(files: FileManager, tmp_path: Path) -> None:
-    """As a power cut may leave it: an empty document, and chunks without their bytes."""
+def test_incomplete_tail_is_cut(files: FileManager, tmp_path: Path) -> None:
+    """A power cut may leave an empty document, and chunks without their bytes."""
     array = tmp_path / "run.zarr/movie"
     with make(files) as handle:
         handle.extend(frames(4))
@@ -316,7 +319,9 @@ def test_tail_that_is_not_whole_is_cut(files: FileManager, tmp_path: Path) -> No
         files.load("run.zarr/movie", "z")
     intact = (array / "c/2/0/0").read_bytes()
     (array / "c/2/0/0").write_bytes(b"")
-    with pytest.raises(DamagedDataError) as caught:  # a flushed one: no power cut did that
+    with pytest.raises(
+        DamagedDataError
+    ) as caught:  # a flushed chunk, which survives a power cut
         files.load("run.zarr/movie", "z", region=np.s_[:3])
     assert "flushed" not in str(caught.value)
     (array / "c/2/0/0").write_bytes(intact)
@@ -328,7 +333,7 @@ def test_tail_that_is_not_whole_is_cut(files: FileManager, tmp_path: Path) -> No
     for damage in ("", text[:90], "\0" * 300):
         (array / "zarr.json").write_text(damage)
         assert (files.load("run.zarr/movie", "z") == frames(7)).all()
-    (tmp_path / "run.zarr/zarr.json").write_text("{")  # that of the group is not needed
+    (tmp_path / "run.zarr/zarr.json").write_text("{")  # the document of the group is not needed
     with files.open("run.zarr/movie", "z", mode="a") as handle:
         assert zarr.open_array(array, mode="r").shape == (7, *FRAME)
         handle.append(frame(7))
@@ -360,7 +365,7 @@ def test_durable_flushes_each_append(files: FileManager, tmp_path: Path) -> None
 def test_time_series_grow_with_their_levels(
     files: FileManager, tmp_path: Path, ome: Any
 ) -> None:
-    """The levels are those of an image that is saved whole, and no reader sees longer ones."""
+    """The levels equal those of an image that is saved whole, and no reader sees longer ones."""
     words: dict[str, Any] = {
         "axes": "tcyx",
         "scale": {"t": 2.0, "y": 0.5, "x": 0.5},
@@ -377,7 +382,11 @@ def test_time_series_grow_with_their_levels(
         handle.append(values[3])
         assert files.info(path, "z").metadata["levels"][1] == (4, 2, 51, 45)
         assert [level.shape[0] for level in handle.levels] == [4, 4, 4]
-        assert [level.shape[0] for level in reader.levels] == [3, 3, 3]  # and they stay
+        assert [level.shape[0] for level in reader.levels] == [
+            3,
+            3,
+            3,
+        ]  # these stay as they are
         assert (reader.levels[2][2] == files.load(path, "z", level=2)[2]).all()
         with pytest.raises(LockTimeoutError):
             files.save(values, path, "z", axes="tcyx")
@@ -433,8 +442,8 @@ def test_coarse_level_is_read_without_the_finest(
         assert (files.load("a.ome.zarr", "z", level=1) == expected).all()
 
 
-def test_level_that_is_ahead_is_cut(files: FileManager, tmp_path: Path) -> None:
-    """A writer that is killed between two documents leaves coarse levels with one frame more."""
+def test_longer_level_is_cut(files: FileManager, tmp_path: Path) -> None:
+    """A writer that is killed between two documents leaves one frame too many in coarse levels."""
     with files.create(
         "a.ome.zarr", "z", shape=(None, 64, 64), dtype="u2", axes="tyx", levels=2
     ) as h:
@@ -451,7 +460,7 @@ def test_level_that_is_ahead_is_cut(files: FileManager, tmp_path: Path) -> None:
     assert (files.load("a.ome.zarr", "z", level=1)[2] == 7).all()
 
 
-def test_plain_arrays_have_words(files: FileManager) -> None:
+def test_plain_arrays_have_axes_and_scales(files: FileManager) -> None:
     with make(files, axes="tyx", scale=(4, 2, 3)) as handle:
         handle.append(frame(0))
         assert handle.image is not None

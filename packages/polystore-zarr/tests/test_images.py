@@ -25,7 +25,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bound:
 
 
 @pytest.mark.parametrize(("ome", "zarr_format"), [(None, 3), ("0.5", 3), ("0.4", 2)])
-def test_image_comes_back(store: Bound, ome: str | None, zarr_format: int) -> None:
+def test_image_round_trips(store: Bound, ome: str | None, zarr_format: int) -> None:
     store.save(
         STACK,
         "x.ome.zarr",
@@ -62,7 +62,7 @@ def test_levels_are_means(store: Bound) -> None:
     np.testing.assert_array_equal(part, store.open("x.ome.zarr", level=2)[1, -1, 10:20])
 
 
-def test_number_of_levels_is_free(store: Bound) -> None:
+def test_number_of_levels_can_be_chosen(store: Bound) -> None:
     store.save(STACK[0, 0], "x.ome.zarr", levels=1)
     assert store.info("x.ome.zarr").metadata["levels"] == [(600, 500)]
     with pytest.raises(InvalidOptionError, match="levels"):
@@ -71,7 +71,7 @@ def test_number_of_levels_is_free(store: Bound) -> None:
         store.load("x.ome.zarr", level=1)
 
 
-def test_window_is_measured(store: Bound) -> None:
+def test_display_range_is_measured(store: Bound) -> None:
     image = np.zeros((2, 300, 300), "u2")
     image[1] = 7
     store.save(
@@ -135,13 +135,13 @@ def test_mistakes_write_nothing(store: Bound, options: dict, match: str) -> None
         "p.ome.zarr/labels",
     ],
 )
-def test_impossible_place_refused(store: Bound, path: str) -> None:
+def test_impossible_paths_are_refused(store: Bound, path: str) -> None:
     with pytest.raises(InvalidOptionError):
         store.save(STACK, path)
     assert list(Path().iterdir()) == []
 
 
-def test_impossible_pixels_refused(store: Bound) -> None:
+def test_impossible_pixels_are_refused(store: Bound) -> None:
     for value in (np.array(["a"]), STACK[0, 0, 0], STACK.astype(complex)):
         with pytest.raises(UnsupportedDataError, match=r"'x\.ome\.zarr' \(ome-zarr\)"):
             store.save(value, "x.ome.zarr")
@@ -217,13 +217,13 @@ def test_plate_follows_changes(store: Bound) -> None:
     assert not any(well.startswith("B/") for well in wells)
 
 
-def test_image_holds_no_plate(store: Bound) -> None:
+def test_image_cannot_hold_a_plate(store: Bound) -> None:
     store.save(STACK, "x.ome.zarr", axes="czyx")
     with pytest.raises(NotADirectoryInPathError):
         store.save(STACK[0], "x.ome.zarr/B/03/0")
 
 
-def test_image_has_no_parts(store: Bound) -> None:
+def test_regions_of_images_cannot_be_saved(store: Bound) -> None:
     store.save(STACK, "x.ome.zarr", axes="czyx")
     with pytest.raises(UnsupportedOperationError, match="pyramid"):
         store.save(STACK[:1], "x.ome.zarr", region=np.s_[:1])
@@ -247,7 +247,7 @@ def test_handles_are_streamed(store: Bound) -> None:
     assert seen[-1] == (36, 36)
 
 
-# ── what is no array ─────────────────────────────────────────────────────────────────────
+# ── values that are not arrays ───────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -260,13 +260,13 @@ def test_handles_are_streamed(store: Bound) -> None:
         (np.array([{}], dtype=object), "objects"),
     ],
 )
-def test_other_values_find_home(store: Bound, value: object, advice: str) -> None:
+def test_other_values_name_a_format(store: Bound, value: object, advice: str) -> None:
     with pytest.raises(UnsupportedDataError, match=advice):
         store.save(value, "run.zarr/a")
     assert list(Path().iterdir()) == []
 
 
-def test_rois_find_home(store: Bound) -> None:
+def test_rois_name_a_format(store: Bound) -> None:
     roi = rois.ROI(rois.Rectangle(centre=(4, 5), size=(2, 3)))
     for value in (roi, [roi], roi.shape):
         with pytest.raises(UnsupportedDataError, match=r"'disk', as \.json"):
@@ -274,7 +274,7 @@ def test_rois_find_home(store: Bound) -> None:
     store.manager.save([roi.to_dict()], "rois.json", backend="disk")
 
 
-def test_tables_go_to_csv(store: Bound) -> None:
+def test_tables_name_csv(store: Bound) -> None:
     pandas = pytest.importorskip("pandas", reason="pandas is not installed")
     with pytest.raises(UnsupportedDataError, match=r"\.csv"):
         store.save(pandas.DataFrame({"a": [1]}), "run.zarr/a")

@@ -50,13 +50,13 @@ def test_never_collides_with_file() -> None:
 @pytest.mark.parametrize(
     "path", ["/d/run.zarr/../x", "", "a\0b", "/d/.~ps-x/a", "/d/run.zarr/.~ps-a"]
 )
-def test_impossible_paths_refused(path: str) -> None:
+def test_impossible_paths_are_refused(path: str) -> None:
     with pytest.raises(InvalidOptionError):
         address(path)
 
 
 @pytest.mark.parametrize("path", ["../a.tif", "/a.tif", "x/../../a.tif", "/r/a.tif"])
-def test_root_is_wall(path: str) -> None:
+def test_paths_outside_root_are_refused(path: str) -> None:
     with pytest.raises(PathOutsideRootError):
         address(path, "/r")
 

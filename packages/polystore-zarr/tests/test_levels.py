@@ -20,7 +20,7 @@ def fm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileManager:
 
 
 @pytest.mark.parametrize("ome", ["0.4", "0.5"])
-def test_levels_have_words_of_their_own(fm: FileManager, ome: str) -> None:
+def test_each_level_has_its_own_metadata(fm: FileManager, ome: str) -> None:
     scale = {"y": 0.5, "x": 0.25}
     fm.save(STACK, "x.ome.zarr", "zarr", ome=ome, axes="cyx", scale=scale, units="um")
     levels = fm.open("x.ome.zarr", "zarr").levels
@@ -34,7 +34,7 @@ def test_levels_have_words_of_their_own(fm: FileManager, ome: str) -> None:
     np.testing.assert_array_equal(again[1, ::7], levels[1][1, ::7])
 
 
-def test_levels_begin_with_handle(fm: FileManager) -> None:
+def test_levels_start_with_the_handle(fm: FileManager) -> None:
     fm.save(STACK, "x.ome.zarr", "zarr", axes="cyx")
     handle = fm.open("x.ome.zarr", "zarr", level=1)
     assert handle.levels[0] is handle

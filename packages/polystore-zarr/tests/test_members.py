@@ -1,4 +1,4 @@
-"""Documents of plates and wells: how often they are read and written, and who is listed."""
+"""How often the documents of plates and wells are read and written, and which fields they list."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _events: list[Counter[tuple[str, str]]] = []
 
 
 def _count(event: str, given: tuple[Any, ...]) -> None:
-    # Python's own files tell of an opening once more, with a mode.
+    # Files of Python's ``io`` report an opening a second time, with a mode. Count only the first.
     if _events and event == "os.rename" and str(given[1]).endswith("zarr.json"):
         _events[-1]["written", str(given[1])] += 1
     elif (
@@ -50,7 +50,7 @@ def hook() -> None:
 
 
 @contextmanager
-def counted() -> Iterator[Callable[[str], dict[str, int]]]:
+def count_documents() -> Iterator[Callable[[str], dict[str, int]]]:
     """Count the documents in the current folder that the body reads and replaces."""
     _events.append(found := Counter())
 
@@ -74,8 +74,8 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bound:
     return Bound(FileManager(), "zarr")
 
 
-def listed(plate: str) -> set[str]:
-    """The fields that the documents of a plate list."""
+def list_fields(plate: str) -> set[str]:
+    """Return the fields that the documents of a plate list."""
     document = read_document(local_path(plate))
     assert document is not None
     described = read_plate(document.attributes)
@@ -98,27 +98,27 @@ def save_all(store: Bound, plate: str, names: list[str], **options: Any) -> None
 def test_field_reads_five_documents(store: Bound, count: int) -> None:
     for well in WELLS[:count]:
         store.save(PLANE, f"p.ome.zarr/{well}/0")
-    with counted() as of:
+    with count_documents() as of:
         store.save(PLANE, "p.ome.zarr/A/1/1")
     assert sum(of("read").values()) <= 5
     assert of("written") == {"p.ome.zarr/A/1": 1}
-    with counted() as of:
+    with count_documents() as of:
         store.save(PLANE, "p.ome.zarr/C/9/0")
     assert sum(of("read").values()) <= 5
     assert of("written") == {"p.ome.zarr": 1, "p.ome.zarr/C/9": 1}
-    with counted() as of:
+    with count_documents() as of:
         store.save(PLANE, "p.ome.zarr/C/9/0")
-    assert of("written") == {}, "a field that is listed already"
+    assert of("written") == {}, "the field was already listed"
 
 
 def test_batch_writes_documents_once(store: Bound, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(members, "_SECONDS", float("inf"))
     names = [f"{well}/{field}" for well in WELLS for field in range(3)]
-    with counted() as of:
+    with count_documents() as of:
         save_all(store, "p.ome.zarr", names)
     assert of("written").pop("p.ome.zarr") == 2, "for the first field and at the end"
     assert max(of("written").values()) <= 2
-    assert listed("p.ome.zarr") == set(names)
+    assert list_fields("p.ome.zarr") == set(names)
 
 
 def test_save_plate_writes_documents_once(
@@ -127,7 +127,7 @@ def test_save_plate_writes_documents_once(
     monkeypatch.setattr(members, "_SECONDS", float("inf"))
     names = [f"scan/{well.replace('/', '')}_s{n}.tif" for well in WELLS for n in (1, 2)]
     store.manager.save_batch([PLANE] * len(names), names, backend="disk")
-    with counted() as of:
+    with count_documents() as of:
         save_plate(
             store.manager,
             "scan",
@@ -137,21 +137,21 @@ def test_save_plate_writes_documents_once(
             backend="zarr",
         )
     assert of("written").pop("p.ome.zarr") == 2
-    assert listed("p.ome.zarr") == {f"{well}/{n}" for well in WELLS for n in (1, 2)}
+    assert list_fields("p.ome.zarr") == {f"{well}/{n}" for well in WELLS for n in (1, 2)}
 
 
 def test_rows_change_documents_once(store: Bound) -> None:
     save_all(store, "p.ome.zarr", [f"{well}/0" for well in WELLS])
-    with counted() as of:
+    with count_documents() as of:
         store.delete("p.ome.zarr/B", recursive=True)
     assert of("written") == {"p.ome.zarr": 1}
-    with counted() as of:
+    with count_documents() as of:
         store.copy("p.ome.zarr/A", "p.ome.zarr/D")
     assert of("written") == {"p.ome.zarr": 1}
-    with counted() as of:
+    with count_documents() as of:
         store.move("p.ome.zarr/C", "p.ome.zarr/E")
-    assert of("written") == {"p.ome.zarr": 2}, "one row goes, another one comes"
-    assert listed("p.ome.zarr") == {f"{row}/{n}/0" for row in "ADE" for n in range(1, 9)}
+    assert of("written") == {"p.ome.zarr": 2}, "one row is removed, and one is added"
+    assert list_fields("p.ome.zarr") == {f"{row}/{n}/0" for row in "ADE" for n in range(1, 9)}
 
 
 @pytest.mark.parametrize("ome", ["0.4", "0.5"])
@@ -159,7 +159,7 @@ def test_batch_fills_many_stores(store: Bound, ome: str) -> None:
     names = [f"{well}/0" for well in WELLS[:5]]
     paths = [f"{plate}.ome.zarr/{name}" for name in names for plate in ("p", "q")]
     store.save_batch([PLANE] * len(paths), paths, ome=ome)
-    assert listed("p.ome.zarr") == listed("q.ome.zarr") == set(names)
+    assert list_fields("p.ome.zarr") == list_fields("q.ome.zarr") == set(names)
 
 
 # ── batches that end early ───────────────────────────────────────────────────────────────
@@ -169,7 +169,7 @@ def test_failed_batch_lists_its_fields(store: Bound) -> None:
     values = [PLANE, PLANE, PLANE, "not an array", PLANE]
     with pytest.raises(BatchError):
         store.save_batch(values, [f"p.ome.zarr/{well}/0" for well in WELLS[:5]])
-    assert listed("p.ome.zarr") == {"A/1/0", "A/2/0", "A/3/0"}
+    assert list_fields("p.ome.zarr") == {"A/1/0", "A/2/0", "A/3/0"}
 
 
 KILLED = """
@@ -191,12 +191,12 @@ FileManager().save_batch(
 @pytest.mark.skipif(sys.platform == "win32", reason="system: needs SIGKILL")
 @pytest.mark.parametrize("by_transfer", [False, True])
 def test_killed_batch_is_completed(store: Bound, by_transfer: bool) -> None:
-    """Fields that a killed batch did not list are listed by the next one, also by "skip"."""
+    """The next batch lists the fields that a killed batch did not list, also with "skip"."""
     names = [f"{well}/0" for well in WELLS]
     paths = [f"p.ome.zarr/{name}" for name in names]
     ran = subprocess.run([sys.executable, "-c", KILLED, *paths], timeout=60)
     assert ran.returncode == -signal.SIGKILL
-    assert {"A/1/0"} <= listed("p.ome.zarr") <= set(names[:9])
+    assert {"A/1/0"} <= list_fields("p.ome.zarr") <= set(names[:9])
     if by_transfer:
         fm = FileManager()
         fm.save_batch([PLANE] * len(names), [f"plate/{name}" for name in names], "memory")
@@ -204,8 +204,8 @@ def test_killed_batch_is_completed(store: Bound, by_transfer: bool) -> None:
         fm.transfer("plate", "p.ome.zarr", **routes, if_exists="skip")
     else:
         save_all(store, "p.ome.zarr", names, if_exists="skip")
-    assert listed("p.ome.zarr") == set(names)
-    with counted() as of:
+    assert list_fields("p.ome.zarr") == set(names)
+    with count_documents() as of:
         save_all(store, "p.ome.zarr", names, if_exists="skip")
     assert of("written") == {}
 
@@ -215,7 +215,7 @@ def test_killed_batch_is_completed(store: Bound, by_transfer: bool) -> None:
 def test_ctrl_c_while_the_documents_wait_for_the_lock(
     store: Bound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The fields that are saved are listed all the same."""
+    """The saved fields are still listed."""
     monkeypatch.setattr(members, "_SECONDS", float("inf"))
     names = [f"{well}/0" for well in WELLS[:4]]
     locked, release = threading.Event(), threading.Event()
@@ -244,11 +244,11 @@ def test_ctrl_c_while_the_documents_wait_for_the_lock(
     finally:
         signal.signal(signal.SIGALRM, before)
         holder.join()
-    assert listed("p.ome.zarr") == set(names)
+    assert list_fields("p.ome.zarr") == set(names)
 
 
 def test_damaged_well_fails_its_item(store: Bound) -> None:
-    """The error names the field of the document that cannot be changed, not the last one."""
+    """The error names the field whose document cannot be changed, not the last field."""
     save_all(store, "p.ome.zarr", [f"{well}/0" for well in WELLS[:4]])
     well = Path("p.ome.zarr/A/2/zarr.json")
     document = json.loads(well.read_text())
@@ -259,20 +259,20 @@ def test_damaged_well_fails_its_item(store: Bound) -> None:
     [(path, cause)] = caught.value.failed.values()
     assert path == "p.ome.zarr/A/2/1"
     assert isinstance(cause, DamagedDataError)
-    assert "A/1/1" in listed_wells("A/1")
+    assert "A/1/1" in list_fields_of_well("A/1")
 
 
-def listed_wells(well: str) -> set[str]:
+def list_fields_of_well(well: str) -> set[str]:
     document = read_document(local_path(f"p.ome.zarr/{well}"))
     fields = None if document is None else read_well(document.attributes)
     return {f"{well}/{field}" for field in (fields.fields if fields else ())}
 
 
-# ── documents of others ──────────────────────────────────────────────────────────────────
+# ── documents of other programs ──────────────────────────────────────────────────────────
 
 
 def test_changed_bytes_are_seen(store: Bound) -> None:
-    """A large document that another program changes in place, within one tick of the clock."""
+    """Another program changes a large document in place, within one tick of the clock."""
     wells = [f"{row}/{column}" for row in "ABCD" for column in range(1, 41)]
     save_all(store, "p.ome.zarr", [f"{well}/0" for well in wells])
     place = Path("p.ome.zarr/zarr.json")
@@ -310,10 +310,10 @@ def test_foreign_keys_stay_in_batch(store: Bound) -> None:
     assert json.loads(place.read_text())["attributes"]["ome"]["plate"]["field_count"] == 4
 
 
-def test_batch_removes_copies_made_meanwhile(
+def test_batch_removes_consolidated_copies(
     store: Bound, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Consolidated metadata that somebody writes during a batch lacks its last wells."""
+    """Consolidated metadata that is written during a batch lacks the last wells of that batch."""
     import zarr
 
     monkeypatch.setattr(members, "_SECONDS", float("inf"))
@@ -325,7 +325,7 @@ def test_batch_removes_copies_made_meanwhile(
                 zarr.consolidate_metadata("p.ome.zarr")
 
     save_all(store, "p.ome.zarr", names, progress=consolidate)
-    assert listed("p.ome.zarr") == set(names)
+    assert list_fields("p.ome.zarr") == set(names)
     assert "consolidated_metadata" not in json.loads(Path("p.ome.zarr/zarr.json").read_text())
 
 
@@ -333,7 +333,7 @@ def test_batch_removes_copies_made_meanwhile(
 
 
 def _frames(call: Callable[[], Any]) -> int:
-    """Return how many functions of ours ``call`` runs. A generator counts at each step."""
+    """Return how many of our functions ``call`` runs. A generator counts at each step."""
     count = 0
 
     def profile(frame: FrameType, event: str, _: object) -> None:
@@ -349,7 +349,8 @@ def _frames(call: Callable[[], Any]) -> int:
 
 
 def test_small_saves_make_few_calls(store: Bound) -> None:
-    """As many as were promised, and 10 % more: Python versions count generators differently."""
+    """The limits are those of the design and 10 % more. Python versions count generators
+    differently."""
     for name in ("a", "b"):
         store.save(PLANE, f"run.zarr/{name}")
         store.load(f"run.zarr/{name}")
@@ -361,7 +362,7 @@ def test_small_saves_make_few_calls(store: Bound) -> None:
 
 
 def test_document_that_another_program_has_replaced(tmp_path: Path) -> None:
-    """It takes no lock of ours, so its change must be found before it is overwritten."""
+    """Another program takes no lock of ours. Its change must be found before it is overwritten."""
     backend = ZarrBackend(root=tmp_path)
     backend.save(PLANE, "plate.ome.zarr/A/1/0")
     store = local_path(tmp_path / "plate.ome.zarr")

@@ -1,4 +1,4 @@
-"""Large plates are decoded and encoded in pieces, with the same results as whole."""
+"""Large plates are decoded and encoded in pieces, with the same results as in whole."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def document(attributes: dict[str, Any]) -> dict[str, Any]:
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
-def encoded(fields: dict[str, Any]) -> Known:
-    """Return a document with many wells as this process has written it."""
+def make_known(fields: dict[str, Any]) -> Known:
+    """Return a document with many wells, as if this process had written it."""
     text, pieces, _ = encode_again(fields, None)
     assert pieces is not None
     return Known(text, fields, pieces)
@@ -44,15 +44,15 @@ def plate_of(fields: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def known() -> Known:
-    return encoded(document(plate_with_wells({}, WELLS[:80], name="p")))
+    return make_known(document(plate_with_wells({}, WELLS[:80], name="p")))
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_plates_that_others_change_are_decoded_as_whole(seed: int) -> None:
+def test_changed_plates_decode_as_in_whole(seed: int) -> None:
     rng = random.Random(seed)
     wells = rng.sample(WELLS, len(WELLS))
     attributes = plate_with_wells({}, wells[:70])
-    known, there, left = encoded(document(attributes)), wells[:70], wells[70:]
+    known, there, left = make_known(document(attributes)), wells[:70], wells[70:]
     plate = read_plate(attributes)
     followed = 0
     while left:
@@ -77,7 +77,7 @@ def test_plates_that_others_change_are_decoded_as_whole(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_plates_are_encoded_as_whole(seed: int) -> None:
+def test_plates_encode_as_in_whole(seed: int) -> None:
     rng = random.Random(seed)
     wells = rng.sample(WELLS, len(WELLS))
     attributes: dict[str, Any] = {"mine": "é \ud800 [{}, {}]"}
@@ -126,7 +126,7 @@ DISORDER: dict[str, Edit] = {
 
 
 @pytest.mark.parametrize("edit", DISORDER.values(), ids=DISORDER)
-def test_plates_of_others_that_are_not_in_order_are_mended(edit: Edit) -> None:
+def test_disordered_plates_are_repaired(edit: Edit) -> None:
     attributes = json.loads(json.dumps(plate_with_wells({}, WELLS[:-1])))
     edit(attributes["ome"]["plate"])
     known = read_plate(attributes)
@@ -161,7 +161,7 @@ OTHERS: dict[str, Edit] = {
 
 @pytest.mark.parametrize("edit", OTHERS.values(), ids=OTHERS)
 @pytest.mark.parametrize("indent", [None, 2])
-def test_any_document_of_others_is_decoded_as_whole(
+def test_any_foreign_document_decodes_as_in_whole(
     known: Known, edit: Edit, indent: int | None
 ) -> None:
     fields = json.loads(known.text)
@@ -209,7 +209,7 @@ def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def test_saves_keep_the_changes_of_others_between_them(tmp_path: Path) -> None:
+def test_saves_keep_changes_that_others_make_in_between(tmp_path: Path) -> None:
     manager, plate = FileManager(BackendRegistry()), tmp_path / "plate.ome.zarr"
     paths = [f"{plate}/{row}/{column}/0" for row, column in WELLS]
     pixels = np.zeros((4, 4), "u1")

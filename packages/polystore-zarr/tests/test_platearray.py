@@ -1,4 +1,4 @@
-"""A plate as one lazy image: written by us, and by hand as others do."""
+"""A plate as one lazy image. The plates are written by us, or by hand as other programs do."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def save(
 
 
 def picture(fields: dict[str, np.ndarray], rows: str = "BD") -> np.ndarray:
-    """The fields, put together by hand."""
+    """Put the image of the plate together by hand."""
     *planes, height, width = next(iter(fields.values())).shape
     found = np.zeros((2, *planes, len(rows) * height, 3 * width), "u2")
     for path, pixels in fields.items():
@@ -82,7 +82,7 @@ REGIONS = [
 
 
 @pytest.mark.parametrize("ome", VERSIONS)
-def test_wells_are_as_on_plate(fm: FileManager, ome: str) -> None:
+def test_wells_are_where_the_plate_has_them(fm: FileManager, ome: str) -> None:
     save(fm, ome=ome)
     plate, expected = fm.open("p.ome.zarr", "zarr"), picture(FIELDS)
     assert (plate.shape, plate.dtype) == (expected.shape, expected.dtype)
@@ -91,7 +91,7 @@ def test_wells_are_as_on_plate(fm: FileManager, ome: str) -> None:
 
 
 @pytest.mark.parametrize("ome", VERSIONS)
-def test_levels_are_pictures_of_levels(fm: FileManager, ome: str) -> None:
+def test_levels_show_levels_of_fields(fm: FileManager, ome: str) -> None:
     save(fm, ome=ome, levels=3)
     levels = fm.open("p.ome.zarr", "zarr").levels
     for number, level in enumerate(levels):
@@ -111,7 +111,7 @@ def test_levels_are_pictures_of_levels(fm: FileManager, ome: str) -> None:
 
 @pytest.mark.parametrize("backend", ["scratch", "rooted", "zipped"])
 def test_plates_in_every_store(fm: FileManager, backend: str) -> None:
-    if backend == "zipped":  # which refuses to list fields in a plate
+    if backend == "zipped":  # this store refuses to list fields in a plate
         save(fm, "scratch.ome.zarr", "zarr")
         root = Path("scratch.ome.zarr")
         archive = fm.registry["file"].store
@@ -165,10 +165,10 @@ def test_chunks_do_not_cross_wells(fm: FileManager) -> None:
     assert (plate.shape, plate.chunks) == ((512, 200), (64, 100))
 
 
-# ── words ────────────────────────────────────────────────────────────────────────────────
+# ── metadata ─────────────────────────────────────────────────────────────────────────────
 
 
-def test_words_are_those_of_first_field(fm: FileManager) -> None:
+def test_metadata_is_that_of_first_field(fm: FileManager) -> None:
     save(fm)
     plate = fm.open("p.ome.zarr", "zarr")
     words, first = plate.image, fm.open("p.ome.zarr/B/02/0", "zarr").image
@@ -184,7 +184,7 @@ def test_words_are_those_of_first_field(fm: FileManager) -> None:
     assert image.metadata == words
 
 
-# ── plates of others ─────────────────────────────────────────────────────────────────────
+# ── plates of other programs ─────────────────────────────────────────────────────────────
 
 
 def make_group(path: str, version: str, **ome: Any) -> None:
@@ -206,7 +206,7 @@ def make_field(path: str, version: str, value: int, *, side: int = 8) -> None:
 
 
 def make_plate(path: str, version: str, wells: dict[str, list[str]]) -> None:
-    """A plate of 16 x 24 wells, with a document for each of ``wells``."""
+    """Make a plate of 16 x 24 wells, with a document for each of ``wells``."""
     rows, columns = [chr(65 + n) for n in range(16)], [str(n + 1) for n in range(24)]
     places = [well.split("/") for well in wells]
     make_group(
@@ -242,12 +242,15 @@ def test_box_of_wells(fm: FileManager, version: str) -> None:
     assert (found.shape, found.dtype, found.image) == ((16, 24), "<i4", plate.image)
     assert found.metadata["plate"]["rows"] == ["C", "D"]
     assert found.metadata["plate"]["columns"] == ["5", "6", "7"]
-    assert [axis.origin for axis in plate.image.axes] == [None, None]  # that is of one field
+    assert [axis.origin for axis in plate.image.axes] == [
+        None,
+        None,
+    ]  # an origin belongs to one field
     assert plate.image.scale == (2.0, 2.0)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_info_tells_what_lacks(fm: FileManager, version: str) -> None:
+def test_info_lists_missing_fields(fm: FileManager, version: str) -> None:
     wells = {"A/1": ["0", "10"], "A/2": ["0", "2"], "B/1": [], "B/2": ["0"], "Q/1": ["0"]}
     make_plate("x.zarr", version, {w: f for w, f in wells.items() if w != "Q/1"})
     for number, path in enumerate(["A/1/0", "A/1/10", "A/2/2", "A/2/3", "C/4/0"]):
@@ -269,7 +272,7 @@ def test_info_tells_what_lacks(fm: FileManager, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_well_without_place_is_missing(fm: FileManager, version: str) -> None:
+def test_well_without_position_is_missing(fm: FileManager, version: str) -> None:
     make_plate("x.zarr", version, {"A/1": ["0"], "A/99": ["0"]})
     make_field("x.zarr/A/1/0", version, 1)
     make_field("x.zarr/A/99/0", version, 2)
@@ -282,7 +285,7 @@ def test_well_without_place_is_missing(fm: FileManager, version: str) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_first_field_that_is_there(fm: FileManager, version: str) -> None:
+def test_first_existing_field_is_used(fm: FileManager, version: str) -> None:
     make_plate("x.zarr", version, {"A/1": ["0"], "A/2": ["0"]})
     with pytest.raises(UnsupportedFileError, match=r"'x.zarr'.*no field.*'A/1/0' is listed"):
         fm.open("x.zarr", "zarr")
@@ -291,7 +294,7 @@ def test_first_field_that_is_there(fm: FileManager, version: str) -> None:
     np.testing.assert_array_equal(fm.open("x.zarr", "zarr")[0, ::8], [0, 7])
 
 
-# ── fields that differ, and damage ───────────────────────────────────────────────────────
+# ── different fields, and damage ─────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize(
@@ -302,7 +305,7 @@ def test_first_field_that_is_there(fm: FileManager, version: str) -> None:
         (np.ones((2, *SIDE), "u2"), {"axes": "zyx"}, "axes z, y, x"),
     ],
 )
-def test_fields_that_differ(
+def test_different_fields_raise(
     fm: FileManager, value: np.ndarray, options: dict[str, Any], match: str
 ) -> None:
     save(fm)
@@ -356,10 +359,10 @@ def test_damaged_plate(fm: FileManager) -> None:
         fm.open("p.ome.zarr", "zarr")
 
 
-# ── what changes meanwhile ───────────────────────────────────────────────────────────────
+# ── changes while a handle is open ───────────────────────────────────────────────────────
 
 
-def test_deleted_field_is_empty_and_deleted_plate_is_gone(fm: FileManager) -> None:
+def test_deleted_field_is_empty_and_deleted_plate_raises(fm: FileManager) -> None:
     save(fm)
     plate = fm.open("p.ome.zarr", "zarr")
     np.testing.assert_array_equal(plate[...], picture(FIELDS))
@@ -409,7 +412,7 @@ def test_field_is_never_a_mixture(fm: FileManager) -> None:
         writer.join()
 
 
-# ── refused ──────────────────────────────────────────────────────────────────────────────
+# ── refused calls ────────────────────────────────────────────────────────────────────────
 
 
 def test_plate_is_not_loaded(fm: FileManager) -> None:

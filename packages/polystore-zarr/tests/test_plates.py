@@ -100,7 +100,7 @@ def test_empty_folder_is_named(fm: FileManager) -> None:
 
 def test_real_plate_is_valid(fm: FileManager) -> None:
     if not CELLOMICS.is_dir():
-        pytest.skip("data: no images of a real plate beside the repository")
+        pytest.skip("data: no images of a real plate next to the repository")
     models = pytest.importorskip(
         "ome_zarr_models.v05", reason="ome-zarr-models is not installed"
     )

@@ -1,4 +1,4 @@
-"""Halving, level shapes, and streaming: what is read, what is written, and how much is held."""
+"""Halving, level shapes and streaming, with limits for reads, writes and memory."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NUMBERS = ["?", "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8"
 
 
 def exact_mean(block: NDArray[Any]) -> NDArray[Any]:
-    """Average 2 x 2 squares with Python's integers: the definition, slowly."""
+    """Average 2 x 2 squares with Python's integers. This is slow, but it is the definition."""
     *leading, height, width = block.shape
     halved = np.empty((*leading, -(-height // 2), -(-width // 2)), block.dtype)
     for index in np.ndindex(halved.shape):
@@ -37,9 +37,9 @@ def exact_mean(block: NDArray[Any]) -> NDArray[Any]:
 
 
 class RecordingTarget:
-    """Keeps what was written, and refuses a box that is not made of whole units.
+    """A target that keeps each write, and refuses a box that is not made of whole units.
 
-    It can be read where it was written.
+    Only boxes that were written can be read.
     """
 
     def __init__(self, shape: Sequence[int], unit: Sequence[int], dtype: Any) -> None:
@@ -63,7 +63,7 @@ class RecordingTarget:
 
 
 class RecordingSource:
-    """Counts how often each element is read, and gives copies as a file would."""
+    """A source that counts the reads of each element, and returns copies as a file would."""
 
     def __init__(self, values: NDArray[Any], unit: Sequence[int]) -> None:
         self.values, self.unit = values, unit
@@ -99,14 +99,14 @@ def test_levels_halve_plane() -> None:
 
 
 def test_small_plane_stays_alone() -> None:
-    """A plane that is small already has one level, and so has an empty one."""
+    """A small plane has one level, and so has an empty plane."""
     assert level_shapes((256, 256), "yx") == [(256, 256)]
     assert level_shapes((0, 7), ["y", "x"]) == [(0, 7)]
 
 
 @given(st.integers(0, 5000), st.integers(0, 5000))
 def test_most_levels_reach_pixel(height: int, width: int) -> None:
-    """The greatest number of levels ends at a single pixel, and one more is refused."""
+    """The greatest number of levels ends at a single pixel. One more level is refused."""
     most = 1 + max(max(height - 1, 0).bit_length(), max(width - 1, 0).bit_length())
     shapes = level_shapes((height, width), "yx", levels=most)
     assert len(shapes) == most == len(set(shapes))
@@ -119,15 +119,15 @@ def test_most_levels_reach_pixel(height: int, width: int) -> None:
     "options",
     [{"levels": 0}, {"levels": -1}, {"levels": True}, {"levels": 2.0}, {"smallest": 0}],
 )
-def test_impossible_levels_refused(options: dict[str, Any]) -> None:
+def test_impossible_levels_are_refused(options: dict[str, Any]) -> None:
     """Levels and the smallest extent are whole numbers of at least 1."""
     with pytest.raises(InvalidOptionError):
         level_shapes((64, 64), "yx", **options)
 
 
 @pytest.mark.parametrize("axes", ["xy", "zy", "zyx", ("y",)])
-def test_foreign_axes_refused(axes: Sequence[str]) -> None:
-    """The axes are as many as the shape's and end in y and x."""
+def test_wrong_axes_are_refused(axes: Sequence[str]) -> None:
+    """The number of axes is that of the shape, and the last two axes are y and x."""
     with pytest.raises(InvalidOptionError, match="end in y and x"):
         level_shapes((64, 64), axes)
 
@@ -141,7 +141,7 @@ def test_foreign_axes_refused(axes: Sequence[str]) -> None:
     )
 )
 def test_integers_average_exactly(block: NDArray[Any]) -> None:
-    """Integers of every width are averaged without overflow, halves rounded up."""
+    """Integers of every width are averaged without overflow, and halves are rounded up."""
     halved = downsample(block)
     assert halved.dtype == block.dtype
     np.testing.assert_array_equal(halved, exact_mean(block))
@@ -149,7 +149,7 @@ def test_integers_average_exactly(block: NDArray[Any]) -> None:
 
 @given(hnp.arrays(np.bool_, hnp.array_shapes(min_dims=2, max_dims=3, max_side=5)))
 def test_booleans_follow_majority(block: NDArray[Any]) -> None:
-    """A square is true if at least half of its pixels are."""
+    """A square is true if at least half of its pixels are true."""
     np.testing.assert_array_equal(downsample(block), exact_mean(block.astype(int)).astype(bool))
 
 
@@ -163,7 +163,7 @@ def test_booleans_follow_majority(block: NDArray[Any]) -> None:
     )
 )
 def test_floats_average_like_numpy(block: NDArray[Any]) -> None:
-    """Floating point means are those of numpy.mean, up to the order of additions."""
+    """Floating point means equal those of numpy.mean, up to the order of additions."""
     height, width = block.shape
     squares = block.reshape(height // 2, 2, width // 2, 2).astype(np.float64)
     tolerance = np.finfo(block.dtype).eps
@@ -174,7 +174,7 @@ def test_floats_average_like_numpy(block: NDArray[Any]) -> None:
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", "c16", "g"])
 def test_largest_floats_stay_finite(dtype: str) -> None:
-    """The mean of four equal numbers is that number, however large."""
+    """The mean of four equal numbers is that number, even if it is very large."""
     largest = np.finfo(np.dtype(dtype)).max
     block = np.full((5, 6), largest, dtype)
     np.testing.assert_array_equal(downsample(block), np.full((3, 3), largest, dtype))
@@ -182,7 +182,7 @@ def test_largest_floats_stay_finite(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "c8", "c16"])
 def test_nan_and_infinity_spread(dtype: str) -> None:
-    """They reach their own square and no other, without a warning."""
+    """NaN and infinity reach only their own square, and cause no warning."""
     block = np.ones((4, 6), dtype)
     block[0, 0], block[2, 2], block[2, 4], block[3, 5] = np.nan, np.inf, np.inf, -np.inf
     halved = downsample(block)
@@ -193,14 +193,14 @@ def test_nan_and_infinity_spread(dtype: str) -> None:
 
 
 def test_nearest_takes_first_pixel() -> None:
-    """Labels keep their values: the first pixel of each square, of any dtype."""
+    """Labels of any dtype keep their values, because each square becomes its first pixel."""
     labels = np.arange(15).astype("M8[s]").reshape(3, 5)
     np.testing.assert_array_equal(downsample(labels, method="nearest"), labels[::2, ::2])
 
 
 @pytest.mark.parametrize("dtype", NUMBERS)
-def test_layout_changes_nothing(dtype: str) -> None:
-    """Strided, reversed and column-ordered blocks give what a contiguous one gives."""
+def test_memory_layout_changes_nothing(dtype: str) -> None:
+    """Strided, reversed and column-ordered blocks give the same result as a contiguous block."""
     whole = np.random.default_rng(0).integers(0, 2 if dtype == "?" else 99, (3, 22, 34))
     whole = whole.astype(dtype)
     for block in (whole[:, ::2, ::3], whole[:, ::-1, ::-1], whole.T, whole[:, 1:, 1:]):
@@ -209,7 +209,7 @@ def test_layout_changes_nothing(dtype: str) -> None:
 
 
 def test_other_axes_are_halved() -> None:
-    """The plane may lie on any two axes."""
+    """Any two axes can be halved."""
     block = np.arange(6 * 4 * 8, dtype=np.uint16).reshape(6, 4, 8)
     expected = downsample(block.transpose(1, 0, 2)).transpose(1, 0, 2)
     np.testing.assert_array_equal(downsample(block, (0, 2)), expected)
@@ -225,13 +225,13 @@ def test_bands_leave_no_seam() -> None:
 
 
 def test_empty_block_stays_empty() -> None:
-    """A plane without pixels halves to one without pixels."""
+    """A plane without pixels is halved to a plane without pixels."""
     assert downsample(np.empty((3, 0, 5), np.float32)).shape == (3, 0, 3)
     assert downsample(np.empty((0, 4, 5), np.uint8)).shape == (0, 2, 3)
 
 
-def test_mean_of_text_refused() -> None:
-    """What has no mean is refused, with the method that would do."""
+def test_mean_of_text_is_refused() -> None:
+    """Values without a mean are refused, and the error names a method that works."""
     with pytest.raises(UnsupportedDataError, match="'nearest'"):
         downsample(np.full((2, 2), "a"))
     with pytest.raises(InvalidOptionError, match="mean, nearest"):
@@ -243,7 +243,7 @@ def test_mean_of_text_refused() -> None:
 
 @st.composite
 def pyramids(draw: st.DrawFn) -> tuple[NDArray[Any], list[tuple[int, ...]], list[list[int]]]:
-    """Pixels, the shape of each level, and the unit of each."""
+    """Draw pixels, the shape of each level, and the unit of each level."""
     leading = draw(st.lists(st.integers(1, 5), max_size=2))
     shape = (*leading, draw(st.integers(1, 40)), draw(st.integers(1, 40)))
     shapes = level_shapes(shape, "tzyx"[-len(shape) :], smallest=draw(st.integers(1, 12)))
@@ -260,9 +260,10 @@ def pyramids(draw: st.DrawFn) -> tuple[NDArray[Any], list[tuple[int, ...]], list
     st.sampled_from([1, 900, 5000, 96 << 20]),
 )
 def test_levels_equal_repeated_halving(pyramid: Any, budget: int, together: int) -> None:
-    """Each element is read once and written once, in whole units, and each level is right.
+    """Each element is read once and written once, in whole units, and each level is correct.
 
-    Also where levels do not fit together, and are made from the one above, which is read back.
+    This also holds where levels do not fit into memory together. Such a level is made from the one
+    above, which is read back.
     """
     values, shapes, units = pyramid
     source = RecordingSource(values, units[0])
@@ -284,7 +285,7 @@ def test_levels_equal_repeated_halving(pyramid: Any, budget: int, together: int)
     st.sampled_from([1, 40, 8 << 20]),
 )
 def test_any_array_is_copied(extents: list[tuple[int, int]], budget: int) -> None:
-    """Arrays of any number of axes, empty ones too, are copied once and in whole units."""
+    """Arrays of any number of axes, even empty ones, are copied once and in whole units."""
     shape, unit = [n for n, _ in extents], [u for _, u in extents]
     values = np.arange(math.prod(shape), dtype=np.int32).reshape(shape)
     source, target = RecordingSource(values, unit), RecordingTarget(shape, unit, np.int32)
@@ -297,7 +298,7 @@ def test_any_array_is_copied(extents: list[tuple[int, int]], budget: int) -> Non
 
 
 def test_labels_keep_their_values() -> None:
-    """Streamed with "nearest", every value of a level occurs in the source."""
+    """With method "nearest", every value of a level occurs in the source."""
     labels = np.random.default_rng(0).choice([0, 7, 900], (2, 70, 50)).astype(np.uint16)
     targets = [
         RecordingTarget(s, (1, 16, 16), "u2")
@@ -309,7 +310,7 @@ def test_labels_keep_their_values() -> None:
 
 
 def test_progress_counts_units() -> None:
-    """The report is called once for each unit of the first level, also for partial ones."""
+    """The report is called once for each unit of the first level, even for a partial unit."""
     values = np.zeros((3, 2100, 2048), np.uint16)
     shapes = level_shapes(values.shape, "zyx")
     targets = [RecordingTarget(shape, (2, 512, 512), "u2") for shape in shapes]
@@ -321,7 +322,7 @@ def test_progress_counts_units() -> None:
 
 
 class GeneratedSource:
-    """An array that exists only where it is read."""
+    """A source whose pixels are made when they are read."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape, self.dtype = shape, np.dtype(np.uint16)
@@ -331,7 +332,7 @@ class GeneratedSource:
 
 
 class ForgetfulTarget(GeneratedSource):
-    """Takes each block that is written, and keeps none."""
+    """A target that accepts each block and keeps none."""
 
     def __init__(self, shape: tuple[int, ...], unit: tuple[int, ...]) -> None:
         super().__init__(shape)
@@ -354,14 +355,14 @@ class ForgetfulTarget(GeneratedSource):
     ],
 )
 def test_memory_stays_bounded(shape: tuple[int, ...], unit: tuple[int, ...]) -> None:
-    """64 MiB pass through three blocks' worth of memory, one plane or many, wide or high."""
+    """Streaming 64 MiB takes the memory of three blocks, for one plane or many, wide or high."""
     axes = "tczyx"[-len(shape) :]
     targets = [ForgetfulTarget(level, unit) for level in level_shapes(shape, axes)]
     assert _peak(lambda: write_pyramid(GeneratedSource(shape), targets)) < 3 * (8 << 20)
 
 
 def test_memory_depends_on_the_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Twice as wide and twice as high takes no more: levels do not add up without end."""
+    """A plane twice as wide and high takes no more memory, because few levels are held at once."""
     monkeypatch.setattr("polystore_zarr.pyramid._BLOCK", 1 << 16)
     monkeypatch.setattr("polystore_zarr.pyramid._TOGETHER", 3 << 19)
     unit = (512, 512)  # 512 KiB, so that three levels fit together
@@ -382,8 +383,8 @@ def _peak(call: Callable[[], None]) -> int:
         tracemalloc.stop()
 
 
-def test_wrong_targets_refused() -> None:
-    """Shapes that are no pyramid and units that fit nothing are refused before a read."""
+def test_wrong_targets_are_refused() -> None:
+    """Shapes that are not a pyramid and units that do not fit are refused before any read."""
     plane = np.zeros((8, 8), np.uint8)
     for shapes, unit in (
         ([(8, 9)], (4, 4)),
@@ -403,12 +404,12 @@ def test_wrong_targets_refused() -> None:
         )
 
 
-def test_lying_source_is_damaged() -> None:
-    """A source that gives fewer pixels than it announced is not stretched to fit."""
+def test_source_with_too_few_pixels_raises() -> None:
+    """A source that returns fewer pixels than it announced raises an error."""
 
-    class Lying(GeneratedSource):
+    class ShortSource(GeneratedSource):
         def __getitem__(self, box: tuple[slice, ...]) -> NDArray[Any]:
             return super().__getitem__(box)[:1]
 
     with pytest.raises(DamagedDataError, match="returned uint16"):
-        write_pyramid(Lying((8, 8)), [ForgetfulTarget((8, 8), (4, 4))])
+        write_pyramid(ShortSource((8, 8)), [ForgetfulTarget((8, 8), (4, 4))])

@@ -1,4 +1,4 @@
-"""Parts of arrays: what is read and written, what is refused, and what stays untouched."""
+"""Parts of arrays: which are read and written, which calls are refused, and which bytes stay."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ GRIDS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(params=GRIDS)
 def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """An array whose unit is always 1 x 16 x 16, by both ways to its chunks."""
+    """An array whose unit is always 1 x 16 x 16, for our own chunk code and for that of zarr."""
     path = tmp_path / "a.zarr/x"
     fm.save(VALUES, path, backend="zarr", **GRIDS[request.param])
     return path
 
 
 def chunk_files(path: Path) -> dict[str, Path]:
-    """The files of an array by their place in the grid: "0/1/2"."""
+    """Return the files of an array. Their keys are positions in the grid, such as "0/1/2"."""
     files = (file for file in path.rglob("*") if file.is_file())
-    # A document has a name.
+    # Only the name of a chunk is a number.
     return {"/".join(file.parts[-3:]): file for file in files if file.name.isdigit()}
 
 
@@ -69,7 +69,7 @@ def test_indexing_follows_numpy(path: Path, index: Any) -> None:
     assert np.array_equal(fm.load(path, backend="zarr", region=index), VALUES[index])
 
 
-def test_reading_touches_its_chunks(path: Path) -> None:
+def test_reading_opens_only_its_chunks(path: Path) -> None:
     for place, file in chunk_files(path).items():
         if place not in ("2/0/1", "2/1/1"):
             file.write_bytes(b"damaged")
@@ -119,7 +119,7 @@ def test_xarray_takes_handle(path: Path) -> None:
     assert np.array_equal(array.isel(z=2, x=slice(3, 9)), VALUES[2, :, 3:9])
 
 
-def test_handle_pickles_as_place(path: Path) -> None:
+def test_pickled_handle_holds_the_path(path: Path) -> None:
     reader = fm.open(path, backend="zarr")
     writer = fm.open(path, backend="zarr", mode="r+")
     assert reader[1, 2, 3] == VALUES[1, 2, 3]
@@ -132,14 +132,14 @@ def test_handle_pickles_as_place(path: Path) -> None:
 def test_pickle_of_gone_array(path: Path) -> None:
     pickled = pickle.dumps(fm.open(path, backend="zarr"))
     fm.delete(path, backend="zarr")
-    handle = pickle.loads(pickled)  # looks at nothing
+    handle = pickle.loads(pickled)  # this reads no file
     with pytest.raises(NotFoundError, match="open it again"):
         handle[0]
 
 
 def test_stale_handle_is_refused(path: Path) -> None:
     handle = fm.open(path, backend="zarr", mode="r+")
-    for _ in range(4):  # a later directory may get the number of an earlier one
+    for _ in range(4):  # a later folder may get the inode number of an earlier one
         fm.save(
             VALUES,
             path,
@@ -379,7 +379,7 @@ def test_create_if_exists(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("shape", [(-1, 3), (2.5,), "ab", None])
-def test_create_wants_a_shape(shape: Any, tmp_path: Path) -> None:
+def test_create_needs_a_valid_shape(shape: Any, tmp_path: Path) -> None:
     with pytest.raises(InvalidOptionError, match="shape"):
         fm.create(tmp_path / "a.zarr/x", backend="zarr", shape=shape, dtype="u1")
     assert list(tmp_path.iterdir()) == []
@@ -445,7 +445,7 @@ def test_locked_writes_follow_numpy(data: st.DataObject, tmp_path_factory: Any) 
 
 
 def test_links_share_the_lock(tmp_path: Path) -> None:
-    """Two names of one array have one lock: a linked store, a linked group, a linked array."""
+    """All names of an array share one lock, also through a linked store, group or array."""
     backend = ZarrBackend()
     backend.create(f"{tmp_path}/a.zarr/g/x", shape=(64, 64), dtype="u2", chunks=32)
     (tmp_path / "b.zarr").symlink_to("a.zarr")
@@ -458,8 +458,8 @@ def test_links_share_the_lock(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.glob(".~ps-*")] == [".~ps-a.zarr!g!x.lock"]
 
 
-def test_interrupt_of_read_arrives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while an array is read that was saved again is not told as "saved again"."""
+def test_interrupt_of_read_is_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C during a read of an array that was saved again is not reported as "saved again"."""
     backend = ZarrBackend(root=tmp_path)
     backend.save(np.ones((8, 8)), "a.zarr")
     handle = backend.open("a.zarr")

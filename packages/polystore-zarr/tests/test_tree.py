@@ -1,4 +1,4 @@
-"""What only this backend's names do; the rest is the conformance kit's."""
+"""Names of this backend. The conformance kit tests everything else."""
 
 import json
 import threading
@@ -32,7 +32,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bound:
 
 
 def test_paths_of_disk_work(store: Bound, tmp_path: Path) -> None:
-    """The paper's third step: the very paths that were loaded from disk."""
+    """The third step of the paper saves to the same paths that were loaded from disk."""
     fm = store.manager
     paths = [str(tmp_path / "plate" / name) for name in ("a.tif", "b.npy")]
     fm.save_batch([IMAGE, IMAGE + 1], paths, backend="disk")
@@ -66,14 +66,14 @@ def test_two_spellings_one_array(store: Bound) -> None:
     assert store.list_dir("f") == ["a.npy"]
 
 
-def test_strangers_folder_store_listed(store: Bound) -> None:
-    """``images.zarr`` that is an image itself, as others like to call theirs."""
+def test_foreign_folder_store_is_listed(store: Bound) -> None:
+    """``images.zarr`` may be an image itself, because other programs use this name too."""
     store.save(IMAGE, "f/images.zarr", ome=True)
     assert store.list_files("f") == ["f/images.zarr"]
 
 
 @pytest.mark.parametrize("operation", ["save", "load"])
-def test_group_is_no_array(store: Bound, operation: str) -> None:
+def test_group_is_not_an_array(store: Bound, operation: str) -> None:
     store.save(IMAGE, "run.zarr/a/b")
     arguments = (IMAGE, "run.zarr/a") if operation == "save" else ("run.zarr/a",)
     with pytest.raises(NotAFileError):
@@ -81,7 +81,7 @@ def test_group_is_no_array(store: Bound, operation: str) -> None:
     np.testing.assert_array_equal(store.load("run.zarr/a/b"), IMAGE)
 
 
-def test_path_through_array_refused(store: Bound) -> None:
+def test_path_through_array_is_refused(store: Bound) -> None:
     store.save(IMAGE, "run.zarr/a")
     store.save(IMAGE, "x.ome.zarr")
     for path in ("run.zarr/a/b", "x.ome.zarr/0/b", "x.ome.zarr/b"):
@@ -116,15 +116,15 @@ def test_store_in_place_of_file(store: Bound) -> None:
     assert Path("run.zarr").read_text() == "no store"
 
 
-def test_strangers_files_untouched(store: Bound) -> None:
-    """Folders belong to their images as well: none of them is deleted, moved or copied."""
+def test_foreign_files_stay(store: Bound) -> None:
+    """Files of other programs in a folder are not deleted, moved or copied."""
     store.save(IMAGE, "f/g/a.tif")
     Path("f/g/raw.tif").write_bytes(b"raw")
     assert store.list_files("f", recursive=True) == ["f/g/a.tif"]
     with pytest.raises(DirectoryNotEmptyError) as caught:
         store.delete("f", recursive=True)
     assert "raw.tif" in str(caught.value)
-    assert "recursive=True" not in str(caught.value)  # which was given
+    assert "recursive=True" not in str(caught.value)  # the caller gave it
     with pytest.raises(AlreadyExistsError):
         store.move("f", "h")
     store.copy("f", "h")
@@ -134,7 +134,7 @@ def test_strangers_files_untouched(store: Bound) -> None:
     assert Path("f/g/raw.tif").read_bytes() == b"raw"
 
 
-def test_folder_stays_what_it_is(store: Bound) -> None:
+def test_folders_and_groups_are_not_converted(store: Bound) -> None:
     store.save(IMAGE, "run.zarr/g/a")
     store.save(IMAGE, "f/a")
     with pytest.raises(InvalidOptionError):
@@ -153,8 +153,8 @@ def test_arrays_change_stores(store: Bound) -> None:
     assert store.list_dir("run.zarr/x") == []
 
 
-def test_other_tools_see_no_litter(store: Bound) -> None:
-    """Locks and unfinished trees stand beside a store: inside, zarr would warn of them."""
+def test_other_tools_see_no_hidden_files(store: Bound) -> None:
+    """Locks and unfinished trees are next to a store. Inside it, zarr would warn of them."""
     import zarr
 
     store.save(IMAGE, "run.zarr/a")
@@ -172,7 +172,7 @@ def test_durable_saves_load(store: Bound) -> None:
     np.testing.assert_array_equal(store.load("deep/run.zarr/g/a"), IMAGE + 1)
 
 
-def test_works_without_exchange(store: Bound, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saving_works_without_exchange(store: Bound, monkeypatch: pytest.MonkeyPatch) -> None:
     """Network file systems cannot exchange two names."""
     monkeypatch.setattr("polystore_core.files.system._renameat2", None)
     store.save(IMAGE, "run.zarr/a")
@@ -182,7 +182,7 @@ def test_works_without_exchange(store: Bound, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_linked_store_stays_link(store: Bound) -> None:
-    """Save, copy and move replace what a link leads to, beside which the tree is built."""
+    """Save, copy and move replace the target of a link. The new tree is built next to it."""
     Path("elsewhere").mkdir()
     store.save(IMAGE, "elsewhere/real.zarr")
     Path("link.zarr").symlink_to("elsewhere/real.zarr")
@@ -201,7 +201,7 @@ def test_linked_store_stays_link(store: Bound) -> None:
 
 
 def test_links_in_a_store_stay(store: Bound) -> None:
-    """A group and an array of another store, and a link to nothing yet."""
+    """The links lead to a group and an array of another store, and to a missing store."""
     store.save(IMAGE, "a.zarr/g/x")
     store.ensure_directory("b.zarr")
     Path("b.zarr/g").symlink_to("../a.zarr/g")
@@ -240,11 +240,11 @@ def test_move_takes_the_link(store: Bound) -> None:
 
 
 def test_folder_in_use_is_not_deleted(store: Bound) -> None:
-    """A folder that looks empty, and in which somebody is about to save."""
+    """The folder looks empty, but a save into it has begun."""
     store.save(IMAGE, "f/a.tif")
     store.delete("f/a.tif")
     with file_lock("f/images.zarr!a.tif"), pytest.raises(DirectoryNotEmptyError):
-        _in_thread(lambda: store.delete("f"))
+        _run_in_thread(lambda: store.delete("f"))
     files, other = local_path("f/other.zarr")
     with files.building(other), pytest.raises(DirectoryNotEmptyError):
         store.delete("f")
@@ -254,7 +254,7 @@ def test_folder_in_use_is_not_deleted(store: Bound) -> None:
     assert not Path("f").exists()
 
 
-def _in_thread(work: Callable[[], object]) -> None:
+def _run_in_thread(work: Callable[[], object]) -> None:
     with ThreadPoolExecutor(1) as pool:
         pool.submit(work).result()
 
@@ -265,7 +265,7 @@ LITTER = (".DS_Store", "._a", "Thumbs.db", "desktop.ini")
 
 
 @pytest.mark.parametrize("name", [*LITTER, "THUMBS.DB", ".ds_store"])
-def test_names_of_file_browsers_refused(store: Bound, name: str) -> None:
+def test_names_of_file_browsers_are_refused(store: Bound, name: str) -> None:
     store.save(IMAGE, "a.zarr/a")
     for path in (name, f"run.zarr/{name}", f"f/{name}"):
         for write in (
@@ -280,8 +280,8 @@ def test_names_of_file_browsers_refused(store: Bound, name: str) -> None:
 
 
 @pytest.mark.parametrize("recursive", [False, True])
-def test_files_of_file_browsers_are_nothing(store: Bound, recursive: bool) -> None:
-    """They are not listed, keep no folder, group or image from going, and are not kept."""
+def test_files_of_file_browsers_are_ignored(store: Bound, recursive: bool) -> None:
+    """They are not listed or kept, and they do not stop the removal of folders, groups or images."""
     store.save(IMAGE, "f/a")
     store.save(IMAGE, "g.zarr/h/a")
     store.save(IMAGE, "i.ome.zarr")
@@ -301,7 +301,7 @@ def test_files_of_file_browsers_are_nothing(store: Bound, recursive: bool) -> No
     assert store.list_dir(".") == ["g.zarr", "i.ome.zarr"]
 
 
-# ── others delete the folder ─────────────────────────────────────────────────────────────
+# ── folders that others delete ───────────────────────────────────────────────────────────
 
 
 @pytest.mark.timeout(120)
@@ -314,8 +314,8 @@ def test_files_of_file_browsers_are_nothing(store: Bound, recursive: bool) -> No
         ("p.ome.zarr/A/01/{}", "p.ome.zarr/A"),
     ],
 )
-def test_folder_is_deleted_beside_savers(store: Bound, saved: str, deleted: str) -> None:
-    """Every save succeeds, and so does every delete that finds something."""
+def test_folder_is_deleted_during_saves(store: Bound, saved: str, deleted: str) -> None:
+    """Every save succeeds, and so does every delete that finds the folder."""
     ended = threading.Event()
     failed: list[Exception] = []
 
@@ -353,7 +353,7 @@ def test_folder_is_deleted_beside_savers(store: Bound, saved: str, deleted: str)
 
 
 def test_folder_moves_onto_itself(tmp_path: Path) -> None:
-    """With a root, both paths have files of their own for the length of the operation."""
+    """With a root, both paths have their own files object during the operation."""
     for backend in (ZarrBackend(), ZarrBackend(root=tmp_path)):
         folder = "f" if backend.root else str(tmp_path / "f")
         backend.ensure_directory(folder)

@@ -1,4 +1,4 @@
-"""``FileManager.watch`` over zarr: arrays that grow while we follow them."""
+"""``FileManager.watch`` over zarr, with arrays that grow while it runs."""
 
 import subprocess
 import sys
@@ -22,13 +22,13 @@ array = zarr.create_array(
 )
 for n in range(int(sys.argv[2])):
     array.resize((n + 1, 24, 32))
-    time.sleep(0.02)  # the frame is there, and is not written
+    time.sleep(0.02)  # the array has the frame, but it is not written yet
     array[n] = n + 1
 """
 
 
 def test_array_that_another_program_resizes(tmp_path: Path) -> None:
-    """It is longer before its frame is written: the frame is given when it is complete."""
+    """The array gets longer before its frame is written. The frame arrives when it is complete."""
     path = tmp_path / "run.zarr" / "movie"
     watch = FileManager().watch(path, backend="zarr", settle=3)
     with subprocess.Popen([sys.executable, "-c", BARE, path, "40"]) as writer:
@@ -56,7 +56,7 @@ def test_arrays_of_a_folder(tmp_path: Path) -> None:
     assert np.array_equal(third.load(region=1), (image + 2)[1])
 
 
-def test_words_of_a_frame(tmp_path: Path) -> None:
+def test_metadata_of_a_frame(tmp_path: Path) -> None:
     fm = FileManager()
     path = tmp_path / "run.ome.zarr"
     movie = np.arange(2 * 3 * 8 * 8, dtype="u2").reshape(2, 3, 8, 8)
@@ -67,7 +67,7 @@ def test_words_of_a_frame(tmp_path: Path) -> None:
     assert "".join(axis.name for axis in image.metadata.axes) == "cyx"
 
 
-def test_document_that_stays_damaged(tmp_path: Path) -> None:
+def test_damaged_document_raises(tmp_path: Path) -> None:
     fm = FileManager()
     path = tmp_path / "run.zarr" / "movie"
     fm.save(np.zeros((2, 8, 8), "u1"), path, "zarr")
@@ -78,7 +78,7 @@ def test_document_that_stays_damaged(tmp_path: Path) -> None:
         next(watch)
 
 
-def test_array_that_is_saved_again(tmp_path: Path) -> None:
+def test_array_saved_again_raises(tmp_path: Path) -> None:
     fm = FileManager()
     path = tmp_path / "run.zarr" / "movie"
     fm.save(np.zeros((2, 8, 8), "u1"), path, "zarr")
@@ -112,7 +112,7 @@ sys.stdin.readline()
 
 
 def test_killed_writer_and_the_next(tmp_path: Path) -> None:
-    """Each frame is given once and whole, in order, also by the writer after a kill."""
+    """Each frame arrives once, whole and in order, also from the writer after a kill."""
     path, found, acknowledged = tmp_path / "run.zarr" / "movie", [], 0
     stop = threading.Event()
     watch = FileManager().watch(path, backend="zarr", stop=stop)
@@ -142,8 +142,8 @@ def _writer(path: Path, start: int, stop: int) -> subprocess.Popen[str]:
     return subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def test_growing_array_that_another_one_replaces(tmp_path: Path) -> None:
-    """The new one has the same frames, and more of them."""
+def test_replaced_growing_array_raises(tmp_path: Path) -> None:
+    """The new array has the same frames, and more of them."""
     fm, path = FileManager(), tmp_path / "run.zarr" / "movie"
     with fm.create(path, shape=(None, 8, 8), dtype="u1", backend="zarr") as handle:
         handle.extend(np.zeros((40, 8, 8), "u1"))
@@ -161,7 +161,7 @@ def test_growing_array_that_another_one_replaces(tmp_path: Path) -> None:
 
 
 def test_time_series_that_grows(tmp_path: Path) -> None:
-    """Each frame of an image is given with its words, while its levels grow."""
+    """Each frame of an image arrives with its metadata, while the levels of the image grow."""
     fm, path = FileManager(), tmp_path / "run.ome.zarr"
     words = {"axes": "tcyx", "scale": {"y": 0.5, "x": 0.5}, "units": "um"}
     with fm.create(path, "zarr", shape=(None, 2, 300, 300), dtype="u2", **words) as handle:

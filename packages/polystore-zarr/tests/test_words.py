@@ -1,4 +1,4 @@
-"""The words of an image in OME-Zarr and plain Zarr: all come back, and none is invented."""
+"""Metadata of images in OME-Zarr and plain Zarr is read back complete, and none is invented."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def attributes(path: str) -> dict[str, Any]:
         ("s.zarr/a", {"zarr_format": 2}),
     ],
 )
-def test_every_word_comes_back(
+def test_all_metadata_round_trips(
     store: Bound, words: ImageMetadata, path: str, options: dict[str, Any]
 ) -> None:
     store.save(Image(PIXELS, words), path, **options)
@@ -105,7 +105,7 @@ def test_levels_have_larger_pixels(store: Bound) -> None:
 
 
 def test_standard_fields_win(store: Bound) -> None:
-    """Another program has changed the numbers that other programs see."""
+    """Another program has changed the standard fields, which take precedence over ours."""
     store.save(Image(PIXELS, EVERYTHING), "a.ome.zarr")
     place = Path("a.ome.zarr/zarr.json")
     document = json.loads(place.read_text())
@@ -125,8 +125,8 @@ def test_standard_fields_win(store: Bound) -> None:
     assert found.channels[1].color == "FF00FF"
 
 
-def test_document_of_others(store: Bound) -> None:
-    """Scale 1 without a unit, no translation and a whole range say nothing."""
+def test_document_of_other_programs(store: Bound) -> None:
+    """Scale 1 without a unit, no translation and a full display range are read as unknown."""
     store.save(PIXELS, "a.ome.zarr", axes="tcyx", channels=["a", "b", "c"])
     place = Path("a.ome.zarr/zarr.json")
     document = json.loads(place.read_text())
@@ -198,16 +198,16 @@ def test_samples_of_stacks(store: Bound, axes: str, shape: tuple[int, ...]) -> N
 # ── axes ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_four_axes_are_asked_for(store: Bound) -> None:
+def test_four_axes_need_names(store: Bound) -> None:
     with pytest.raises(InvalidOptionError, match=r"axes= is missing.*czyx, tcyx or tzyx"):
         store.save(PIXELS, "a.ome.zarr")
     assert list(Path().iterdir()) == []
     store.save(PIXELS, "a.ome.zarr", axes="TCYX")
-    store.save(PIXELS + 1, "a.ome.zarr")  # the image says them
-    store.save(PIXELS, "a.ome.zarr/labels/n")  # and so it does for its labels
+    store.save(PIXELS + 1, "a.ome.zarr")  # the image has axes
+    store.save(PIXELS, "a.ome.zarr/labels/n")  # and its labels have the same
     assert store.info("a.ome.zarr").metadata["axes"] == list("tcyx")
     assert store.info("a.ome.zarr/labels/n").metadata["axes"] == list("tcyx")
-    store.save(PIXELS, "b.ome.zarr", channels=["a", "b"])  # so many only as the first axis
+    store.save(PIXELS, "b.ome.zarr", channels=["a", "b"])  # only the first axis has length 2
     assert store.info("b.ome.zarr").metadata["axes"] == list("czyx")
 
 
@@ -222,7 +222,7 @@ def test_unknown_axis_is_refused(store: Bound) -> None:
 
 @pytest.mark.parametrize("words", LITTLE)
 @pytest.mark.parametrize("options", [{}, {"ome": "0.4"}])
-def test_words_of_a_replaced_image_are_not_those_of_the_new_one(
+def test_metadata_of_a_replaced_image_is_dropped(
     store: Bound, words: ImageMetadata, options: dict[str, Any]
 ) -> None:
     old = replace(EVERYTHING, name="old", kind="intensity")
@@ -231,7 +231,7 @@ def test_words_of_a_replaced_image_are_not_those_of_the_new_one(
     assert store.load("a.ome.zarr", as_="image").metadata == words
 
 
-def test_explicit_words_win(store: Bound) -> None:
+def test_options_override_metadata(store: Bound) -> None:
     store.save(Image(PIXELS, EVERYTHING), "a.ome.zarr")
     store.save(PIXELS, "a.ome.zarr", scale={"x": 9.0}, channels=["a", "b", "c"])
     found = store.info("a.ome.zarr").image
@@ -248,7 +248,7 @@ def test_explicit_words_win(store: Bound) -> None:
     assert found.bits is None
 
 
-def test_each_image_of_a_batch_has_its_words(store: Bound) -> None:
+def test_each_image_of_a_batch_keeps_its_metadata(store: Bound) -> None:
     images = [Image(PIXELS[0, 0], image_metadata((60, 50), "u2", scale=(n, n))) for n in (2, 3)]
     store.save_batch(images, ["p.ome.zarr/A/1/0", "p.ome.zarr/A/1/1"])
     for number, image in enumerate(images):
@@ -280,7 +280,7 @@ def test_plain_array_has_any_axes(store: Bound, zarr_format: int) -> None:
     np.testing.assert_array_equal(opened.values, PIXELS)
 
 
-def test_array_without_axes_says_nothing(store: Bound) -> None:
+def test_array_without_axes_has_no_metadata(store: Bound) -> None:
     store.save(PIXELS, "s.zarr/a")
     assert store.info("s.zarr/a").image is None
     assert store.open("s.zarr/a").image is None
@@ -311,14 +311,14 @@ def test_dataarrays(store: Bound, path: str, is_lazy: bool) -> None:
     xarray.testing.assert_identical(found, value.compute())
 
 
-@pytest.mark.parametrize(("unit", "told"), [("um", "micrometer"), ("furlong", "furlong")])
-def test_units_of_other_writers(store: Bound, unit: str, told: str) -> None:
-    """An abbreviation is written out. A unit that no list has goes along to other places."""
+@pytest.mark.parametrize(("unit", "expected"), [("um", "micrometer"), ("furlong", "furlong")])
+def test_units_of_other_writers(store: Bound, unit: str, expected: str) -> None:
+    """An abbreviation is written out. An unknown unit is kept when the image is saved elsewhere."""
     store.save(PIXELS[0], "a.ome.zarr", axes="zyx", scale=(3.0, 2.0, 2.0), units="mm")
     path = Path("a.ome.zarr", "zarr.json")
     path.write_text(path.read_text().replace("millimeter", unit))
     image = store.load("a.ome.zarr", as_="image")
-    assert image.units == (told,) * 3
+    assert image.units == (expected,) * 3
     store.save(image, "s.zarr/a")
     assert store.load("s.zarr/a", as_="image").metadata == image.metadata
 
@@ -330,8 +330,8 @@ def test_wrong_level(store: Bound, level: Any) -> None:
         store.load("a.ome.zarr", as_="image", level=level)
 
 
-def test_sizes_and_chunks_are_those_of_the_axes_of_the_value(store: Bound) -> None:
-    """The image is stored in another order of axes than the one in which they are given."""
+def test_scale_and_chunks_follow_the_axes_of_the_value(store: Bound) -> None:
+    """The image is stored with another order of axes than the value has."""
     image = Image.of(PIXELS[0], axes="cyx").transpose("xyc")
     store.save(image, "a.ome.zarr", scale=(9, 8, None), units="um", chunks=(20, 30, 1))
     found = store.load("a.ome.zarr", as_="image")

@@ -1,4 +1,4 @@
-"""Many processes and threads write one store at once: nothing is lost, nothing is mixed."""
+"""Many processes and threads write one store at once. No value is lost, and none are mixed."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from polystore_zarr.store.nodes import read_document
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(sys.platform == "win32", reason="system: told by fork or spawn"),
+    pytest.mark.skipif(sys.platform == "win32", reason="system: needs fork"),
 ]
 
 SHAPE = (48, 40)
 SECONDS = 1.5
 LIMIT = 250.0
-"""Seconds after which processes that wait for each other are given up."""
+"""The test ends after this many seconds, for example if processes wait for each other."""
 
 
 def version(number: int, shape: tuple[int, ...] = SHAPE) -> Any:
-    """A value that tells its number everywhere. Numbers start at 1: 0 is what is missing."""
+    """Fill a value with its number. Numbers start at 1, because 0 means missing."""
     return np.full(shape, number, np.uint16)
 
 
@@ -66,11 +66,11 @@ def make_backend(root: object, **options: object) -> ZarrBackend:
 
 
 def field_path(number: int) -> str:
-    """Eight wells of a plate take turns."""
+    """Return the path of a field. The fields are spread over eight wells of a plate."""
     return f"plate.ome.zarr/{'AB'[number % 2]}/{number // 2 % 4 + 1:02}/{number}"
 
 
-# ── what each process does ───────────────────────────────────────────────────────────────
+# ── the work of each process ─────────────────────────────────────────────────────────────
 
 Wait = Callable[[], object]
 
@@ -84,7 +84,7 @@ def save_fields(root: str, number: int, count: int, wait: Wait) -> int:
 
 
 def save_images(root: str, number: int, count: int, wait: Wait) -> int:
-    """Images of one store, arrays of another, and files of a folder, in fresh places."""
+    """Save images of one store, arrays of another, and files of a folder, at new paths."""
     backend = make_backend(root)
     wait()
     for image in range(number, 24, count):
@@ -103,7 +103,7 @@ def save_labels(root: str, number: int, count: int, wait: Wait) -> int:
 
 
 def save_and_list(root: str, number: int, count: int, wait: Wait) -> int:
-    """Half of the processes save fields, the others look at the plate meanwhile."""
+    """Half of the processes save fields. During that time the others list and load the plate."""
     if number % 2:
         return save_fields(root, number // 2, count // 2, wait)
     backend = make_backend(root)
@@ -113,10 +113,10 @@ def save_and_list(root: str, number: int, count: int, wait: Wait) -> int:
     while time.monotonic() < end or seen < 32:
         try:
             found = backend.list_files("plate.ome.zarr", recursive=True)
-        except NotFoundError:  # nobody has saved yet
+        except NotFoundError:  # no field is saved yet
             assert seen == 0
             continue
-        assert len(found) >= seen, "a field has gone"
+        assert len(found) >= seen, "a field is missing"
         assert not [path for path in found if ".~ps-" in path]
         seen = len(found)
         for path in random.sample(found, min(3, seen)):
@@ -126,7 +126,7 @@ def save_and_list(root: str, number: int, count: int, wait: Wait) -> int:
 
 
 def save_again(root: str, number: int, count: int, wait: Wait) -> int:
-    """Half of the processes save one image again and again, the others read it."""
+    """Half of the processes save one image again and again, and the others read it."""
     backend = make_backend(root)
     path = "image.ome.zarr"
     rounds = 0
@@ -144,13 +144,13 @@ def save_again(root: str, number: int, count: int, wait: Wait) -> int:
             assert backend.info(path).shape == SHAPE
             assert backend.exists(path)
             assert backend.list_dir(".") == ["a.zarr", "image.ome.zarr"]
-            with suppress(NotFoundError):  # it says that it was saved again
+            with suppress(NotFoundError):  # the array was saved again
                 number_of(backend.open("a.zarr/a")[...])
     return rounds
 
 
 def write_aligned(root: str, number: int, count: int, wait: Wait) -> int:
-    """All create one array, and write the rows of chunks that are theirs."""
+    """All processes create one array, and each writes its own rows of chunks."""
     backend = make_backend(root)
     wait()
     handle = backend.create(
@@ -163,7 +163,7 @@ def write_aligned(root: str, number: int, count: int, wait: Wait) -> int:
 
 
 def write_unaligned(root: str, number: int, count: int, wait: Wait) -> int:
-    """Every process writes pixels of its own into all chunks."""
+    """Every process writes its own pixels into all chunks."""
     backend = make_backend(root)
     wait()
     handle = backend.create("new.zarr/a", shape=(16, 16), dtype="u2", chunks=8, shards=(16, 16),
@@ -239,13 +239,13 @@ WORKS = {work.__name__: work for work in (
 
 
 def work_in_process(
-    work: str, root: str, number: int, count: int, gate: Any, said: Any
+    work: str, root: str, number: int, count: int, gate: Any, results: Any
 ) -> None:
     try:
-        said.put((number, WORKS[work](root, number, count, gate.wait), ""))
+        results.put((number, WORKS[work](root, number, count, gate.wait), ""))
     except BaseException:  # the other process reports it
         gate.abort()
-        said.put((number, 0, traceback.format_exc()))
+        results.put((number, 0, traceback.format_exc()))
 
 
 def main(method: str, count: str, work: str, root: str) -> None:
@@ -258,24 +258,24 @@ def main(method: str, count: str, work: str, root: str) -> None:
         backend.load(path)
     shutil.rmtree(Path(root, "warm-up"))
     context = multiprocessing.get_context(method)
-    gate, said = context.Barrier(int(count)), context.Queue()
+    gate, results = context.Barrier(int(count)), context.Queue()
     processes = [
         context.Process(
             target=work_in_process,
-            args=(work, root, number, int(count), gate, said),
+            args=(work, root, number, int(count), gate, results),
             daemon=True,
         )
         for number in range(int(count))
     ]
     for process in processes:
         process.start()
-    answers = sorted(said.get(timeout=LIMIT) for _ in processes)
+    answers = sorted(results.get(timeout=LIMIT) for _ in processes)
     for process in processes:
         process.join(LIMIT)
     print(json.dumps(answers))
 
 
-# ── what all of them have done ───────────────────────────────────────────────────────────
+# ── the tests ────────────────────────────────────────────────────────────────────────────
 
 
 @pytest.fixture
@@ -290,8 +290,8 @@ def backend(root: Path) -> ZarrBackend:
     return make_backend(root)
 
 
-def together(work: Callable[..., int], root: Path, method: str, count: int) -> list[int]:
-    """Do a work in many processes, or threads, at once."""
+def run_together(work: Callable[..., int], root: Path, method: str, count: int) -> list[int]:
+    """Run ``work`` in many processes or threads at once."""
     if method == "thread":
         gate = threading.Barrier(count)
 
@@ -326,9 +326,9 @@ def check_nothing_left(root: Path) -> None:
 
 
 def check_plate(plate: Path) -> set[str]:
-    """Return the fields of a plate, which its documents list, and no others."""
+    """Return the fields of a plate. Its documents must list exactly these fields."""
     found = plate.glob("[A-Z]*/[0-9]*/*/zarr.json")
-    standing = {str(path.parent.relative_to(plate)) for path in found}
+    stored = {str(path.parent.relative_to(plate)) for path in found}
     document = read_document(local_path(plate))
     described = document and read_plate(document.attributes)
     assert described
@@ -338,21 +338,21 @@ def check_plate(plate: Path) -> set[str]:
         fields = well and read_well(well.attributes)
         assert fields
         listed |= {f"{path}/{field}" for field in fields.fields}
-    assert listed == standing
+    assert listed == stored
     assert list(described.rows) == sorted({path.split("/")[0] for path in described.wells})
     return listed
 
 
 WAYS = [("spawn", 4), ("fork", 8), ("thread", 8)]
 ways = pytest.mark.parametrize(("method", "count"), WAYS, ids=[way for way, _ in WAYS])
-forked = pytest.mark.parametrize(("method", "count"), WAYS[1:], ids=["fork", "thread"])
+without_spawn = pytest.mark.parametrize(("method", "count"), WAYS[1:], ids=["fork", "thread"])
 
 
 @ways
 @pytest.mark.smoke
 def test_fields_are_not_lost(backend: ZarrBackend, root: Path, method: str, count: int) -> None:
-    """A fresh plate that many fill at once has all fields, and its documents list them."""
-    together(save_fields, root, method, count)
+    """A new plate that many processes fill at once has all fields, and its documents list them."""
+    run_together(save_fields, root, method, count)
     paths = [field_path(number) for number in range(32)]
     for number, path in enumerate(paths):
         assert number_of(backend.load(path, level=1)) == number + 1
@@ -361,10 +361,10 @@ def test_fields_are_not_lost(backend: ZarrBackend, root: Path, method: str, coun
     check_nothing_left(root)
 
 
-@forked
+@without_spawn
 def test_images_are_not_lost(backend: ZarrBackend, root: Path, method: str, count: int) -> None:
-    """Fresh stores and folders that many save into at once hold everything."""
-    together(save_images, root, method, count)
+    """New stores and folders that many processes save into at once hold all values."""
+    run_together(save_images, root, method, count)
     for number in range(24):
         for path in (
             f"many.ome.zarr/image{number}",
@@ -378,9 +378,9 @@ def test_images_are_not_lost(backend: ZarrBackend, root: Path, method: str, coun
 
 @ways
 def test_labels_are_not_lost(backend: ZarrBackend, root: Path, method: str, count: int) -> None:
-    """Labels that many save at once are all listed."""
+    """Labels that many processes save at once are all listed."""
     backend.save(version(1), "image.ome.zarr", levels=1)
-    together(save_labels, root, method, count)
+    run_together(save_labels, root, method, count)
     document = read_document(local_path(root / "image.ome.zarr/labels"))
     assert document is not None
     assert set(read_labels(document.attributes) or ()) == {f"l{n}" for n in range(16)}
@@ -389,42 +389,42 @@ def test_labels_are_not_lost(backend: ZarrBackend, root: Path, method: str, coun
     check_nothing_left(root)
 
 
-@forked
+@without_spawn
 def test_readers_see_whole_fields(root: Path, method: str, count: int) -> None:
-    """Whoever lists and loads a plate that is being filled never sees an error or a part."""
-    together(save_and_list, root, method, count)
+    """A process that lists and loads a plate during saves sees no error and no partial field."""
+    run_together(save_and_list, root, method, count)
     check_plate(root / "plate.ome.zarr")
 
 
 @ways
 def test_versions_never_mix(backend: ZarrBackend, root: Path, method: str, count: int) -> None:
-    """Many save one image again while others read it: each reads one version, without error."""
+    """Many processes save one image while others read it. Each read gives one whole version."""
     backend.save(version(1), "image.ome.zarr", chunks=8, levels=2)
     backend.save(version(1), "a.zarr/a", chunks=8, shards=(24, 24))
-    together(save_again, root, method, count)
+    run_together(save_again, root, method, count)
     number_of(backend.load("image.ome.zarr"))
     check_nothing_left(root)
 
 
-@forked
+@without_spawn
 def test_regions_are_not_lost(
     backend: ZarrBackend, root: Path, method: str, count: int
 ) -> None:
-    """Four create one array and write aligned regions of it: every one arrives."""
-    together(write_aligned, root, method, 4)
+    """Four processes create one array and write aligned regions of it. All regions are stored."""
+    run_together(write_aligned, root, method, 4)
     found = backend.load("new.zarr/g/a")
     expected = np.arange(1, 65).reshape(8, 8).repeat(8, 0).repeat(8, 1)
     np.testing.assert_array_equal(found, expected)
     check_nothing_left(root)
 
 
-@forked
+@without_spawn
 def test_locked_regions_add_up(
     backend: ZarrBackend, root: Path, method: str, count: int
 ) -> None:
-    """Four write into the same chunks under the lock: no pixel is lost."""
+    """Four processes write into the same chunks under the lock. No pixel is lost."""
     backend.create("other.zarr/a", shape=(16, 16), dtype="u2", chunks=8)
-    together(write_unaligned, root, method, 4)
+    run_together(write_unaligned, root, method, 4)
     expected = np.broadcast_to(np.arange(1, 17)[:, None], (16, 16))
     np.testing.assert_array_equal(backend.load("new.zarr/a"), expected)
     np.testing.assert_array_equal(backend.load("other.zarr/a"), expected.T)
@@ -433,8 +433,8 @@ def test_locked_regions_add_up(
 
 @ways
 def test_one_process_wins(backend: ZarrBackend, root: Path, method: str, count: int) -> None:
-    """Of all who save with if_exists="error", exactly one succeeds at each path."""
-    won = together(save_exclusively, root, method, count)
+    """With ``if_exists="error"``, exactly one of the processes succeeds at each path."""
+    won = run_together(save_exclusively, root, method, count)
     everything = (1 << 24) - 1
     assert sum(won) == everything
     for one in won:
@@ -442,11 +442,13 @@ def test_one_process_wins(backend: ZarrBackend, root: Path, method: str, count: 
     check_nothing_left(root)
 
 
-@forked
-def test_churn_leaves_order(backend: ZarrBackend, root: Path, method: str, count: int) -> None:
-    """Saving, moving and deleting the same fields at once ends with documents that are true."""
+@without_spawn
+def test_churn_leaves_correct_documents(
+    backend: ZarrBackend, root: Path, method: str, count: int
+) -> None:
+    """After concurrent saves, moves and deletes of the same fields, the documents are correct."""
     backend.save(version(1), "plate.ome.zarr/B/01/stays", levels=1)
-    together(churn, root, method, 4)
+    run_together(churn, root, method, 4)
     assert "B/01/stays" in check_plate(root / "plate.ome.zarr")
     check_nothing_left(root)
 
@@ -461,20 +463,20 @@ def test_handles_travel_pickled(backend: ZarrBackend, root: Path, method: str) -
     writing = backend.create("write.zarr/a", shape=(32, 8), dtype="u2", chunks=8)
     handles = (manager, backend.open("read.zarr/a"), writing)
     (root / "pickled").write_bytes(pickle.dumps(handles))
-    assert together(use_pickled, root, method, 4) == [3] * 4
+    assert run_together(use_pickled, root, method, 4) == [3] * 4
     np.testing.assert_array_equal(writing[:, 0], np.arange(1, 5).repeat(8))
     for number in range(4):
         assert number_of(backend.load(f"by.zarr/{number}")) == number + 1
 
 
 def test_empty_group_race(backend: ZarrBackend, root: Path) -> None:
-    """Deleting a group because it is empty never takes along what is saved meanwhile."""
+    """The removal of an empty group never deletes a value that is saved at the same time."""
     end = time.monotonic() + SECONDS
 
     def save(number: int) -> int:
         rounds = 0
         while time.monotonic() < end or not rounds:
-            with suppress(StorageError):  # the group went while we wrote into it: we know
+            with suppress(StorageError):  # the group was deleted, and the save reports it
                 backend.save(version(1), f"s.zarr/g/{number}")
                 rounds += 1
                 backend.load(f"s.zarr/g/{number}")
