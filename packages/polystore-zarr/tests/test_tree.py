@@ -281,7 +281,7 @@ def test_names_of_file_browsers_are_refused(store: Bound, name: str) -> None:
 
 @pytest.mark.parametrize("recursive", [False, True])
 def test_files_of_file_browsers_are_ignored(store: Bound, recursive: bool) -> None:
-    """They are not listed or kept, and they do not stop the removal of folders, groups or images."""
+    """They are not listed or kept, and a folder, group or image with them can be removed."""
     store.save(IMAGE, "f/a")
     store.save(IMAGE, "g.zarr/h/a")
     store.save(IMAGE, "i.ome.zarr")

@@ -1,4 +1,4 @@
-"""The folder of the test is the working directory, and each version of Zarr in turn."""
+"""Each test runs in its own working directory, and with each version of Zarr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""NaN and infinity in attributes: Python writes them, but JSON has neither."""
+"""NaN and infinity in attributes. Python writes them, but JSON does not allow them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_constants_of_python_are_read(store: Bound, zarr_format: Any) -> None:
 @pytest.mark.parametrize("fill", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("compressor", [None, {"id": "zlib", "level": 1}])
 def test_bare_constants_are_fill_values(store: Bound, fill: float, compressor: Any) -> None:
-    """JSON libraries of Python write them into ``.zarray`` too, where zarr has text."""
+    """JSON libraries of Python also write them into ``.zarray``, where zarr writes text."""
     Path("a.zarr").mkdir()
     Path("a.zarr/.zarray").write_text(
         json.dumps(
@@ -67,8 +67,8 @@ def test_bare_constants_are_fill_values(store: Bound, fill: float, compressor: A
     np.testing.assert_array_equal(store.load("a.zarr"), np.full(3, fill, "f4"))
 
 
-def test_group_with_constants_is_worked_in(store: Bound, zarr_format: Any) -> None:
-    """Groups are listed and written into, and keep what their author wrote."""
+def test_group_with_constants_can_be_changed(store: Bound, zarr_format: Any) -> None:
+    """Groups can be listed and written into, and they keep the attributes of their author."""
     group = zarr.create_group("g.zarr", zarr_format=zarr_format, attributes=NAN)
     group.create_group("labels", attributes={"labels": ["old"], **NAN})
     group.create_array("a", shape=(4,), dtype="f4")[:] = 2
@@ -117,7 +117,7 @@ def test_constants_are_never_written(store: Bound, zarr_format: Any, value: Any)
 
 
 def test_bytes_of_documents(store: Bound) -> None:
-    """A byte order mark is no part of a document, and half a surrogate is kept."""
+    """A byte order mark is not part of a document, and half a surrogate is kept."""
     zarr.create_group("g.zarr", attributes={"note": "\ud800"}).create_group("labels")
     place = Path("g.zarr/zarr.json")
     place.write_bytes(b"\xef\xbb\xbf" + place.read_bytes())

@@ -1,7 +1,7 @@
 """Groups and images of xarray, AnnData, SpatialData and others, and zipped stores.
 
-They are never damaged. AnnData and SpatialData need not be installed: zarr builds their groups,
-with the attributes that they write.
+None of them is read as damaged. AnnData and SpatialData need not be installed. zarr builds their
+groups, with the attributes that these programs write.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ pytestmark = [
 ]
 
 
-def test_xarray_writes_it(store: Bound, zarr_format: Any) -> None:
+def test_dataset_of_xarray_is_read(store: Bound, zarr_format: Any) -> None:
     xarray = pytest.importorskip("xarray", reason="xarray is not installed")
     data = xarray.Dataset(
         {
@@ -57,9 +57,9 @@ def test_xarray_writes_it(store: Bound, zarr_format: Any) -> None:
 
 
 def make_anndata(path: str, zarr_format: int) -> None:
-    """As AnnData 0.10 writes it: "encoding-type" says what an array or group is."""
+    """Write a group as AnnData 0.10 does. Its "encoding-type" is the kind of an array or group."""
 
-    def told(node: Any, kind: str, version: str = "0.2.0", **more: Any) -> Any:
+    def describe(node: Any, kind: str, version: str = "0.2.0", **more: Any) -> Any:
         node.attrs.update({"encoding-type": kind, "encoding-version": version, **more})
         return node
 
@@ -67,28 +67,30 @@ def make_anndata(path: str, zarr_format: int) -> None:
         dtype = np.dtypes.StringDType() if value.dtype.kind == "U" else value.dtype
         made = group.create_array(name, shape=value.shape, dtype=dtype)
         made[...] = value
-        told(made, kind)
+        describe(made, kind)
 
-    root = told(zarr.create_group(path, zarr_format=zarr_format), "anndata", "0.1.0")
+    root = describe(zarr.create_group(path, zarr_format=zarr_format), "anndata", "0.1.0")
     array(root, "X", np.arange(6, dtype="f4").reshape(3, 2))
-    obs = told(
+    obs = describe(
         root.create_group("obs"),
         "dataframe",
         _index="_index",
         **{"column-order": ["kind", "score"]},
     )
     array(obs, "_index", np.array(["a", "b", "c"]), "string-array")
-    kind = told(obs.create_group("kind"), "categorical", ordered=False)
+    kind = describe(obs.create_group("kind"), "categorical", ordered=False)
     array(kind, "codes", np.array([0, 1, -1], "i1"))
     array(kind, "categories", np.array(["x", "y"]), "string-array")
-    score = told(obs.create_group("score"), "nullable-integer", "0.1.0")
+    score = describe(obs.create_group("score"), "nullable-integer", "0.1.0")
     array(score, "values", np.array([1, 2, 3]))
     array(score, "mask", np.array([False, True, False]))
-    sparse = told(root.create_group("layers"), "dict", "0.1.0").create_group("raw")
-    told(sparse, "csr_matrix", "0.1.0", shape=[3, 2])
+    sparse = describe(root.create_group("layers"), "dict", "0.1.0").create_group("raw")
+    describe(sparse, "csr_matrix", "0.1.0", shape=[3, 2])
     for name, value in (("data", [1.0]), ("indices", [0]), ("indptr", [0, 1, 1, 1])):
         array(sparse, name, np.array(value))
-    array(told(root.create_group("uns"), "dict", "0.1.0"), "note", np.array("hello"), "string")
+    array(
+        describe(root.create_group("uns"), "dict", "0.1.0"), "note", np.array("hello"), "string"
+    )
 
 
 def test_anndata_is_listed_and_loads(store: Bound, zarr_format: Any) -> None:
@@ -132,11 +134,11 @@ def test_image_with_other_transformation_loads(
 ) -> None:
     make_image("i.zarr", zarr_format, coordinateTransformations=STEPS[name])
     np.testing.assert_array_equal(store.load("i.zarr"), IMAGE)
-    said = store.info("i.zarr").metadata
-    assert said["scale"] is None
-    assert said["axes"] == ["y", "x"]
+    metadata = store.info("i.zarr").metadata
+    assert metadata["scale"] is None
+    assert metadata["axes"] == ["y", "x"]
     steps = STEPS[name] if isinstance(STEPS[name], list) else [STEPS[name]]
-    assert said["transformations"] == [{"type": "scale", "scale": [0.5, 0.25]}, *steps]
+    assert metadata["transformations"] == [{"type": "scale", "scale": [0.5, 0.25]}, *steps]
     store.save((IMAGE > 9).astype("u1"), "i.zarr/labels/n")
     with pytest.raises(UnsupportedDataError, match="pass scale="):
         store.save(IMAGE, "i.zarr")
@@ -152,9 +154,9 @@ def test_identity_of_spatialdata_keeps_the_scale(store: Bound) -> None:
         version="0.4-dev-spatialdata",
         coordinateTransformations=[{**BETWEEN, "type": "identity"}],
     )
-    said = store.info("i.zarr").metadata
-    assert (said["scale"], said["ome_version"]) == ([0.5, 0.25], "0.4-dev-spatialdata")
-    assert "transformations" not in said
+    metadata = store.info("i.zarr").metadata
+    assert (metadata["scale"], metadata["ome_version"]) == ([0.5, 0.25], "0.4-dev-spatialdata")
+    assert "transformations" not in metadata
 
 
 @pytest.mark.parametrize("levels", ["missing", "group", "unknown", "damaged"])
@@ -195,8 +197,8 @@ def test_unreadable_labels_do_not_hide_the_image(store: Bound, zarr_format: Any)
 
 
 @pytest.mark.parametrize("version", ["0.6", "0.6-dev3", "0.6.dev1", "1.0", "0.7"])
-def test_later_versions_are_whole(store: Bound, version: str) -> None:
-    """An image of tomorrow is not damaged. Its arrays load, and others are saved next to it."""
+def test_later_versions_are_not_damaged(store: Bound, version: str) -> None:
+    """An image of a later version is not damaged. Its arrays load, and others are saved there."""
     make_image("s.zarr/image", 3)
     group = zarr.open_group("s.zarr/image", mode="a")
     group.attrs["ome"] = {**group.attrs["ome"], "version": version}
@@ -235,7 +237,7 @@ def test_later_versions_are_whole(store: Bound, version: str) -> None:
 def test_names_of_other_conventions(
     store: Bound, zarr_format: Any, attributes: dict[str, Any]
 ) -> None:
-    """Attributes that OME-Zarr uses too do not make a group an image, or a plate."""
+    """Attributes that OME-Zarr also uses do not make a group an image or a plate."""
     root = zarr.create_group("g.zarr", zarr_format=zarr_format, attributes=attributes)
     root.create_group("0").create_array("band", shape=(3,), dtype="u1")[:] = 5
     assert store.list_files("g.zarr", recursive=True) == ["g.zarr/0/band"]

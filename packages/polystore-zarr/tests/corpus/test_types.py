@@ -1,4 +1,4 @@
-"""Every element type and codec of zarr loads, and those of other programs are unsupported."""
+"""Every element type and codec of zarr loads. Those of other programs are unsupported."""
 
 from __future__ import annotations
 
@@ -134,8 +134,8 @@ UNKNOWN = {
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
-def test_other_programs_read_it(store: Bound, name: str) -> None:
-    """A type, codec or grid that is not known here is not damage, and closes nothing around it."""
+def test_unknown_parts_are_not_damage(store: Bound, name: str) -> None:
+    """An unknown type, codec or grid is not damage, and does not hide the values around it."""
     fields = UNKNOWN[name]
     store.save(IMAGE, "g.zarr/ours")
     is_3 = fields["zarr_format"] != 2

@@ -13,12 +13,12 @@ IMAGE = np.arange(64, dtype="u2").reshape(8, 8)
 
 
 def attributes_of(path: str) -> dict[str, Any]:
-    """The attributes as zarr reads them."""
+    """Return the attributes as zarr reads them."""
     return dict(zarr.open(path, mode="r").attrs)
 
 
 def make_image(path: str, zarr_format: int, **more: Any) -> None:
-    """An OME-Zarr image of one level, with ``more`` in its multiscale image."""
+    """Make an OME-Zarr image of one level, with ``more`` in its multiscale image."""
     group = zarr.create_group(path, zarr_format=zarr_format)
     group.create_array("0", shape=IMAGE.shape, dtype=IMAGE.dtype, chunks=(4, 4))[:] = IMAGE
     multiscale = {

@@ -31,7 +31,7 @@ def backend(root: Path) -> ZarrBackend:
 
 @pytest.fixture
 def little_memory() -> Iterator[None]:
-    """Whoever allocates what a document promises fails."""
+    """Limit the memory, so that an allocation of a size that a document announces fails."""
     if sys.platform == "win32":
         pytest.skip("system: needs limits for memory")
     limits = resource.getrlimit(resource.RLIMIT_AS)

@@ -1,4 +1,4 @@
-"""Try each operation as a user without rights. This file runs as a script."""
+"""Try each operation as a user without permissions. This file runs as a script."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def do_as_nobody(folder: str) -> dict[str, list[Any]]:
     os.setuid(NOBODY)
     tempfile.tempdir = os.path.join(folder, "unlisted")
     in_memory = ZarrBackend(store=MemoryBackend().store)
-    in_memory.save(value, "a.zarr/a")  # it is built in a temporary folder
+    in_memory.save(value, "a.zarr/a")  # the tree is built in a temporary folder
     attempts: dict[str, Callable[[], Any]] = {
         "load array": lambda: backend.load("a.zarr/closed"),
         "load chunk": lambda: backend.load("a.zarr/no_chunk"),

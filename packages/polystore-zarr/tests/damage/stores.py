@@ -1,4 +1,4 @@
-"""Values, layouts and backends of the tests of damaged and hostile stores."""
+"""Values, layouts and backends for the tests of damaged and hostile stores."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ needs_root = pytest.mark.skipif(
 )
 needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="system: needs POSIX names")
 
-# Each way in which arrays are stored: the first two past zarr, the others through it.
+# Each way to store arrays. The first two use our own code, and the others use zarr.
 LAYOUTS: dict[str, dict[str, Any]] = {
     "chunks": {"chunks": 16, "shards": False},
     "shards": {"chunks": 8, "shards": (24, 24)},
@@ -47,13 +47,13 @@ def make_backend(root: object) -> ZarrBackend:
 
 
 def chunk_files(node: Path) -> list[Path]:
-    """The files of an array's pixels."""
+    """Return the files that hold the pixels of an array."""
     names = ("zarr.json", ".zarray", ".zattrs", ".zgroup")
     return sorted(p for p in node.rglob("*") if p.is_file() and p.name not in names)
 
 
-def everything(root: Path) -> dict[str, bytes]:
-    """All files but those of the locks."""
+def read_all_files(root: Path) -> dict[str, bytes]:
+    """Return all files except those of the locks."""
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in root.rglob("*")
@@ -61,8 +61,8 @@ def everything(root: Path) -> dict[str, bytes]:
     }
 
 
-def outcome(load: Callable[[], Any]) -> Any:
-    """Return what was loaded, or the error that may stand for it."""
+def try_load(load: Callable[[], Any]) -> Any:
+    """Return the loaded value, or the error that was raised instead."""
     try:
         return load()
     except (DataError, StorageError) as error:

@@ -1,4 +1,4 @@
-"""Chunks and shards that are missing, cut or garbage: an error, never a wrong array."""
+"""Missing, cut or garbage chunks and shards raise an error. They never give a wrong array."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polystore_core.errors import DamagedDataError
 from polystore_testing.examples import examples
 
-from .stores import LAYOUTS, SHAPE, VALUE, chunk_files, layouts, outcome
+from .stores import LAYOUTS, SHAPE, VALUE, chunk_files, layouts, try_load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def test_chunk_without_bytes(
     backend: ZarrBackend, root: Path, layout: str, damage: str
 ) -> None:
-    """Each chunk of a saved array that is missing is damage: it is no fill value."""
+    """A missing chunk of a saved array is damage. It is not read as the fill value."""
     backend.save(VALUE, "a.zarr/a", **LAYOUTS[layout])
     reads: list[Callable[[], Any]] = [
         lambda: backend.load("a.zarr/a"),
@@ -53,7 +53,7 @@ def test_chunk_without_bytes(
 
 @layouts
 def test_chunk_cut_anywhere(backend: ZarrBackend, root: Path, layout: str) -> None:
-    """A chunk or shard that ends early, or goes on, is damage."""
+    """A chunk or shard that ends early is damage."""
     backend.save(VALUE, "a.zarr/a", **LAYOUTS[layout])
     chunk = chunk_files(root / "a.zarr/a")[0]
     data = chunk.read_bytes()
@@ -67,7 +67,7 @@ def test_chunk_cut_anywhere(backend: ZarrBackend, root: Path, layout: str) -> No
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "older"])
 def test_bits_flip_anywhere(backend: ZarrBackend, root: Path, layout: str) -> None:
-    """A bit that flips in a chunk or shard is found by its checksum."""
+    """The checksum of a chunk or shard finds a flipped bit."""
     backend.save(VALUE, "a.zarr/a", **LAYOUTS[layout])
     chunk = chunk_files(root / "a.zarr/a")[0]
     data = chunk.read_bytes()
@@ -75,8 +75,8 @@ def test_bits_flip_anywhere(backend: ZarrBackend, root: Path, layout: str) -> No
         flipped = bytearray(data)
         flipped[position] ^= 1 << position % 8
         chunk.write_bytes(flipped)
-        found = outcome(lambda: backend.load("a.zarr/a"))
-        if isinstance(found, np.ndarray):  # what lies between the parts of a shard is unused
+        found = try_load(lambda: backend.load("a.zarr/a"))
+        if isinstance(found, np.ndarray):  # bytes between the parts of a shard are unused
             np.testing.assert_array_equal(found, VALUE)
             assert "shards" in layout
         else:
@@ -91,10 +91,10 @@ def test_bits_flip_anywhere(backend: ZarrBackend, root: Path, layout: str) -> No
     layout=st.sampled_from([*LAYOUTS]),
     garbage=st.binary(max_size=400) | st.sampled_from([b"\xff" * 4096, b"\0" * 4096]),
 )
-def test_garbage_is_no_chunk(
+def test_garbage_is_not_a_chunk(
     backend: ZarrBackend, root: Path, layout: str, garbage: bytes
 ) -> None:
-    """Whatever stands in place of a chunk, it is told, without a large allocation."""
+    """Any garbage in place of a chunk raises an error, without a large allocation."""
     path = f"{layout}.zarr"
     if not (root / path).exists():
         backend.save(VALUE, path, **LAYOUTS[layout])
@@ -104,7 +104,7 @@ def test_garbage_is_no_chunk(
 
 
 def test_holes_are_fill_values(backend: ZarrBackend, root: Path) -> None:
-    """Chunks that nobody wrote are the fill value, of arrays made in parts and of others'."""
+    """A chunk that was never written is the fill value, in our arrays and in foreign ones."""
     backend.create("a.zarr/made", shape=SHAPE, dtype="u2", chunks=16, fill_value=7)
     theirs = zarr.create_array(
         str(root / "a.zarr/theirs"), shape=SHAPE, dtype="u2", chunks=(16, 16), fill_value=7
@@ -116,8 +116,8 @@ def test_holes_are_fill_values(backend: ZarrBackend, root: Path) -> None:
     np.testing.assert_array_equal(backend.load("a.zarr/theirs"), expected)
 
 
-def test_damaged_level_is_told(backend: ZarrBackend, root: Path) -> None:
-    """Damage in one level of a pyramid, or field of a plate, is its own only."""
+def test_damaged_level_is_reported(backend: ZarrBackend, root: Path) -> None:
+    """Damage in one level of a pyramid does not affect its other levels or other fields."""
     backend.save(VALUE, "p.ome.zarr/A/01/0", levels=2)
     backend.save(VALUE, "p.ome.zarr/A/01/1", levels=2)
     chunk_files(root / "p.ome.zarr/A/01/0/1")[0].unlink()

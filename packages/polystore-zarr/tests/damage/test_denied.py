@@ -14,7 +14,7 @@ import pytest
 
 from polystore_core.errors import AccessDeniedError
 
-from .stores import LAYOUTS, VALUE, everything, make_backend, needs_root
+from .stores import LAYOUTS, VALUE, make_backend, needs_root, read_all_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,15 +24,15 @@ NOBODY = Path(__file__).with_name("nobody.py")
 
 @pytest.fixture
 def public() -> Iterator[Path]:
-    """A folder of ours that everybody may read; those of pytest are closed to others."""
+    """A folder that every user may read. The folders of pytest are closed to other users."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         yield Path(folder)
 
 
 @needs_root
-def test_denied_is_told(public: Path) -> None:
-    """What another user may not is refused with the reason, and changes nothing."""
+def test_denied_access_is_reported(public: Path) -> None:
+    """A call that another user may not make is refused with the reason, and changes nothing."""
     root, backend = public, make_backend(public)
     for name in ("a", "closed", "no_chunk", "no_chunks"):
         backend.save(VALUE, f"a.zarr/{name}", chunks=16, shards=False)
@@ -48,7 +48,7 @@ def test_denied_is_told(public: Path) -> None:
     (root / "a.zarr/no_chunk/c/0/0").chmod(0o600)
     (root / "a.zarr/no_chunks/c").chmod(0o700)
     (root / "a.zarr/no_chunks_zstd/c").chmod(0o700)
-    before = everything(root)
+    before = read_all_files(root)
     ran = subprocess.run(
         [sys.executable, NOBODY, str(root)], capture_output=True, text=True, timeout=60
     )
@@ -59,4 +59,4 @@ def test_denied_is_told(public: Path) -> None:
     for name, (kind, number, text) in found.items():
         assert (name, kind, number) == (name, AccessDeniedError.__name__, errno.EACCES), text
         assert "check the owner and the permissions" in text
-    assert everything(root) == before
+    assert read_all_files(root) == before

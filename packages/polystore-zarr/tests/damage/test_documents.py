@@ -1,4 +1,4 @@
-"""Metadata documents that are garbage, huge or hostile: an error, never a wrong array."""
+"""Garbage, huge or hostile metadata documents raise an error. They never give a wrong array."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from polystore_core.errors import (
 )
 from polystore_testing.examples import examples
 
-from .stores import LAYOUTS, SHAPE, VALUE, outcome
+from .stores import LAYOUTS, SHAPE, VALUE, try_load
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ DOCUMENTS: dict[str, bytes] = {
     "null": b"null",
     "text": b'"zarr"',
     "nothing": b"{}",
-    "no array": b'{"zarr_format": 3, "node_type": "array"}',
+    "array without fields": b'{"zarr_format": 3, "node_type": "array"}',
     "twice": b'{"zarr_format": 3, "node_type": "group", "node_type": "array"}',
     "bytes": b'{"zarr_format": 3, "node_type": "gr\xff\xfeoup"}',
     "deep": b'{"zarr_format": 3, "node_type": "group", "attributes": ' + b'{"a":' * 100_000,
@@ -49,7 +49,7 @@ DOCUMENTS: dict[str, bytes] = {
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_document_is_garbage(backend: ZarrBackend, root: Path, document: str) -> None:
-    """A document that cannot be is damage, for whoever reads, and is listed."""
+    """An invalid document is damage for every read, but the array is still listed."""
     backend.save(VALUE, "a.zarr/a", chunks=16)
     (root / "a.zarr/a/zarr.json").write_bytes(DOCUMENTS[document])
     for read in (
@@ -74,7 +74,7 @@ def test_document_is_huge(backend: ZarrBackend, root: Path) -> None:
 
 
 def test_older_documents_are_garbage(backend: ZarrBackend, root: Path) -> None:
-    """So it is with the three documents of Zarr 2."""
+    """The same is true of the three documents of Zarr 2."""
     backend.save(VALUE, "a.zarr/a", zarr_format=2)
     (root / "a.zarr/a/.zattrs").write_bytes(b"{}")
     np.testing.assert_array_equal(backend.load("a.zarr/a"), VALUE)
@@ -144,7 +144,7 @@ OLDER_FIELDS = [
 ]
 
 
-def replaced(document: Any, field: tuple[Any, ...], value: Any) -> Any:
+def replace_field(document: Any, field: tuple[Any, ...], value: Any) -> Any:
     changed = copy.deepcopy(document)
     inner = changed
     for key in field[:-1]:
@@ -154,13 +154,13 @@ def replaced(document: Any, field: tuple[Any, ...], value: Any) -> Any:
 
 
 def check_hostile(backend: ZarrBackend, path: str) -> None:
-    """Loading gives an error of ours, or the values that the chunks hold."""
+    """Check that reading raises an error of ours, or returns the values that the chunks hold."""
     for read in (
         lambda: backend.load(path, region=(slice(1), slice(1))),
         lambda: backend.load(path),
         lambda: backend.info(path),
     ):
-        found = outcome(read)
+        found = try_load(read)
         assert not isinstance(found, StorageError | UnsupportedDataError) or str(found)
         if (
             isinstance(found, np.ndarray)
@@ -177,12 +177,12 @@ def check_hostile(backend: ZarrBackend, path: str) -> None:
 def test_field_is_hostile(
     backend: ZarrBackend, root: Path, little_memory: None, layout: str, field: Any
 ) -> None:
-    """A wrong value in any field gives an error, and never a crash or another array."""
+    """A wrong value in any field raises an error. It never causes a crash or another array."""
     backend.save(VALUE, "a.zarr/a", **LAYOUTS[layout])
     place = root / "a.zarr/a/zarr.json"
     whole = json.loads(place.read_bytes())
     for value in HOSTILE.values():
-        place.write_text(json.dumps(replaced(whole, field, value)))
+        place.write_text(json.dumps(replace_field(whole, field, value)))
         check_hostile(backend, "a.zarr/a")
 
 
@@ -190,12 +190,12 @@ def test_field_is_hostile(
 def test_older_field_is_hostile(
     backend: ZarrBackend, root: Path, little_memory: None, field: Any
 ) -> None:
-    """So it is with the fields of Zarr 2."""
+    """The same is true of the fields of Zarr 2."""
     backend.save(VALUE, "a.zarr/a", **LAYOUTS["older"])
     place = root / "a.zarr/a/.zarray"
     whole = json.loads(place.read_bytes())
     for value in HOSTILE.values():
-        place.write_text(json.dumps(replaced(whole, field, value)))
+        place.write_text(json.dumps(replace_field(whole, field, value)))
         check_hostile(backend, "a.zarr/a")
 
 
@@ -221,10 +221,10 @@ json_values = st.recursive(
     layout=st.sampled_from([name for name in LAYOUTS if name != "older"]),
     changes=st.lists(st.tuples(st.sampled_from(FIELDS), json_values), min_size=1, max_size=2),
 )
-def test_fields_are_anything(
+def test_fields_with_any_value(
     backend: ZarrBackend, root: Path, little_memory: None, layout: str, changes: Any
 ) -> None:
-    """Documents that differ anyhow from a valid one give an error or the array."""
+    """A document that differs from a valid one raises an error or gives the array."""
     place = root / "a.zarr" / layout / "zarr.json"
     if not place.exists():
         backend.save(VALUE, f"a.zarr/{layout}", **LAYOUTS[layout])
@@ -232,7 +232,7 @@ def test_fields_are_anything(
     document = json.loads(place.with_name("whole").read_bytes())
     for field, value in changes:
         try:
-            document = replaced(document, field, value)
+            document = replace_field(document, field, value)
         except (LookupError, TypeError):  # the first change has removed it
             continue
     place.write_text(json.dumps(document))
@@ -240,7 +240,7 @@ def test_fields_are_anything(
 
 
 def test_unknown_codec_is_named(backend: ZarrBackend, root: Path) -> None:
-    """What is merely not installed here is no damage, and the error names it."""
+    """A codec that is not installed is not damage, and the error names the codec."""
     backend.save(VALUE, "a.zarr/a", chunks=16, shards=False)
     place = root / "a.zarr/a/zarr.json"
     document = json.loads(place.read_bytes())

@@ -1,4 +1,4 @@
-"""OME-Zarr documents that are garbage, and levels that lead elsewhere."""
+"""OME-Zarr documents that are garbage, and levels whose paths lead elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
-from .stores import VALUE, everything
+from .stores import VALUE, read_all_files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     ["..", "../../../secret", "/etc", "", ".", "0/../../x", "\0", "a\\b", 3, None, ["0"]],
 )
 def test_levels_stay_inside(backend: ZarrBackend, root: Path, path: Any) -> None:
-    """Nothing outside the image is read for a level that lies elsewhere."""
+    """If the path of a level leads out of the image, nothing outside is read."""
     backend.save(VALUE, "i.ome.zarr", levels=1)
     place = root / "i.ome.zarr/zarr.json"
     document = json.loads(place.read_bytes())
@@ -38,7 +38,7 @@ def test_levels_stay_inside(backend: ZarrBackend, root: Path, path: Any) -> None
 
 @pytest.mark.parametrize("target", ["missing", "group", "itself"])
 def test_levels_are_arrays(backend: ZarrBackend, root: Path, target: str) -> None:
-    """A level that is missing is damage. A group, or the image again, is not an array."""
+    """A missing level is damage. A group, or the image itself, is not an array."""
     backend.save(VALUE, "i.ome.zarr", levels=2)
     shutil.rmtree(root / "i.ome.zarr/1")
     if target == "group":
@@ -53,7 +53,7 @@ def test_levels_are_arrays(backend: ZarrBackend, root: Path, target: str) -> Non
 
 @pytest.mark.parametrize("value", ["x", 3, [], [3], {}, [{}], None, [{"datasets": 3}]], ids=str)
 def test_multiscales_are_garbage(backend: ZarrBackend, root: Path, value: Any) -> None:
-    """A description that cannot be is damage, and the image is listed all the same."""
+    """An invalid description is damage, but the image is still listed."""
     backend.save(VALUE, "i.ome.zarr", levels=1)
     place = root / "i.ome.zarr/zarr.json"
     document = json.loads(place.read_bytes())
@@ -66,26 +66,26 @@ def test_multiscales_are_garbage(backend: ZarrBackend, root: Path, value: Any) -
 
 @pytest.mark.parametrize("which", ["plate.ome.zarr", "plate.ome.zarr/B", "plate.ome.zarr/B/03"])
 @pytest.mark.parametrize("garbage", [b"", b"{", b"[]", b'{"zarr_format": 3}'], ids=repr)
-def test_group_garbage_stays(
+def test_unreadable_group_stays(
     backend: ZarrBackend, root: Path, which: str, garbage: bytes
 ) -> None:
-    """A group that cannot be read is neither replaced nor written into."""
+    """A group that cannot be read is not replaced, and nothing is written into it."""
     backend.save(VALUE, "plate.ome.zarr/B/03/0", levels=1)
     (root / which / "zarr.json").write_bytes(garbage)
-    before = everything(root)
+    before = read_all_files(root)
     with pytest.raises(DamagedDataError) as caught:
         backend.save(VALUE + 1, "plate.ome.zarr/B/03/1", levels=1)
     assert "plate.ome.zarr" in str(caught.value)
     with pytest.raises(DamagedDataError):
         backend.save(VALUE + 1, "plate.ome.zarr/B/03/0", levels=1)
-    assert everything(root) == before
+    assert read_all_files(root) == before
     np.testing.assert_array_equal(backend.load("plate.ome.zarr/B/03/0"), VALUE)
 
 
 @pytest.mark.parametrize("key", ["plate", "well"])
 @pytest.mark.parametrize("value", ["x", 3, [], {}, {"wells": 3}, {"images": [3]}], ids=str)
-def test_plate_garbage_stays(backend: ZarrBackend, root: Path, key: str, value: Any) -> None:
-    """Documents of plates and wells that make no sense are refused and left as they are."""
+def test_invalid_plate_stays(backend: ZarrBackend, root: Path, key: str, value: Any) -> None:
+    """Invalid documents of plates and wells are refused and stay unchanged."""
     backend.save(VALUE, "plate.ome.zarr/B/03/0", levels=1)
     place = root / ("plate.ome.zarr" if key == "plate" else "plate.ome.zarr/B/03") / "zarr.json"
     document = json.loads(place.read_bytes())

@@ -1,4 +1,4 @@
-"""Files, arrays and links where a store should be, and odd names."""
+"""Files, arrays and links in the place of a store, and unusual names."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from polystore_core.errors import (
 )
 from polystore_zarr.backend import ZarrBackend
 
-from .stores import VALUE, everything, make_backend, needs_posix
+from .stores import VALUE, make_backend, needs_posix, read_all_files
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def test_store_is_file(backend: ZarrBackend, root: Path) -> None:
-    """A file where a store should be is named by the error, and stays."""
+    """The error names a file in the place of a store, and the file stays."""
     (root / "a.zarr").write_text("precious")
     (root / "b.ome.zarr").write_text("precious")
     for path in ("a.zarr", "a.zarr/a", "a.zarr/a/b", "b.ome.zarr", "b.ome.zarr/A/01/0"):
@@ -40,39 +40,39 @@ def test_store_is_file(backend: ZarrBackend, root: Path) -> None:
             with pytest.raises(NotADirectoryInPathError, match="is a file"):
                 use(path)
         assert not backend.exists(path)
-    assert everything(root) == {"a.zarr": b"precious", "b.ome.zarr": b"precious"}
+    assert read_all_files(root) == {"a.zarr": b"precious", "b.ome.zarr": b"precious"}
 
 
 def test_formats_do_not_mix(backend: ZarrBackend, root: Path) -> None:
-    """Zarr 3 does not go into a group of Zarr 2, nor the other way round."""
+    """Zarr 3 cannot be saved into a group of Zarr 2, or the other way round."""
     backend.save(VALUE, "two.zarr/g/a", zarr_format=2)
     backend.save(VALUE, "three.zarr/g/a")
-    before = everything(root)
+    before = read_all_files(root)
     for path, options in (
         ("two.zarr/g/b", {"zarr_format": 3}),
         ("three.zarr/g/b", {"zarr_format": 2}),
     ):
         with pytest.raises(InvalidOptionError, match="is a group of Zarr"):
             backend.save(VALUE, path, **options)
-    assert everything(root) == before
+    assert read_all_files(root) == before
 
 
 def test_path_through_array(backend: ZarrBackend, root: Path) -> None:
-    """Nothing stands in an array or an image but its own."""
+    """A path below an array or a level of an image is refused."""
     backend.save(VALUE, "a.zarr/a", chunks=16)
     backend.save(VALUE, "i.ome.zarr", levels=1)
-    before = everything(root)
+    before = read_all_files(root)
     for path in ("a.zarr/a/b", "a.zarr/a/c/0", "a.zarr/a/c", "i.ome.zarr/0/x"):
         with pytest.raises((NotADirectoryInPathError, NotAFileError, InvalidOptionError)):
             backend.save(VALUE, path)
         with pytest.raises((NotADirectoryInPathError, NotAFileError, NotFoundError)):
             backend.load(path)
-    assert everything(root) == before
+    assert read_all_files(root) == before
 
 
 @needs_posix
 def test_links_within_store(backend: ZarrBackend, root: Path) -> None:
-    """Links are followed: saving replaces what the link leads to, and the link stays."""
+    """Links are followed. Saving replaces the target of a link, and the link stays."""
     backend.save(VALUE, "a.zarr/a", chunks=16)
     (root / "a.zarr/link").symlink_to("a")
     (root / "a.zarr/circle").symlink_to("circle")
@@ -96,10 +96,10 @@ def test_links_within_store(backend: ZarrBackend, root: Path) -> None:
 
 @needs_posix
 def test_links_out_of_root(backend: ZarrBackend, root: Path) -> None:
-    """With a root, no link of a store leads out of it."""
+    """With a root, no link in a store leads out of the root."""
     outside = make_backend(root.parent)
     outside.save(VALUE, "secret.zarr/a", chunks=16)
-    secret = everything(root.parent / "secret.zarr")
+    secret = read_all_files(root.parent / "secret.zarr")
     backend.save(VALUE + 1, "a.zarr/a", chunks=16)
     (root / "out.zarr").symlink_to(root.parent / "secret.zarr")
     (root / "a.zarr/out").symlink_to(root.parent / "secret.zarr/a")
@@ -121,7 +121,7 @@ def test_links_out_of_root(backend: ZarrBackend, root: Path) -> None:
         ):
             with pytest.raises(PathOutsideRootError):
                 use(path)
-    assert everything(root.parent / "secret.zarr") == secret
+    assert read_all_files(root.parent / "secret.zarr") == secret
 
 
 NAMES = {
@@ -140,8 +140,8 @@ NAMES = {
 
 @needs_posix
 @pytest.mark.parametrize("name", NAMES)
-def test_names_survive_everything(backend: ZarrBackend, root: Path, name: str) -> None:
-    """Whatever a file may be called, an array, a store or a file's array may be as well."""
+def test_unusual_names_work(backend: ZarrBackend, root: Path, name: str) -> None:
+    """An array, a store and an array of a folder may have any name that a file may have."""
     name = NAMES[name]
     store = f"{name[:100]}.zarr"
     for path in (f"a.zarr/{name}", f"{store}/{name}/a", f"folder/{name}"):
@@ -158,8 +158,8 @@ def test_names_survive_everything(backend: ZarrBackend, root: Path, name: str) -
     assert backend.list_dir("a.zarr") == []
 
 
-def test_impossible_names_refused(backend: ZarrBackend, root: Path) -> None:
-    """A name that cannot be is refused, and nothing is written."""
+def test_impossible_names_are_refused(backend: ZarrBackend, root: Path) -> None:
+    """An impossible name is refused, and nothing is written."""
     free = ZarrBackend()
     for path in ("a.zarr/../b", "a.zarr/x/../../b", "a.zarr/a\0b", "a.zarr/.."):
         with pytest.raises(InvalidOptionError):

@@ -1,4 +1,4 @@
-"""Schedulers of Dask and a cluster, for tests that need them."""
+"""Fixtures for the schedulers of Dask and for a cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOCAL = ("synchronous", "threads", "processes")
 
 @pytest.fixture(scope="module", autouse=True)
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what the clusters leave, besides the folders of their workers."""
+    """Let Dask and the clusters write their temporary files into a folder of pytest."""
     dask = pytest.importorskip("dask")
     folder = str(tmp_path_factory.mktemp("dask"))
     with dask.config.set(temporary_directory=folder), pytest.MonkeyPatch.context() as patch:
@@ -41,7 +41,7 @@ def client(
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as found,
     ):
-        # The workers do not have the modules of the tests.
+        # The workers cannot import the modules of the tests, so these are pickled by value.
         cloudpickle.register_pickle_by_value(request.module)
         cloudpickle.register_pickle_by_value(values)
         yield found
@@ -49,7 +49,7 @@ def client(
 
 @pytest.fixture(params=[*LOCAL, "distributed"])
 def scheduler(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each scheduler in turn, chosen as Dask's users choose it."""
+    """Run the test with each scheduler, chosen in the way that users of Dask choose it."""
     if request.param == "distributed":
         with request.getfixturevalue("client").as_current():
             yield request.param

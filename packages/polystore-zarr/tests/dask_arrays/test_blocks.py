@@ -17,7 +17,7 @@ from polystore_zarr.blocks import align_chunks, layout_for, store_blocks  # noqa
 from polystore_zarr.creating import Layout  # noqa: E402
 from polystore_zarr.store.local import local_path  # noqa: E402
 
-from .values import MIB, VALUES, fm, hidden, pixels  # noqa: E402
+from .values import MIB, VALUES, find_hidden, fm, pixels  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +91,7 @@ def test_blocks_that_cannot_be_stored(tmp_path: Path) -> None:
     for word, array in refused.items():
         with pytest.raises(UnsupportedDataError, match=word):
             fm.save(array, tmp_path / "a.zarr/x", backend="zarr")
-    assert hidden(tmp_path) == []
+    assert find_hidden(tmp_path) == []
 
 
 def test_dask_array_if_exists(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_joined_blocks_stay_small() -> None:
 
 
 def test_ten_thousand_blocks_are_one_graph(tmp_path: Path) -> None:
-    """A graph for each block would take minutes."""
+    """One graph for each block would take minutes."""
     array = da.zeros((10_000, 4, 4), chunks=(1, 4, 4), dtype="u2") + 1
 
     class Nowhere:

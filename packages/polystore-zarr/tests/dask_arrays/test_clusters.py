@@ -1,4 +1,4 @@
-"""Dask arrays larger than memory, workers that are killed, and tasks that are given up."""
+"""Dask arrays larger than memory, killed workers, and cancelled tasks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ distributed = pytest.importorskip("distributed")
 from polystore_zarr.blocks import store_blocks  # noqa: E402
 from polystore_zarr.store.local import local_path  # noqa: E402
 
-from .values import EMPTY, VALUES, fm, hidden, peak_mib, pixels  # noqa: E402
+from .values import EMPTY, VALUES, find_hidden, fm, peak_mib, pixels  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 
 def one_gibibyte() -> Any:
-    """64 planes of 16 MiB, each with its own number in it."""
+    """Return 64 planes of 16 MiB. Each plane is filled with its own number."""
 
     def plane(block_info: Any = None) -> Any:
         number = block_info[None]["chunk-location"][0]
@@ -63,7 +63,7 @@ def test_pyramid_larger_than_workers(client: Any, tmp_path: Path) -> None:
 
 
 def test_killed_worker_loses_nothing(tmp_path: Path) -> None:
-    # In a process of its own: what a nanny keeps of a killed worker goes when that ends.
+    # This runs in its own process, because a nanny keeps objects of a killed worker until it ends.
     script = """
 import os, signal, sys
 import dask.array as da, distributed, numpy as np
@@ -97,7 +97,7 @@ def test_task_saves_dask_array(tmp_path: Path, client: Any) -> None:
         manager.save(da.ones((3, 4), chunks=(1, 4)), path, backend="zarr", chunks=(1, 4))
         return manager.load(path, backend="zarr").sum()
 
-    # More of them than threads: each must let the others have its own.
+    # There are more tasks than threads, so a waiting task must give its thread to the others.
     paths = [str(tmp_path / f"{n}.zarr/x") for n in range(3)]
     assert client.gather(client.map(save, paths), errors="raise") == [12.0] * 3
 
@@ -130,10 +130,10 @@ def test_cancelled_task_writes_nothing(tmp_path: Path) -> None:
     ):
         with pytest.raises(ArithmeticError):
             fm.save(array, path, backend="zarr", chunks=(1, 5))
-        assert hidden(tmp_path) == []
-        go_on.touch()  # only now does the other task come to write
+        assert find_hidden(tmp_path) == []
+        go_on.touch()  # only now can the other task write
         time.sleep(0.3)
-    assert hidden(tmp_path) == []
+    assert find_hidden(tmp_path) == []
     assert not path.exists()
 
 
@@ -187,5 +187,5 @@ FileManager().save(array, sys.argv[1], backend="zarr", chunks=(1, 10),
     _, errors = process.communicate(timeout=60)
     assert "KeyboardInterrupt" in errors
     assert process.returncode != 0
-    assert hidden(tmp_path) == []
+    assert find_hidden(tmp_path) == []
     assert np.array_equal(pixels(path), VALUES)

@@ -1,4 +1,4 @@
-"""Dask arrays are written and read alike by every scheduler."""
+"""Every scheduler writes and reads the same Dask arrays."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from polystore_core.errors import NotFoundError
 dask = pytest.importorskip("dask")
 da = pytest.importorskip("dask.array")
 
-from .values import VALUES, fm, hidden, pixels  # noqa: E402
+from .values import VALUES, find_hidden, fm, pixels  # noqa: E402
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def test_every_scheduler_writes_equal_pixels(scheduler: str, tmp_path: Path) -> 
     )
     assert np.array_equal(pixels(tmp_path / "a.zarr/x"), VALUES)
     assert calls == [(n + 1, 12) for n in range(12)]
-    assert hidden(tmp_path) == []
+    assert find_hidden(tmp_path) == []
 
 
 def test_progress_bar_shows_blocks(scheduler: str, tmp_path: Path, capfd: Any) -> None:
@@ -71,9 +71,9 @@ def test_failing_block_keeps_old_array(scheduler: str, tmp_path: Path) -> None:
     )
     with pytest.raises(ArithmeticError, match="the third plane"):
         fm.save(array, path, backend="zarr")
-    assert hidden(tmp_path) == []
+    assert find_hidden(tmp_path) == []
     time.sleep(0.3)  # tasks that were running have ended by now
-    assert hidden(tmp_path) == []
+    assert find_hidden(tmp_path) == []
     assert np.array_equal(pixels(path), VALUES)
 
 
@@ -88,9 +88,9 @@ def test_interrupt_leaves_old_array(scheduler: str, tmp_path: Path) -> None:
     array = da.zeros((20, 100), chunks=(1, 100))
     with pytest.raises(KeyboardInterrupt):
         fm.save(array, path, backend="zarr", chunks=(1, 100), progress=interrupt)
-    assert hidden(tmp_path) == []
+    assert find_hidden(tmp_path) == []
     time.sleep(0.3)
-    assert hidden(tmp_path) == []
+    assert find_hidden(tmp_path) == []
     assert np.array_equal(pixels(path), VALUES)
 
 
@@ -117,7 +117,7 @@ def test_pyramid_equals_numpy_path(scheduler: str, tmp_path: Path) -> None:
     assert calls[-1] == 0
 
 
-def test_from_array_takes_handle(scheduler: str, tmp_path: Path) -> None:
+def test_from_array_accepts_a_handle(scheduler: str, tmp_path: Path) -> None:
     fm.save(
         VALUES, tmp_path / "a.zarr/x", backend="zarr", chunks=(1, 64, 64), shards=(1, 128, 256)
     )
@@ -149,7 +149,7 @@ def test_equal_reads_have_equal_tokens(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr/x"
     fm.save(VALUES, path, backend="zarr")
     tokens = [dask.base.tokenize(fm.open(path, backend="zarr")) for _ in range(2)]
-    for _ in range(3):  # a directory may get the number that an earlier one had
+    for _ in range(3):  # a folder may get the inode number of an earlier one
         fm.save(VALUES, path, backend="zarr")
         tokens.append(dask.base.tokenize(fm.open(path, backend="zarr")))
     assert tokens[0] == tokens[1]
@@ -171,7 +171,7 @@ def test_stale_handle_fails_in_workers(change: str, client: Any, tmp_path: Path)
     assert client.run(os.getpid) == before  # an error in unpickling would end the worker
 
 
-def test_handle_pickles_small(tmp_path: Path) -> None:
+def test_pickled_handle_is_small(tmp_path: Path) -> None:
     fm.save(VALUES, tmp_path / "a.zarr/x", backend="zarr")
     handle = fm.open(tmp_path / "a.zarr/x", backend="zarr")
     assert handle[0, 0, 0] == VALUES[0, 0, 0]

@@ -1,4 +1,4 @@
-"""Stacks of files, which the workers of a cluster read, change and save as images."""
+"""Stacks of files that the workers of a cluster read, change and save as images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from polystore_core import Image, stack
 from polystore_core.errors import InvalidOptionError, NotFoundError, UnsupportedDataError
 
-from .values import fm, hidden, peak_mib
+from .values import find_hidden, fm, peak_mib
 
 pytest.importorskip("dask")
 pytest.importorskip("distributed")
@@ -29,7 +29,7 @@ NAMES = "{well}_s{site}_w{channel}_z{z}.tif"
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two wells, two sites, two channels and three planes, each plane of its own number."""
+    """Two wells, two sites, two channels and three planes. Each plane has its own number."""
     found = tmp_path_factory.mktemp("plate")
     for number in range(24):
         well, site, channel, z = np.unravel_index(number, (2, 2, 2, 3))
@@ -48,7 +48,7 @@ def plate(folder: Path) -> xarray.DataArray:
 def test_one_image_from_workers(
     plate: xarray.DataArray, scheduler: str, tmp_path: Path
 ) -> None:
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     changed = plate.sel(well="B01", site=2).map_blocks(
         lambda block: block + block.dtype.type(1)
     )
@@ -59,7 +59,7 @@ def test_one_image_from_workers(
         chunks=(1, 1, 16, 32),
         shards=(1, 3, 64, 96),
         levels=2,
-        progress=lambda *numbers: told.append(numbers),
+        progress=lambda *numbers: calls.append(numbers),
     )
     image = fm.load(tmp_path / "a.ome.zarr", backend="zarr", as_="image")
     assert image.axes == ("c", "z", "y", "x")
@@ -70,7 +70,7 @@ def test_one_image_from_workers(
     assert (image.data == expected).all()
     small = fm.load(tmp_path / "a.ome.zarr", backend="zarr", level=1)
     assert (small == expected).all()
-    assert told == [(n, told[-1][1]) for n in range(1, told[-1][1] + 1)]
+    assert calls == [(n, calls[-1][1]) for n in range(1, calls[-1][1] + 1)]
     metadata = fm.info(tmp_path / "a.ome.zarr", backend="zarr").metadata
     assert metadata["shards"] == (1, 3, 64, 96)
 
@@ -87,7 +87,7 @@ def test_each_field_into_a_plate(plate: xarray.DataArray, client: Any, tmp_path:
     assert wells == ["A/01", "B/01"]
 
 
-def test_axes_that_no_image_has_are_refused(plate: xarray.DataArray, tmp_path: Path) -> None:
+def test_axes_that_images_lack_are_refused(plate: xarray.DataArray, tmp_path: Path) -> None:
     path = tmp_path / "a.ome.zarr"
     for some, advice in (
         (plate.sel(site=1), r"array\.sel\(well=…\)"),
@@ -100,7 +100,7 @@ def test_axes_that_no_image_has_are_refused(plate: xarray.DataArray, tmp_path: P
     handle = fm.open(tmp_path / "run.zarr/all", backend="zarr")
     assert handle.image is not None
     assert handle.image.names == plate.dims
-    assert hidden(tmp_path) == []
+    assert find_hidden(tmp_path) == []
 
 
 def test_failed_read_names_its_file(folder: Path, client: Any, tmp_path: Path) -> None:
@@ -109,18 +109,18 @@ def test_failed_read_names_its_file(folder: Path, client: Any, tmp_path: Path) -
         fm.copy(folder / path.name, path, backend="disk")
     field = stack(paths, backend="disk", names=NAMES).sel(well="A01", site=1)
     fm.save(Image.of(np.zeros((64, 95), "u2"), axes="yx"), paths[1], backend="disk")
-    told = (
+    message = (
         r"it has shape \(64, 95\), but '.*z1\.tif', the first file of the stack, has \(64, 96\)"
     )
     with client.as_current():
-        with pytest.raises(UnsupportedDataError, match=told) as differs:
+        with pytest.raises(UnsupportedDataError, match=message) as differs:
             fm.save(field, tmp_path / "a.ome.zarr", backend="zarr")
         assert differs.value.path == str(paths[1])
         paths[1].unlink()
         with pytest.raises(NotFoundError, match=r"z2\.tif' does not exist") as missing:
             fm.save(field, tmp_path / "a.ome.zarr", backend="zarr")
     assert "this process needs the same files" in missing.value.__notes__[0]
-    assert hidden(tmp_path) == []
+    assert find_hidden(tmp_path) == []
     assert not (tmp_path / "a.ome.zarr").exists()
 
 

@@ -1,4 +1,4 @@
-"""Values that are saved, and what a save leaves."""
+"""Values to save, and checks of files and memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 fm = FileManager()
 EMPTY = np.empty((0, 0))
-"""With it as ``meta`` Dask does not try a function before there are blocks."""
+"""As ``meta``, it stops Dask from trying a function before there are blocks."""
 VALUES = np.random.default_rng(3).integers(0, 60_000, (7, 300, 500), "u2")
 
 
@@ -23,8 +23,8 @@ def pixels(path: Path | str, **options: Any) -> Any:
     return fm.load(path, backend="zarr", **options)
 
 
-def hidden(folder: Path) -> list[str]:
-    """What a save leaves while it runs."""
+def find_hidden(folder: Path) -> list[str]:
+    """Return the temporary names that a save makes while it runs."""
     return [
         path.name
         for path in folder.rglob(f"{HIDDEN_PREFIX}*")
@@ -33,6 +33,6 @@ def hidden(folder: Path) -> list[str]:
 
 
 def peak_mib() -> float:
-    """The most memory that this process has had. (``getrusage`` tells also of its parent's.)"""
+    """Return the peak memory of this process. ``getrusage`` would include that of its parent."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024

@@ -1,4 +1,4 @@
-"""A folder for each test, and processes that end with it."""
+"""A folder for each test, and processes that end with the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Each system call fails once: the operation has happened or not, and nothing lies."""
+"""Each system call fails once. The operation is then done or not done, and no read is wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .writers import (
     KINDS,
     check_leftovers,
     fields_of,
-    hidden,
+    find_hidden,
     listed_fields,
     number_of,
     save,
@@ -36,8 +36,8 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="system: needs Linux"),
 ]
 
-# What changes something, and what tells what stands there. Not `unlink` and `rmdir` of our own
-# temporary trees: if they cannot be removed, they stay, and `find_leftovers` lists them.
+# Calls that change a file, and calls that look it up. `unlink` and `rmdir` of our own temporary
+# trees are left out. If such trees cannot be removed, they stay, and `find_leftovers` lists them.
 CALLS = [
     "open",
     "write",
@@ -96,7 +96,7 @@ READS: dict[str, Operation] = {
 
 
 class Fault:
-    """Lets the n-th of the watched calls fail, in whatever thread it is made.
+    """Makes the n-th of the watched calls fail, in any thread.
 
     ``lock`` guards ``left``, the number of calls until then.
     """
@@ -106,12 +106,12 @@ class Fault:
         self.code = 0
         self.lock = threading.Lock()
         for name in CALLS:
-            patch.setattr(os, name, self.watched(getattr(os, name)))
+            patch.setattr(os, name, self.watch(getattr(os, name)))
 
-    def watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
+    def watch(self, call: Callable[..., Any]) -> Callable[..., Any]:
         def watched_call(*args: Any, **options: Any) -> Any:
             with self.lock:
-                if self.left >= 0 and not _asked_by_makedirs():
+                if self.left >= 0 and not _is_from_makedirs():
                     self.left -= 1
                     if self.left < 0:
                         raise OSError(self.code, os.strerror(self.code))
@@ -120,8 +120,8 @@ class Fault:
         return watched_call
 
 
-def _asked_by_makedirs() -> bool:
-    """``os.makedirs`` asks ``os.path.isdir``, which takes a failure for an answer."""
+def _is_from_makedirs() -> bool:
+    """Return whether ``os.makedirs`` calls. Its ``os.path.isdir`` takes a failure for an answer."""
     frame = sys._getframe(2)
     while frame.f_back is not None and frame.f_code.co_filename.endswith("genericpath.py>"):
         frame = frame.f_back
@@ -138,7 +138,7 @@ def fault() -> Iterator[Fault]:
 
 
 def prepare(backend: ZarrBackend, root: Path) -> None:
-    """Put back what every operation finds."""
+    """Restore the files that every operation needs."""
     for path in root.iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     for path in ("g.zarr/a", "g.zarr/b", "f/a.tif"):
@@ -148,8 +148,8 @@ def prepare(backend: ZarrBackend, root: Path) -> None:
     backend.save(version(1), "plate.ome.zarr/B/03/1", levels=2)
 
 
-def standing(backend: ZarrBackend) -> dict[str, int]:
-    """Every array and image, with its version."""
+def read_versions(backend: ZarrBackend) -> dict[str, int]:
+    """Return every array and image with its version."""
     found = {}
     for path in backend.list_files(".", recursive=True):
         value = backend.load(path)
@@ -166,13 +166,15 @@ def failure_of(operation: Operation, backend: ZarrBackend) -> Exception | None:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_old_or_new_stands(backend: ZarrBackend, root: Path, fault: Fault, name: str) -> None:
-    """Whatever call fails: the operation has happened or not, and the error says why."""
+def test_old_or_new_version_is_there(
+    backend: ZarrBackend, root: Path, fault: Fault, name: str
+) -> None:
+    """If any call fails, the operation is done or not done, and the error says why."""
     operation = OPERATIONS[name]
     prepare(backend, root)
-    old = standing(backend)
+    old = read_versions(backend)
     operation(backend)
-    new = standing(backend)
+    new = read_versions(backend)
     dirty, reached = True, True
     point = -1
     while reached:
@@ -183,24 +185,26 @@ def test_old_or_new_stands(backend: ZarrBackend, root: Path, fault: Fault, name:
         fault.code, fault.left = code, point
         failure = failure_of(operation, backend)
         reached, fault.left = fault.left < 0, -1
-        said = f"{failure!r} at call {point}"
-        assert failure is None or getattr(failure, "errno", 0) == code, said
-        found = standing(backend)
-        assert found in (old, new), said
-        assert failure or found == new, said
-        # One fault is one failure: either the operation failed, or the removal of what it hid.
-        assert len(hidden(root)) <= (failure is None), said
+        text = f"{failure!r} at call {point}"
+        assert failure is None or getattr(failure, "errno", 0) == code, text
+        found = read_versions(backend)
+        assert found in (old, new), text
+        assert failure or found == new, text
+        # One fault causes one failure, of the operation or of the removal of its hidden files.
+        assert len(find_hidden(root)) <= (failure is None), text
         plate = root / "plate.ome.zarr"
-        assert listed_fields(plate) <= fields_of(plate), said
+        assert listed_fields(plate) <= fields_of(plate), text
         if failure is None:
-            assert listed_fields(plate) == fields_of(plate), said
+            assert listed_fields(plate) == fields_of(plate), text
         dirty = found != old or "field" in name or "label" in name
     assert point > 2
 
 
 @pytest.mark.parametrize("name", READS)
-def test_reading_never_lies(backend: ZarrBackend, root: Path, fault: Fault, name: str) -> None:
-    """A fault is no missing file, no fill value, no empty folder and no other value."""
+def test_reading_is_never_wrong(
+    backend: ZarrBackend, root: Path, fault: Fault, name: str
+) -> None:
+    """A fault is never read as a missing file, a fill value, an empty folder or another value."""
     operation = READS[name]
     prepare(backend, root)
     expected = operation(backend)
@@ -212,9 +216,9 @@ def test_reading_never_lies(backend: ZarrBackend, root: Path, fault: Fault, name
         fault.left = point
         failure = failure_of(lambda b: found.append(operation(b)), backend)  # noqa: B023
         reached, fault.left = fault.left < 0, -1
-        said = f"{failure!r} at call {point}"
-        assert failure is None or getattr(failure, "errno", 0) == fault.code, said
-        assert failure or found == [expected], said
+        text = f"{failure!r} at call {point}"
+        assert failure is None or getattr(failure, "errno", 0) == fault.code, text
+        assert failure or found == [expected], text
     assert point
 
 
@@ -238,10 +242,10 @@ STRACED = ("field", "sharded", "label")
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="system: needs strace")
 @pytest.mark.parametrize("kind", STRACED)
-def test_kernel_refuses_once(
+def test_kernel_call_fails_once(
     backend: ZarrBackend, root: Path, start: Any, kind: str, tmp_path: Path
 ) -> None:
-    """The n-th of a system call fails in each thread: old or new, and nothing damaged."""
+    """The n-th call fails in each thread. The old or the new version is there, without damage."""
     backend.save(version(1), "labelled.ome.zarr", chunks=32, levels=2)
     writer = start("save_once", kind)
     outcomes = set()
@@ -249,7 +253,7 @@ def test_kernel_refuses_once(
         for point in POINTS:
             save(backend, kind, 1)
             writer.start()
-            writer.says("waiting")
+            writer.expect("waiting")
             strace = subprocess.Popen(
                 [
                     "strace",
@@ -266,26 +270,26 @@ def test_kernel_refuses_once(
                 stderr=subprocess.PIPE,
             )
             assert strace.stderr is not None
-            said = strace.stderr.readline().decode()
-            if "attached" not in said:
+            text = strace.stderr.readline().decode()
+            if "attached" not in text:
                 strace.communicate()
                 writer.go_on()
-                pytest.skip(f"system: strace cannot attach: {said.strip()}")
+                pytest.skip(f"system: strace cannot attach: {text.strip()}")
             writer.go_on()
-            # What fails may also be the telling.
+            # The write that reports the result may fail too.
             outcome, number = [("silent", 0), *iter(writer.line, ("ended", 0))][-1]
             writer.pid = 0
             strace.communicate()
             injected = "INJECTED" in (tmp_path / "log").read_text()
-            said = f"{call} {point}: {outcome} {number}"
+            text = f"{call} {point}: {outcome} {number}"
             outcomes.add((call, outcome)) if injected else None
             if outcome == "failed":
-                assert injected, said
-                assert number == getattr(errno, code), said
+                assert injected, text
+                assert number == getattr(errno, code), text
             found = saved_number(backend, KINDS[kind][0])
-            assert found == 2 if outcome == "saved" else found in (1, 2), said
+            assert found == 2 if outcome == "saved" else found in (1, 2), text
             if not injected:
                 break
     assert {outcome for _, outcome in outcomes} >= {"failed"}
     assert len(outcomes) > 6
-    check_leftovers(root, most=len(KERNEL_CALLS))  # where the removal itself was refused
+    check_leftovers(root, most=len(KERNEL_CALLS))  # a removal may fail too

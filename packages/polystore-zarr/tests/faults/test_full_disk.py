@@ -1,4 +1,4 @@
-"""Disks without space or names, read-only disks, and no more descriptors."""
+"""Full disks, disks without inodes, read-only disks, and processes without descriptors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ from polystore_core.files.atomic import find_leftovers
 from polystore_zarr.store.local import local_path
 from polystore_zarr.store.nodes import read_document
 
-from .writers import KINDS, hidden, listed_fields, make_backend, save, saved_number, version
+from .writers import (
+    KINDS,
+    find_hidden,
+    listed_fields,
+    make_backend,
+    save,
+    saved_number,
+    version,
+)
 
 if TYPE_CHECKING:
     from polystore_zarr.backend import ZarrBackend
@@ -54,7 +62,7 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
 
 
 def fill(disk: Path, *, pages_left: int) -> None:
-    """Fill a disk up to some pages of 4 KiB."""
+    """Fill a disk until ``pages_left`` pages of 4 KiB are free."""
     with (disk / "filler").open("wb", buffering=0) as file:
         for _ in range(max(os.statvfs(disk).f_bavail - pages_left, 0)):
             file.write(bytes(4096))
@@ -65,8 +73,8 @@ def check_reason(error: StorageError, path: str) -> None:
     assert "free space on the disk and try again" in str(error)
 
 
-def arrays(root: Path) -> list[str]:
-    """Everything but groups, locks and their folders: what a failed save must not leave."""
+def list_array_files(root: Path) -> list[str]:
+    """Return all files except groups and locks. A failed save must not leave such files."""
     found = []
     for path in root.rglob("*"):
         name = str(path.relative_to(root))
@@ -80,8 +88,8 @@ def arrays(root: Path) -> list[str]:
 
 @pytest.mark.parametrize("kind", ["plain", "sharded", "pyramid", "field"])
 @pytest.mark.parametrize("over", [False, True], ids=["new", "over"])
-def test_full_disk_keeps_old(mount: Mount, kind: str, over: bool) -> None:
-    """At every fill level: all of the new version or all of the old, and the reason."""
+def test_full_disk_keeps_old_version(mount: Mount, kind: str, over: bool) -> None:
+    """With any free space, all of the new version or all of the old version is there."""
     place = mount(size="1m")
     backend, path, failures = make_backend(place), KINDS[kind][0], 0
     levels = range(0, 96, 4)
@@ -89,14 +97,14 @@ def test_full_disk_keeps_old(mount: Mount, kind: str, over: bool) -> None:
         if over:
             save(backend, kind, 1)
         fill(place, pages_left=pages_left)
-        before = arrays(place)
+        before = list_array_files(place)
         try:
             save(backend, kind, 2)
         except StorageError as error:
             failures += 1
             check_reason(error, path)
-            assert arrays(place) == before
-            assert not hidden(place)
+            assert list_array_files(place) == before
+            assert not find_hidden(place)
             assert not over or saved_number(backend, path) == 1
             assert over or not backend.exists(path)
         else:
@@ -105,12 +113,12 @@ def test_full_disk_keeps_old(mount: Mount, kind: str, over: bool) -> None:
         save(backend, kind, 3)
         assert saved_number(backend, path) == 3
         backend.delete(path.split("/", maxsplit=1)[0], recursive=True)
-    assert not arrays(place)
+    assert not list_array_files(place)
     assert 1 < failures < len(levels)
 
 
 def test_full_disk_stops_batch(mount: Mount) -> None:
-    """What a batch could save is saved, and the rest has left nothing."""
+    """The values that fit are saved, and the others leave no files."""
     place = mount(size="1m")
     backend = make_backend(place)
     paths = [f"f/{n}.tif" for n in range(60)]
@@ -120,18 +128,18 @@ def test_full_disk_stops_batch(mount: Mount) -> None:
     done = list(caught.value.done)
     assert done == paths[: len(done)]
     assert [f"f/{name}" for name in backend.list_dir("f")] == done
-    assert not hidden(place)
+    assert not find_hidden(place)
 
 
 def test_full_disk_copies_nothing(mount: Mount) -> None:
-    """A copy that does not fit is not begun, as far as anybody can see."""
+    """A copy that does not fit leaves no visible files."""
     place = mount(size="600k")
     backend = make_backend(place)
     backend.save(
         version(1, (600, 300)), "a.zarr/g/x", chunks=100, compressor="none", shards=False
     )
     fill(place, pages_left=12)
-    before = arrays(place)
+    before = list_array_files(place)
     for source, target in (
         ("a.zarr/g/x", "a.zarr/y"),
         ("a.zarr/g", "b.zarr"),
@@ -140,13 +148,13 @@ def test_full_disk_copies_nothing(mount: Mount) -> None:
         with pytest.raises(StorageError) as caught:
             backend.copy(source, target)
         assert caught.value.errno == errno.ENOSPC
-        assert arrays(place) == before
-        assert not hidden(place)
+        assert list_array_files(place) == before
+        assert not find_hidden(place)
 
 
 @pytest.mark.parametrize("kind", ["plain", "pyramid", "field"])
-def test_no_more_names(mount: Mount, kind: str) -> None:
-    """A disk without free inodes is a full disk, whatever file is the last."""
+def test_disk_without_inodes(mount: Mount, kind: str) -> None:
+    """A disk without free inodes is reported as a full disk, at any file of the save."""
     place = mount(size="4m", nr_inodes=130)
     backend, path, failures = make_backend(place), KINDS[kind][0], 0
     save(backend, kind, 1)
@@ -160,7 +168,7 @@ def test_no_more_names(mount: Mount, kind: str) -> None:
             failures += 1
             check_reason(error, path)
             assert saved_number(backend, path) == 1
-            assert not hidden(place)
+            assert not find_hidden(place)
         else:
             assert saved_number(backend, path) == 2
         for n in range(names):
@@ -170,7 +178,7 @@ def test_no_more_names(mount: Mount, kind: str) -> None:
 
 
 def test_read_only_disk(mount: Mount) -> None:
-    """Everything that writes says that the disk is read-only, and reading works."""
+    """Every write says that the disk is read-only, and reading works."""
     place = mount(size="1m")
     backend = make_backend(place)
     save(backend, "field", 1)
@@ -197,8 +205,8 @@ def test_read_only_disk(mount: Mount) -> None:
     assert listed_fields(place / "plate.ome.zarr") == {"B/03/0"}
 
 
-def test_no_more_descriptors(backend: ZarrBackend, root: Path) -> None:
-    """With few descriptors left nothing changes, and with one more it works."""
+def test_process_without_descriptors(backend: ZarrBackend, root: Path) -> None:
+    """With too few descriptors nothing changes. With enough of them the save works."""
     save(backend, "field", 1)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     kinds = []
@@ -219,8 +227,8 @@ def test_no_more_descriptors(backend: ZarrBackend, root: Path) -> None:
             for filler in fillers:
                 os.close(filler)
         assert saved_number(backend, KINDS["field"][0]) == (1 if kinds[-1] else 2)
-        # With so few descriptors not even the old tree can be removed.
-        assert hidden(root) == set(find_leftovers(root, older_than=-1))
+        # With so few descriptors, even the old tree cannot be removed.
+        assert find_hidden(root) == set(find_leftovers(root, older_than=-1))
         save(backend, "field", 1)
     assert kinds[0] == errno.EMFILE
     assert kinds[-1] == 0

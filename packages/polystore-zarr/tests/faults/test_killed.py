@@ -1,4 +1,4 @@
-"""Writers that are killed or interrupted leave the old value or the new one, whole."""
+"""Writers that are killed or interrupted leave the whole old value or the whole new one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .writers import (
     check_leftovers,
     field_path,
     fields_of,
-    hidden,
+    find_hidden,
     listed_fields,
     number_of,
     save,
@@ -43,13 +43,13 @@ pytestmark = [
 ]
 
 KILLS = 22
-"""Of each kind of value."""
+"""For each kind of value."""
 INTERRUPTS = 15
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_save_is_whole(backend: ZarrBackend, root: Path, start: Any, kind: str) -> None:
-    """What was said to be saved is there, or the version after it, and the next save works."""
+    """The last acknowledged version is there, or the version after it, and the next save works."""
     chance = random.Random(kind)
     if kind == "label":
         backend.save(version(1), "labelled.ome.zarr", chunks=32, levels=2)
@@ -57,12 +57,12 @@ def test_killed_save_is_whole(backend: ZarrBackend, root: Path, start: Any, kind
     writer, last = start("overwrite", kind), 0
     for _ in range(KILLS):
         writer.start()
-        said = (writer.kill(chance) or [last])[-1]
+        acknowledged = (writer.kill(chance) or [last])[-1]
         if backend.exists(path):
             found = saved_number(backend, path)
-            assert said <= found <= said + 1
+            assert acknowledged <= found <= acknowledged + 1
         else:
-            assert said == 0
+            assert acknowledged == 0
             found = 0
         save(backend, kind, found + 1)  # the locks are free
         last = found + 1
@@ -78,8 +78,8 @@ def test_killed_save_is_whole(backend: ZarrBackend, root: Path, start: Any, kind
         assert saved_number(backend, "labelled.ome.zarr") == 1
 
 
-def test_killed_first_save_counts(backend: ZarrBackend, root: Path, start: Any) -> None:
-    """However often it is killed, a new plate lists each field that was said to be saved."""
+def test_killed_writer_lists_its_fields(backend: ZarrBackend, root: Path, start: Any) -> None:
+    """A new plate lists each acknowledged field, even if its writer is killed many times."""
     chance = random.Random(2)
     writer, last = start("fill_plate"), 0
     for _ in range(KILLS):
@@ -128,7 +128,7 @@ def test_killed_batch_is_prefix(backend: ZarrBackend, root: Path, start: Any) ->
 def test_killed_moves_lose_nothing(
     backend: ZarrBackend, root: Path, start: Any, paths: tuple[str, ...]
 ) -> None:
-    """A killed move, copy or delete has happened or not."""
+    """A killed move, copy or delete is either done or not done."""
     first, second, third = paths
     states = [{first}, {second}, {second, third}, {third}, set()]
     chance = random.Random(4)
@@ -154,7 +154,7 @@ def test_killed_moves_lose_nothing(
 
 
 def test_killed_region_keeps_chunks(backend: ZarrBackend, root: Path, start: Any) -> None:
-    """Each chunk that a killed region write touched is old or new, and the lock is free."""
+    """Each chunk of a killed region write is old or new, and the lock is free."""
     backend.create("r.zarr/a", shape=(64, 64), dtype="u2", chunks=16)
     chance = random.Random(5)
     writer, last = start("write_regions"), 0
@@ -180,7 +180,7 @@ def test_killed_region_keeps_chunks(backend: ZarrBackend, root: Path, start: Any
 
 
 def test_interrupts_reach_caller(backend: ZarrBackend, root: Path, start: Any) -> None:
-    """Ctrl-C ends a save with KeyboardInterrupt, and nothing goes on behind its back."""
+    """Ctrl-C ends a save with KeyboardInterrupt, and no work continues in the background."""
     chance = random.Random(6)
     backend.save(version(1), "labelled.ome.zarr", chunks=32, levels=2)
     for kind in KINDS:
@@ -191,17 +191,17 @@ def test_interrupts_reach_caller(backend: ZarrBackend, root: Path, start: Any) -
     for number in range(INTERRUPTS):
         if number:
             writer.go_on()
-        writer.says("ready")
+        writer.expect("ready")
         time.sleep(chance.uniform(0, 0.12))
-        said = "forgotten"
-        while said == "forgotten":
+        answer = "forgotten"
+        while answer == "forgotten":
             os.kill(writer.pid, signal.SIGINT)
-            said = writer.line()[0]
-        assert said == "interrupted"
-        assert not hidden(root)
+            answer = writer.line()[0]
+        assert answer == "interrupted"
+        assert not find_hidden(root)
         for kind in KINDS:
             saved_number(backend, KINDS[kind][0])
         found = [number_of(value) for value in backend.load_batch(ITEMS)]
         assert found == sorted(found, reverse=True)
-        assert not hidden(root)
+        assert not find_hidden(root)
     check_leftovers(root, most=0)

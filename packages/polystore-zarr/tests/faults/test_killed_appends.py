@@ -1,4 +1,4 @@
-"""A writer of an array that grows is killed: all frames that it has acknowledged are there."""
+"""A writer of a growing array is killed. All frames that it has acknowledged are there."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [
 ]
 
 KILLS = 30
-"""Of each kind of array."""
+"""For each kind of array."""
 
 
 @pytest.mark.parametrize("options", GROWING)
@@ -42,7 +42,7 @@ def test_killed_appends_keep_acknowledged_frames(
             continue
         array: Any = zarr.open_array(
             f"{root}/{path}{inner}", mode="r"
-        )  # a reader that does not know us
+        )  # a reader that is not ours
         handles = [backend.open(path), array]
         if options == "image":
             handles.append(backend.open(path, level=1))
@@ -64,7 +64,7 @@ def test_killed_appends_keep_acknowledged_frames(
 def test_readers_see_whole_frames_while_another_process_appends(
     backend: ZarrBackend, root: Path, start: Any, options: str
 ) -> None:
-    """Readers of three programs, and a handle that was opened early."""
+    """The readers are those of three programs, and a handle that was opened early."""
     tensorstore = pytest.importorskip("tensorstore", reason="tensorstore is not installed")
     path, inner = ("run.ome.zarr", "/0") if options == "image" else ("run.zarr/movie", "")
     writer = start("append_frames", path, options)
@@ -73,14 +73,14 @@ def test_readers_see_whole_frames_while_another_process_appends(
         writer.line()
     spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{root}/{path}{inner}"}}
 
-    def opened() -> list[Any]:
+    def open_all() -> list[Any]:
         bare = zarr.open_array(f"{root}/{path}{inner}", mode="r")
         return [backend.open(path), bare, tensorstore.open(spec).result()]
 
     early = backend.open(path)
     lengths = [len(early)]
     while len(lengths) < 40 or lengths[-1] < lengths[0] + 30:
-        for frames in opened():
+        for frames in open_all():
             count = frames.shape[0]
             assert count >= lengths[-1]
             assert (np.asarray(frames[count - 1]) == count).all()

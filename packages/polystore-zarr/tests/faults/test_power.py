@@ -1,4 +1,4 @@
-"""Power cuts on a real ext4: what they leave is the old array or the new one, whole."""
+"""Power cuts on a real ext4 leave the whole old array or the whole new one."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def power(request: pytest.FixtureRequest, tmp_path: Path) -> PowerCut:
 
 
 def run(power: PowerCut, code: str) -> tuple[ZarrBackend, int]:
-    """Return what the cut left, and the last version that was acknowledged."""
+    """Return the backend after the cut, and the last acknowledged version."""
     after, newest = power.run(START + code)
     return ZarrBackend(root=after), newest
 
@@ -107,7 +107,7 @@ def test_old_or_new_survives(power: PowerCut, operation: str) -> None:
 
 @pytest.mark.parametrize("durable", [None, True])
 def test_documents_survive(power: PowerCut, durable: bool | None) -> None:
-    """A plate that is being filled can be listed and read; with ``True``, nothing is missing."""
+    """A plate that is being filled can be listed and read. With ``True``, no field is missing."""
     for _ in range(CUTS):
         backend, newest = run(power, PLATE.replace("DURABLE", str(durable)))
         assert version_of(backend, "q.ome.zarr/A/01/0") == 1
@@ -120,7 +120,7 @@ def test_documents_survive(power: PowerCut, durable: bool | None) -> None:
 @pytest.mark.parametrize("durable", [None, True])
 @pytest.mark.parametrize("kind", ["array", "image"])
 def test_flushed_frames_survive(power: PowerCut, kind: str, durable: bool | None) -> None:
-    """A reader finds them, and the next writer cuts off what is not whole."""
+    """A reader finds all flushed frames, and the next writer removes incomplete ones."""
     path, options = "g.zarr/a", {"chunks": (1, 25, 50)}
     if kind == "image":
         path, options = "p.ome.zarr", {"axes": "tyx", "levels": 2}
@@ -141,7 +141,7 @@ def test_flushed_frames_survive(power: PowerCut, kind: str, durable: bool | None
 
 
 def test_power_cuts_do_harm(tmp_path: Path) -> None:
-    """Without a flush they do, or the tests above would prove nothing."""
+    """Without a flush, values are damaged. Otherwise the tests above would prove nothing."""
     require_power_cuts()
     power = PowerCut(tmp_path, WEAK, seed=9)
     for _ in range(20):

@@ -1,6 +1,7 @@
-"""Writers that are killed while trees change places, and readers and writers next to them.
+"""Writers that are killed while they replace trees, and readers and writers next to them.
 
-With and without ``renameat2``: network, FUSE and exFAT file systems cannot exchange two names.
+Each test runs with and without ``renameat2``, because network, FUSE and exFAT file systems cannot
+exchange two names.
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ def backend(
     return ZarrBackend(root=tmp_path)
 
 
-def started(work: Callable[[], object]) -> int:
-    """Start ``work`` in a forked process, and return its number."""
+def start_process(work: Callable[[], object]) -> int:
+    """Start ``work`` in a forked process, and return its process id."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -68,9 +69,9 @@ def started(work: Callable[[], object]) -> int:
 
 
 @contextmanager
-def child(work: Callable[[], object]) -> Iterator[int]:
+def run_child(work: Callable[[], object]) -> Iterator[int]:
     """Run ``work`` in a forked process, which is killed at the end."""
-    pid = started(work)
+    pid = start_process(work)
     try:
         yield pid
     finally:
@@ -78,16 +79,16 @@ def child(work: Callable[[], object]) -> Iterator[int]:
         os.waitpid(pid, 0)
 
 
-def killed_at(number: int, work: Callable[[], object]) -> bool:
+def kill_at(number: int, work: Callable[[], object]) -> bool:
     """Run ``work`` in a process that is killed right before its n-th change of a name.
 
-    Returns ``False`` if it came to its end.
+    Returns ``False`` if the process reached its end.
     """
 
     def count_and_work() -> None:
         left = number
 
-        def counted(call: Callable[..., Any]) -> Callable[..., Any]:
+        def count_calls(call: Callable[..., Any]) -> Callable[..., Any]:
             def counted_call(*args: Any, **options: Any) -> Any:
                 nonlocal left
                 left -= 1
@@ -98,16 +99,16 @@ def killed_at(number: int, work: Callable[[], object]) -> bool:
             return counted_call
 
         for name in CALLS:
-            setattr(os, name, counted(getattr(os, name)))
+            setattr(os, name, count_calls(getattr(os, name)))
         if system._renameat2 is not None:
-            system._renameat2 = counted(system._renameat2)
+            system._renameat2 = count_calls(system._renameat2)
         work()
 
-    return os.WIFSIGNALED(os.waitpid(started(count_and_work), 0)[1])
+    return os.WIFSIGNALED(os.waitpid(start_process(count_and_work), 0)[1])
 
 
-def hidden(root: Path) -> set[str]:
-    """What writers have left behind, but for lock files."""
+def find_hidden(root: Path) -> set[str]:
+    """Return the files that writers have left behind, except lock files."""
     return {
         str(path)
         for path in root.rglob(".~ps-*")
@@ -115,7 +116,7 @@ def hidden(root: Path) -> set[str]:
     }
 
 
-def standing(backend: ZarrBackend) -> dict[str, int]:
+def read_versions(backend: ZarrBackend) -> dict[str, int]:
     found = {}
     for path in (*backend.list_files(".", recursive=True), LABEL):
         if path == LABEL and not backend.exists(LABEL):
@@ -153,39 +154,40 @@ OPERATIONS: dict[str, Operation] = {
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_killed_anywhere(backend: ZarrBackend, tmp_path: Path, name: str) -> None:
-    """Old or new, wherever the kill strikes; then doctor cleans up, and the operation works.
+def test_writer_killed_anywhere(backend: ZarrBackend, tmp_path: Path, name: str) -> None:
+    """A kill at any point leaves the old or the new state.
 
-    In the old state of a move, the source has its own value, never that of the target.
+    After that, doctor cleans up, and the operation works. In the old state of a move, the source
+    has its own value, never that of the target.
     """
     operation = OPERATIONS[name]
     prepare(backend)
-    old = standing(backend)
+    old = read_versions(backend)
     operation(backend)
-    new = standing(backend)
+    new = read_versions(backend)
     point, killed = 0, True
     while killed:
         point += 1
         prepare(backend)
-        killed = killed_at(point, lambda: operation(backend))
+        killed = kill_at(point, lambda: operation(backend))
         for path in find_leftovers(tmp_path, older_than=-1):
             remove_tree(path)
-        found = standing(backend)
+        found = read_versions(backend)
         assert found in (old, new), f"killed before change {point}"
         assert killed or found == new
         if found == old:
             if name != "delete group" or backend.is_dir("g.zarr/empty"):
                 operation(backend)
-            assert standing(backend) == new, f"killed before change {point}, and repeated"
+            assert read_versions(backend) == new, f"killed before change {point}, and repeated"
     assert point > 3
     backend.save(version(9), "g.zarr/a")
     backend.save(version(9), "s.zarr")
     backend.save(version(9), IMAGE)
-    assert not hidden(tmp_path)
+    assert not find_hidden(tmp_path)
 
 
 def test_group_keeps_document(backend: ZarrBackend, tmp_path: Path) -> None:
-    """A group that could not be deleted, or whose deletion was killed, has its attributes."""
+    """A group keeps its attributes if its deletion failed or was killed."""
     point, killed = 0, True
     while killed:
         point += 1
@@ -193,7 +195,7 @@ def test_group_keeps_document(backend: ZarrBackend, tmp_path: Path) -> None:
         document = tmp_path / "g.zarr/group/zarr.json"
         text = document.read_text().replace('"attributes": {}', '"attributes": {"a": 1}')
         document.write_text(text)
-        killed = killed_at(point, lambda: backend.delete("g.zarr/group"))
+        killed = kill_at(point, lambda: backend.delete("g.zarr/group"))
         backend.save(version(1), "g.zarr/a")
         if document.parent.exists():
             found = read_document(local_path(document.parent))
@@ -205,7 +207,7 @@ def test_group_keeps_document(backend: ZarrBackend, tmp_path: Path) -> None:
         backend.delete("g.zarr/group")
 
 
-# ── beside a writer ──────────────────────────────────────────────────────────────────────
+# ── next to a writer ─────────────────────────────────────────────────────────────────────
 
 
 def seconds() -> Iterator[int]:
@@ -214,7 +216,7 @@ def seconds() -> Iterator[int]:
         yield (number := number + 1)
 
 
-def forever(step: Callable[[int], object]) -> Callable[[], None]:
+def repeat(step: Callable[[int], object]) -> Callable[[], None]:
     def work() -> None:
         number = 1
         while True:
@@ -237,12 +239,12 @@ TARGETS = {"save": "g.zarr/a", "move": "g.zarr/a", "save store": "s.zarr", "save
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_readers_miss_nothing(backend: ZarrBackend, name: str) -> None:
-    """Next to a writer that replaces an array, nobody finds nothing, or a mixture."""
+def test_readers_find_whole_arrays(backend: ZarrBackend, name: str) -> None:
+    """While a writer replaces an array, a reader always finds the array, and never a mixture."""
     prepare(backend)
     path = TARGETS[name]
     folder, _, last = path.rpartition("/")
-    with child(forever(lambda number: WRITERS[name](backend, number))):
+    with run_child(repeat(lambda number: WRITERS[name](backend, number))):
         for number in seconds():
             value = backend.load(path)
             assert (value == value.flat[0]).all()
@@ -254,16 +256,16 @@ def test_readers_miss_nothing(backend: ZarrBackend, name: str) -> None:
 
 
 def test_error_never_replaces(backend: ZarrBackend) -> None:
-    """``if_exists="error"`` sees the array that is being replaced at the moment."""
+    """``if_exists="error"`` finds the array even while it is being replaced."""
     prepare(backend)
-    with child(forever(lambda number: WRITERS["move"](backend, number))):
+    with run_child(repeat(lambda number: WRITERS["move"](backend, number))):
         for _ in seconds():
             with pytest.raises(AlreadyExistsError):
                 backend.save(version(1), "g.zarr/a", if_exists="error")
 
 
 def test_writers_replace_each_other(backend: ZarrBackend, tmp_path: Path) -> None:
-    """Movers and savers of one array at once: each succeeds, and nothing is left."""
+    """Threads save and move to one path at once. Each succeeds, and no file is left over."""
     prepare(backend)
     failed: list[BaseException] = []
 
@@ -284,15 +286,15 @@ def test_writers_replace_each_other(backend: ZarrBackend, tmp_path: Path) -> Non
     for thread in threads:
         thread.join()
     assert failed == []
-    standing(backend)
-    assert not hidden(tmp_path)
+    read_versions(backend)
+    assert not find_hidden(tmp_path)
 
 
 # ── leftovers ────────────────────────────────────────────────────────────────────────────
 
 
-def test_next_save_sweeps(backend: ZarrBackend, tmp_path: Path) -> None:
-    """Trees of killed writers, of several at once as well, go with the next save."""
+def test_next_save_removes_leftovers(backend: ZarrBackend, tmp_path: Path) -> None:
+    """The next save removes the trees of killed writers, even of several at once."""
     prepare(backend)
     large = np.zeros((600, 600), np.uint8)
 
@@ -300,34 +302,34 @@ def test_next_save_sweeps(backend: ZarrBackend, tmp_path: Path) -> None:
         backend.save(large, "g.zarr/a", chunks=10, shards=False)
 
     for writers in (1, 1, 3):
-        before = hidden(tmp_path)
+        before = find_hidden(tmp_path)
         assert not before
-        pids = [started(work) for _ in range(writers)]
-        while len(hidden(tmp_path)) < writers:
+        pids = [start_process(work) for _ in range(writers)]
+        while len(find_hidden(tmp_path)) < writers:
             time.sleep(0.001)
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
         backend.save(version(1), "g.zarr/b")
-        assert not hidden(tmp_path)
+        assert not find_hidden(tmp_path)
 
 
-def test_living_writer_is_left_alone(backend: ZarrBackend, tmp_path: Path) -> None:
-    """A writer that is stopped in the middle goes on where it was."""
+def test_running_writer_keeps_its_files(backend: ZarrBackend, tmp_path: Path) -> None:
+    """A writer that is stopped in the middle continues where it was."""
     prepare(backend)
     large = np.full((600, 600), 7, np.uint8)
 
-    def begun(chunk: str) -> bool:
-        return any(any(Path(found).glob(f"*/c/{chunk}")) for found in hidden(tmp_path))
+    def has_begun(chunk: str) -> bool:
+        return any(any(Path(found).glob(f"*/c/{chunk}")) for found in find_hidden(tmp_path))
 
     state = pid = 0
-    # It may be faster than this process, and have made its last chunk.
-    while not os.WIFSTOPPED(state) or not begun("2/2") or begun("59/59"):
+    # The writer may be faster than this process, and may have written its last chunk.
+    while not os.WIFSTOPPED(state) or not has_begun("2/2") or has_begun("59/59"):
         if os.WIFSTOPPED(state):
             os.kill(pid, signal.SIGCONT)
             os.waitpid(pid, 0)
-        pid = started(lambda: backend.save(large, "g.zarr/a", chunks=10, shards=False))
-        while not begun("2/2"):
+        pid = start_process(lambda: backend.save(large, "g.zarr/a", chunks=10, shards=False))
+        while not has_begun("2/2"):
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
                 break
         os.kill(pid, signal.SIGSTOP)
@@ -335,14 +337,14 @@ def test_living_writer_is_left_alone(backend: ZarrBackend, tmp_path: Path) -> No
     for number in range(3):
         backend.save(version(number), "g.zarr/b")
         assert list(find_leftovers(tmp_path, older_than=-1)) == []
-        assert len(hidden(tmp_path)) == 1
+        assert len(find_hidden(tmp_path)) == 1
     os.kill(pid, signal.SIGCONT)
     os.waitpid(pid, 0)
     np.testing.assert_array_equal(backend.load("g.zarr/a"), large)
-    assert not hidden(tmp_path)
+    assert not find_hidden(tmp_path)
 
 
-# ── interrupted ──────────────────────────────────────────────────────────────────────────
+# ── interrupts ───────────────────────────────────────────────────────────────────────────
 
 TRACED = frozenset(
     module.__file__
@@ -352,12 +354,12 @@ TRACED = frozenset(
 
 @pytest.mark.parametrize("name", ["save over", "move onto", "delete group", "delete store"])
 def test_interrupt_at_each_line(backend: ZarrBackend, tmp_path: Path, name: str) -> None:
-    """Ctrl-C at any line reaches the caller as KeyboardInterrupt: old or new, nothing left."""
+    """Ctrl-C at any line raises KeyboardInterrupt. It leaves the old or new state, and no files."""
     operation = OPERATIONS[name]
     prepare(backend)
-    old = standing(backend)
+    old = read_versions(backend)
     operation(backend)
-    new = standing(backend)
+    new = read_versions(backend)
     left = -1
 
     def trace(frame: Any, event: str, _: object) -> Any:
@@ -384,9 +386,9 @@ def test_interrupt_at_each_line(backend: ZarrBackend, tmp_path: Path, name: str)
             interrupted = True
         finally:
             sys.settrace(None)
-        assert interrupted == (left <= 0), f"interrupted at line {line}: lost"
-        found = standing(backend)
+        assert interrupted == (left <= 0), f"the interrupt at line {line} was lost"
+        found = read_versions(backend)
         assert found in (old, new), f"interrupted at line {line}"
-        assert not hidden(tmp_path), f"interrupted at line {line}"
+        assert not find_hidden(tmp_path), f"interrupted at line {line}"
         line += 11
     assert line > 50

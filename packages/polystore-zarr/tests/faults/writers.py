@@ -1,6 +1,6 @@
-"""Processes that write until they are killed, and how to see what they left.
+"""Processes that write until they are killed, and checks of the files that they leave.
 
-Each process runs this file as a script, so it imports nothing next to it.
+Each process runs this file as a script, so this file imports nothing next to it.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def version(number: int, shape: tuple[int, ...] = SHAPE) -> Any:
-    """A value that tells its number everywhere. Numbers start at 1: 0 is what is missing."""
+    """Fill a value with its number. Numbers start at 1, because 0 means missing."""
     return np.full(shape, number, np.uint16)
 
 
 def number_of(value: Any) -> int:
-    """The number of a value that is whole."""
+    """Return the number of a value, which must be whole."""
     number = int(value.flat[0])
     assert number > 0
     assert (value == number).all(), "a mixture of versions"
@@ -72,7 +72,7 @@ def save(backend: ZarrBackend, kind: str, number: int, **options: Any) -> None:
 
 
 def saved_number(backend: ZarrBackend, path: str) -> int:
-    """The version that stands at ``path``, the same on all levels."""
+    """Return the version at ``path``, which must be the same on all levels."""
     info = backend.info(path)
     shapes = (info.metadata or {}).get("levels", [SHAPE])
     numbers = set()
@@ -89,7 +89,7 @@ Say = Callable[[str], None]
 
 
 def overwrite(say: Say, root: str, kind: str) -> None:
-    """Say each version after it is saved."""
+    """Report each version after it is saved."""
     backend = make_backend(root)
     path, number = KINDS[kind][0], 1
     if backend.exists(path):
@@ -105,7 +105,7 @@ def well_of(number: int) -> str:
 
 
 def fill_plate(say: Say, root: str) -> None:
-    """Save one field after the other into a plate that is not there at first."""
+    """Save one field after the other into a plate that does not exist at first."""
     backend = make_backend(root)
     number = len(fields_of(Path(root, "plate.ome.zarr")))
     while True:
@@ -160,11 +160,11 @@ GROWING: dict[str, dict[str, Any]] = {
     "older": {"zarr_format": 2},
     "image": {"axes": "tyx", "levels": 2},
 }
-"""Options of arrays that grow, and of a time series."""
+"""Options of growing arrays, and of a time series."""
 
 
 def append_frames(say: Say, root: str, path: str, options: str) -> None:
-    """Append frames that tell their number, which is their index and 1; say each."""
+    """Append frames whose value is their index plus 1, and report each of them."""
     backend = make_backend(root)
     shape, layout = (None, *SHAPE), GROWING[options]
     with backend.create(path, shape=shape, dtype="u2", if_exists="skip", **layout) as handle:
@@ -177,22 +177,22 @@ def append_frames(say: Say, root: str, path: str, options: str) -> None:
 
 
 def be_interrupted(say: Say, root: str) -> None:
-    """Overwrite until SIGINT comes, say so, and wait to be told to go on.
+    """Overwrite until SIGINT arrives, report it, and wait for the next line of input.
 
-    CPython forgets an interrupt that strikes in the callback of a weak reference, such as
-    asyncio has for each task of zarr-python, and tells ``sys.unraisablehook``.
+    CPython drops an interrupt that arrives in the callback of a weak reference, such as asyncio has
+    for each task of zarr-python, and calls ``sys.unraisablehook``.
     """
 
-    def forgotten(unraisable: Any) -> None:
+    def report_lost(unraisable: Any) -> None:
         sys.__unraisablehook__(unraisable)
         if unraisable.exc_type is KeyboardInterrupt:
             say("forgotten 1")
 
-    sys.unraisablehook = forgotten
+    sys.unraisablehook = report_lost
     backend = make_backend(root)
     number = 1
     while True:
-        # The traceback holds what the interrupted frames held: say it when that is gone.
+        # The traceback refers to the interrupted frames. Report the interrupt when it is gone.
         with suppress(KeyboardInterrupt):
             say("ready 1")
             while True:
@@ -205,9 +205,9 @@ def be_interrupted(say: Say, root: str) -> None:
 
 
 def main(work: str, *arguments: str) -> None:
-    """Do the work in a fresh process for every line of input; only that one is killed."""
+    """Do the work in a new process for each line of input. Only that process is killed."""
     scratch = Path(arguments[0], "warm-up")
-    backend = make_backend(scratch)  # import what a save needs before the clock runs
+    backend = make_backend(scratch)  # import all modules of a save in advance
     for path in ("a.zarr/a", "a.ome.zarr"):
         backend.save(version(1), path, chunks=16)
         backend.load(path)
@@ -232,7 +232,7 @@ def main(work: str, *arguments: str) -> None:
 
 
 class Writer:
-    """The other process: started, killed and started again."""
+    """A process that can be started, killed and started again."""
 
     def __init__(self, work: str, *arguments: object) -> None:
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
@@ -244,7 +244,7 @@ class Writer:
             env=environment,
         )
         self.pid = 0
-        self.says("ready")
+        self.expect("ready")
 
     def go_on(self) -> None:
         assert self.process.stdin is not None
@@ -252,22 +252,22 @@ class Writer:
 
     def start(self) -> None:
         self.go_on()
-        self.pid = self.says("pid")
+        self.pid = self.expect("pid")
 
     def line(self) -> tuple[str, int]:
         assert self.process.stdout is not None
         said, number = self.process.stdout.readline().decode().split()
         return said, int(number)
 
-    def says(self, expected: str) -> int:
+    def expect(self, expected: str) -> int:
         said, number = self.line()
         assert said == expected
         return number
 
     def kill(self, chance: random.Random, *, most: int = 3) -> list[int]:
-        """Kill it at a random moment after some things were said.
+        """Kill the process at a random moment, after a few of its reports.
 
-        Returns the numbers that it said, in order.
+        Returns the numbers that it reported, in order.
         """
         said = [self.line()[1] for _ in range(chance.randint(0, most))]
         time.sleep(chance.uniform(0, 0.03))
@@ -284,7 +284,7 @@ class Writer:
 
 
 def save_once(say: Say, root: str, kind: str) -> None:
-    """Wait until somebody watches, then save once and say how it went."""
+    """Wait until the test is ready, then save once and report the result."""
     backend = make_backend(root)
     say("waiting 0")
     sys.stdin.readline()
@@ -297,8 +297,8 @@ def save_once(say: Say, root: str, kind: str) -> None:
     os._exit(0)
 
 
-def hidden(root: Path) -> set[str]:
-    """What writers have left behind, but for lock files."""
+def find_hidden(root: Path) -> set[str]:
+    """Return the files that writers have left behind, except lock files."""
     return {
         str(path)
         for path in root.rglob(".~ps-*")
@@ -307,8 +307,8 @@ def hidden(root: Path) -> set[str]:
 
 
 def check_leftovers(root: Path, *, most: int) -> None:
-    """Few temporary trees (one for each kill at most), and each of them can be found."""
-    left = hidden(root)
+    """Check that at most ``most`` temporary trees are left, and that each of them can be found."""
+    left = find_hidden(root)
     assert len(left) <= most
     time.sleep(0.02)  # the clock of the file system is coarse
     assert set(find_leftovers(root, older_than=0)) == left
@@ -317,13 +317,13 @@ def check_leftovers(root: Path, *, most: int) -> None:
 
 
 def fields_of(plate: Path) -> set[str]:
-    """The fields that really stand in a plate, such as 'B/03/0'."""
+    """Return the fields in the folders of a plate, such as 'B/03/0'."""
     found = plate.glob("[A-Z]*/[0-9]*/*/zarr.json")
     return {str(path.parent.relative_to(plate)) for path in found}
 
 
 def listed_fields(plate: Path) -> set[str]:
-    """The fields that the documents of a plate tell of."""
+    """Return the fields that the documents of a plate list."""
     document = read_document(local_path(plate))
     described = document and read_plate(document.attributes)
     found = set()

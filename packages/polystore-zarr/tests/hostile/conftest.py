@@ -1,4 +1,4 @@
-"""The folder of the test is the working directory."""
+"""Each test runs in its own working directory."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Stores that wait, never end, or grow when they are read: an error at once, in flat memory.
+"""Stores that wait, never end, or grow when they are read. They raise an error at once.
 
-Memory is what a process of its own has used at most (VmHWM), so that no test depends on time.
-That process runs this file as a script.
+Memory stays flat. It is the peak memory of a separate process (VmHWM), so that no test depends on
+time. That process runs this file as a script.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from polystore_core.errors import PolystoreError
 SIDE = 1024
 VALUE = (np.arange(SIDE * SIDE) % 251).astype("u1").reshape(SIDE, SIDE)
 FLAT = 100 << 10
-"""KiB by which reading a chunk of 1 MiB may raise the memory of a process."""
+"""KiB that reading a chunk of 1 MiB may add to the memory of a process."""
 
 
 def chunk_files(path: str) -> list[Path]:
@@ -30,7 +30,7 @@ def chunk_files(path: str) -> list[Path]:
 
 
 def load_each(paths: list[str], backend: str) -> dict[str, Any]:
-    """Load every path; return what came, and by how many KiB memory rose at most."""
+    """Load every path. Return each result, and by how many KiB memory rose at most."""
     warnings.simplefilter("ignore")
     registry = BackendRegistry()
     registry.add("fast", "zarr", codec_pipeline="zarrs")
@@ -44,10 +44,10 @@ def load_each(paths: list[str], backend: str) -> dict[str, Any]:
         before = memory()
         try:
             value = fm.load(path, backend=backend)
-            said = [str(value.shape), ""]
+            result = [str(value.shape), ""]
         except PolystoreError as error:
-            said = [type(error).__name__, str(error)]
-        found[path] = [*said, memory() - before]
+            result = [type(error).__name__, str(error)]
+        found[path] = [*result, memory() - before]
     return found
 
 
@@ -58,7 +58,7 @@ def memory() -> int:
     raise AssertionError("no VmHWM")
 
 
-def in_child(paths: list[str], backend: str = "zarr") -> dict[str, Any]:
+def load_in_child(paths: list[str], backend: str = "zarr") -> dict[str, Any]:
     command = [sys.executable, __file__, json.dumps(paths), backend]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stderr

@@ -21,7 +21,7 @@ import zarr
 
 from polystore_core.errors import UnsupportedFileError
 
-from .loading import FLAT, SIDE, VALUE, chunk_files, document_2, document_3, in_child
+from .loading import FLAT, SIDE, VALUE, chunk_files, document_2, document_3, load_in_child
 
 if TYPE_CHECKING:
     from polystore_testing import Bound
@@ -48,7 +48,7 @@ BOMBS = {
 
 
 def unknown_size(size: int) -> bytes:
-    """Zstandard data of zeros whose header does not tell how many."""
+    """Return Zstandard data of zeros whose header does not give the size."""
     block = struct.pack("<I", (128 << 10) << 3 | 1 << 1)[:3] + b"\0"
     blocks = [block] * (size >> 17)
     blocks[-1] = struct.pack("<I", (128 << 10) << 3 | 1 << 1 | 1)[:3] + b"\0"
@@ -56,7 +56,7 @@ def unknown_size(size: int) -> bytes:
 
 
 def shard(inner: bytes) -> bytes:
-    """One inner chunk of two, and the index."""
+    """Return a shard with one of two inner chunks, and the index."""
     index = struct.pack("<4Q", 0, len(inner), 2**64 - 1, 2**64 - 1)
     return inner + index + google_crc32c.value(index).to_bytes(4, "little")
 
@@ -83,22 +83,22 @@ def place_bombs() -> list[str]:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("backend", ["zarr", "fast"])
 def test_bomb_is_not_decompressed(store: Bound, backend: str) -> None:
-    """A chunk gives no more than its array says, whichever codec and pipeline reads it."""
+    """A chunk is unpacked only to the size of its array, for every codec and pipeline."""
     if backend == "fast":
         pytest.importorskip("zarrs", reason="zarrs is not installed")
-    found = in_child(place_bombs(), backend)
+    found = load_in_child(place_bombs(), backend)
     assert len(found) == 3 * len(BOMBS)
-    for path, (kind, said, rose) in found.items():
-        assert kind == "DamagedDataError", (path, kind, said)
-        assert rose < FLAT, (path, said, rose)
+    for path, (kind, text, rose) in found.items():
+        assert kind == "DamagedDataError", (path, kind, text)
+        assert rose < FLAT, (path, text, rose)
 
 
 @pytest.mark.filterwarnings("ignore:Numcodecs codecs are not in the Zarr:UserWarning")
 @pytest.mark.filterwarnings("ignore:Array is unsupported by ZarrsCodecPipeline:UserWarning")
 @pytest.mark.parametrize("layout", ["3", "3 sharded", "2"])
 @pytest.mark.parametrize("name", BOMBS)
-def test_honest_chunk_is_read(store: Bound, name: str, layout: str) -> None:
-    """The same codecs give what they were given: also in several streams, and without a size."""
+def test_valid_chunk_is_read(store: Bound, name: str, layout: str) -> None:
+    """The same codecs return valid data, even in several streams or without a size."""
     codec = name.split()[0]
     shape = (SIDE, SIDE // 2) if "sharded" in layout else (SIDE, SIDE)
     data = np.random.default_rng(1).integers(0, 256, shape, dtype="u1")  # grows a little
@@ -130,7 +130,7 @@ def test_honest_chunk_is_read(store: Bound, name: str, layout: str) -> None:
 
 @pytest.mark.timeout(300)
 def test_sparse_file_is_not_read(store: Bound) -> None:
-    """A chunk file of a terabyte, which takes no space on the disk, is an error at once."""
+    """A chunk file of a terabyte that takes no space on the disk raises an error at once."""
     paths = []
     layouts: dict[str, dict[str, Any]] = {
         "blosc": {},
@@ -146,13 +146,13 @@ def test_sparse_file_is_not_read(store: Bound) -> None:
         os.truncate(chunk_files(f"{name}.zarr")[0], 1 << 40)
         paths.append(f"{name}.zarr")
     for backend in ("zarr", "fast"):
-        for path, (kind, said, rose) in in_child(paths, backend).items():
-            assert kind == "DamagedDataError", (path, kind, said)
-            assert rose < FLAT, (path, said, rose)
+        for path, (kind, text, rose) in load_in_child(paths, backend).items():
+            assert kind == "DamagedDataError", (path, kind, text)
+            assert rose < FLAT, (path, text, rose)
 
 
 def test_index_of_shard_is_bounded(store: Bound) -> None:
-    """A shard of billions of inner chunks would have an index of gigabytes."""
+    """A shard of billions of inner chunks is refused, because its index would take gigabytes."""
     store.save(VALUE, "a.zarr", chunks=128, shards=(512, 512))
     place = Path("a.zarr/zarr.json")
     fields = json.loads(place.read_text())
@@ -166,8 +166,8 @@ def test_index_of_shard_is_bounded(store: Bound) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_filters_make_nothing_large(store: Bound) -> None:
-    """Filters of Zarr 2 and text that claim gigabytes, and one that runs code."""
+def test_filters_allocate_nothing_large(store: Bound) -> None:
+    """Filters of Zarr 2 and text may claim gigabytes, and one filter would run code."""
     wide = "<U20000000"
     cases: dict[str, dict[str, Any]] = {
         "astype": {"filters": [{"id": "astype", "encode_dtype": "|u1", "decode_dtype": wide}]},
@@ -195,10 +195,10 @@ def test_filters_make_nothing_large(store: Bound) -> None:
         if name.startswith("code"):
             data = b"cos\nsystem\n(S'touch ran'\ntR."
         (path / "0.0").write_bytes(data)
-    found = in_child([f"{name}.zarr" for name in cases])
-    for path, (kind, said, rose) in found.items():
-        assert kind in ("DamagedDataError", "UnsupportedFileError"), (path, kind, said)
-        assert rose < FLAT, (path, said, rose)
+    found = load_in_child([f"{name}.zarr" for name in cases])
+    for path, (kind, text, rose) in found.items():
+        assert kind in ("DamagedDataError", "UnsupportedFileError"), (path, kind, text)
+        assert rose < FLAT, (path, text, rose)
     assert not Path("ran").exists()
 
 

@@ -1,4 +1,4 @@
-"""Pipes, devices, sockets and folders where a file should be."""
+"""Pipes, devices, sockets and folders in the place of a file."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ KINDS = ("pipe", "zero", "socket", "folder", "itself")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["zarr.json", ".zarray", ".zgroup", ".zattrs"])
-def test_document_is_no_file(store: Bound, kind: str, name: str) -> None:
-    """Every operation on the store ends with an error, and the folder around it is listed."""
+def test_document_is_not_a_file(store: Bound, kind: str, name: str) -> None:
+    """Every operation on the store raises an error, and the folder around it is still listed."""
     is_3 = name == "zarr.json"
     store.save(VALUE, "f/good.zarr")
     store.save(VALUE, "f/bad.zarr/a", zarr_format=3 if is_3 else 2, attributes={"a": 1})
@@ -105,7 +105,7 @@ def test_chunk_is_no_file(
         store.manager.registry.add("fast", "zarr", codec_pipeline="zarrs")
     store.save(VALUE, "a.zarr", **CHUNKED[layout])
     place = Path("a.zarr/.zattrs" if layout == "older" else "a.zarr/zarr.json")
-    if not marked:  # of others, who do not promise that all chunks are there
+    if not marked:  # foreign arrays do not promise that all chunks exist
         fields = json.loads(place.read_text())
         (fields if layout == "older" else fields["attributes"]).pop("polystore")
         place.write_text(json.dumps(fields))
@@ -125,8 +125,8 @@ def test_chunk_is_no_file(
 @pytest.mark.parametrize("kind", ["pipe", "zero"])
 @pytest.mark.parametrize("compressor", ["zstd", "gzip", "none"])
 @pytest.mark.parametrize("backend", ["zarr", "fast"])
-def test_edge_is_no_file(store: Bound, kind: str, compressor: str, backend: str) -> None:
-    """To write the chunk at the edge of an array, a pipeline may read what is there."""
+def test_edge_is_not_a_file(store: Bound, kind: str, compressor: str, backend: str) -> None:
+    """To write the chunk at the edge of an array, a pipeline may read the old chunk."""
     store.manager.registry.add("fast", "zarr", codec_pipeline="zarrs")
     value = VALUE[:1000, :1000]
     store.save(value, "a.zarr", chunks=512, compressor=compressor)
@@ -141,7 +141,7 @@ def test_edge_is_no_file(store: Bound, kind: str, compressor: str, backend: str)
 
 
 @pytest.mark.timeout(60)
-def test_consolidated_is_no_file(store: Bound) -> None:
+def test_consolidated_is_not_a_file(store: Bound) -> None:
     """``.zmetadata`` is not read, so it may be anything."""
     store.save(VALUE, "a.zarr/a", zarr_format=2)
     put("pipe", Path("a.zarr/.zmetadata"))

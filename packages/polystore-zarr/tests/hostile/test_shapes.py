@@ -1,4 +1,4 @@
-"""Shapes and chunks that no memory holds, and documents with a million entries."""
+"""Shapes and chunks that do not fit into memory, and documents with a million entries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import zarr
 
 from polystore_core.errors import DamagedDataError, PolystoreError, UnsupportedFileError
 
-from .loading import FLAT, VALUE, document_3, in_child
+from .loading import FLAT, VALUE, document_3, load_in_child
 
 if TYPE_CHECKING:
     from polystore_testing import Bound
@@ -26,7 +26,7 @@ pytestmark = [
 ]
 
 
-def sparse_array(path: str, shape: list[int], chunks: list[int], **change: Any) -> None:
+def make_sparse_array(path: str, shape: list[int], chunks: list[int], **change: Any) -> None:
     Path(path).mkdir()
     fields = document_3("gzip", sharded=False)
     grid = {"name": "regular", "configuration": {"chunk_shape": chunks}}
@@ -48,16 +48,16 @@ LIES = {
 def test_size_that_does_not_fit_is_named(store: Bound, plain: bool) -> None:
     codecs = {"codecs": [{"name": "bytes"}]} if plain else {}
     for name, (shape, chunks) in LIES.items():
-        sparse_array(f"{name}.zarr", shape, chunks, **codecs)
+        make_sparse_array(f"{name}.zarr", shape, chunks, **codecs)
         handle = store.open(f"{name}.zarr")
         assert handle.shape == tuple(shape)
         assert handle[(slice(3),) * len(shape)].any() == 0
-    found = in_child([f"{name}.zarr" for name in LIES])
-    for path, (kind, said, rose) in found.items():
-        assert kind == "StorageError", (path, kind, said)
-        assert "TiB" in said
-        assert "load a region" in said
-        assert rose < FLAT, (path, said, rose)
+    found = load_in_child([f"{name}.zarr" for name in LIES])
+    for path, (kind, text, rose) in found.items():
+        assert kind == "StorageError", (path, kind, text)
+        assert "TiB" in text
+        assert "load a region" in text
+        assert rose < FLAT, (path, text, rose)
 
 
 @pytest.mark.timeout(60)  # the product of so many lengths would take minutes
@@ -82,8 +82,8 @@ def test_million_dimensions_are_refused(store: Bound) -> None:
     ],
 )
 def test_few_chunks_of_many(store: Bound, change: dict[str, Any]) -> None:
-    """Of a billion chunks that could be, those that are there are read, and no others sought."""
-    sparse_array("a.zarr", [1 << 16, 1 << 15], [1, 4], **change, fill_value=0)
+    """Of a billion possible chunks, the existing ones are read, and no others are looked up."""
+    make_sparse_array("a.zarr", [1 << 16, 1 << 15], [1, 4], **change, fill_value=0)
     array = zarr.open_array("a.zarr", mode="r+")
     array[5, 8:16] = np.arange(1, 9)
     array[60_000, 32_764:] = 9
@@ -96,11 +96,11 @@ def test_few_chunks_of_many(store: Bound, change: dict[str, Any]) -> None:
     assert int(found.sum(dtype="u8")) == 36 + 36
     part = store.load("a.zarr", region=np.s_[::5, 3:30_000:3])
     np.testing.assert_array_equal(part, found[::5, 3:30_000:3])
-    assert in_child(["a.zarr"])["a.zarr"][2] < FLAT
+    assert load_in_child(["a.zarr"])["a.zarr"][2] < FLAT
 
 
-def test_many_chunks_of_other_fill(store: Bound) -> None:
-    sparse_array("a.zarr", [1 << 10, 1 << 10], [1, 4], fill_value=7)
+def test_many_missing_chunks_have_the_fill_value(store: Bound) -> None:
+    make_sparse_array("a.zarr", [1 << 10, 1 << 10], [1, 4], fill_value=7)
     array = zarr.open_array("a.zarr", mode="r+")
     array[5, 8:16] = 0
     found = store.load("a.zarr")
@@ -109,27 +109,27 @@ def test_many_chunks_of_other_fill(store: Bound) -> None:
 
 
 @pytest.mark.timeout(120)
-def test_chunk_dwarfs_array(store: Bound) -> None:
-    """A chunk of gigabytes in an array of a few bytes is not made for it."""
+def test_chunk_is_far_larger_than_array(store: Bound) -> None:
+    """A chunk of gigabytes in an array of a few bytes is not allocated."""
     large, blob = [1 << 15, 1 << 14], numcodecs.Zstd(level=3).encode(bytes(1 << 29))
     zstd = {"name": "zstd", "configuration": {"level": 3, "checksum": False}}
     for name, codecs in (("zstd", [{"name": "bytes"}, zstd]), ("none", [{"name": "bytes"}])):
-        sparse_array(f"{name}.zarr", [4, 4], large, codecs=codecs)
+        make_sparse_array(f"{name}.zarr", [4, 4], large, codecs=codecs)
         Path(f"{name}.zarr/c/0").mkdir(parents=True)
         chunk = Path(f"{name}.zarr/c/0/0")
         chunk.write_bytes(blob if name == "zstd" else b"")
     os.truncate("none.zarr/c/0/0", 1 << 29)
-    for path, (kind, said, rose) in in_child(["zstd.zarr", "none.zarr"]).items():
-        assert kind == "UnsupportedFileError", (path, said)
-        assert "chunks of 512 MiB, but the array has only 16 bytes" in said
+    for path, (kind, text, rose) in load_in_child(["zstd.zarr", "none.zarr"]).items():
+        assert kind == "UnsupportedFileError", (path, text)
+        assert "chunks of 512 MiB, but the array has only 16 bytes" in text
         assert rose < FLAT, (path, rose)
-    sparse_array("honest.zarr", [4, 4], [4096, 4096], fill_value=3)
+    make_sparse_array("honest.zarr", [4, 4], [4096, 4096], fill_value=3)
     assert store.load("honest.zarr").tolist() == [[3] * 4] * 4
 
 
 @pytest.mark.timeout(120)
 def test_documents_are_large(store: Bound) -> None:
-    """A million keys, wells or levels are read, or an error, and never a hang."""
+    """A million keys, wells or levels are read or raise an error. They never cause a hang."""
     store.save(VALUE[:8, :8], "a.zarr/a")
     many = {f"key {n}": n for n in range(1_000_000)}
     for attributes in (

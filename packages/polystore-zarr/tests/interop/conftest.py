@@ -1,4 +1,4 @@
-"""Stores between us and the tools of others: ours opened by them, theirs opened by us.
+"""Stores that polystore and other tools exchange. They open ours, and we open theirs.
 
 None of the readers and writers here shares code with polystore.
 """
@@ -16,11 +16,11 @@ from .samples import (
     ROWS_COLUMNS,
     SAMPLES,
     VERSIONS,
-    Labelled,
+    LabelledImage,
     PlateOfOurs,
     Require,
     Sample,
-    Written,
+    StoredImage,
 )
 
 if TYPE_CHECKING:
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 def require() -> Require:
     """Import a module, or skip the test because it is not installed."""
 
-    def imported(name: str) -> ModuleType:
-        # What a foreign package says while it is imported is said to its own authors:
-        # ome_zarr.writer, for one, makes an object of a class that it deprecates.
+    def import_module(name: str) -> ModuleType:
+        # The warnings of a foreign package during its import are meant for its authors. For
+        # example, ome_zarr.writer makes an object of a class that it deprecates.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             module: ModuleType = pytest.importorskip(name, reason=f"{name} is not installed")
         return module
 
-    return imported
+    return import_module
 
 
 @pytest.fixture(scope="session")
@@ -53,9 +53,9 @@ def version(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def written(
+def stored_images(
     version: str, fm: FileManager, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Written]:
+) -> dict[str, StoredImage]:
     folder = tmp_path_factory.mktemp("images")
     found = {}
     for name, sample in SAMPLES.items():
@@ -64,19 +64,19 @@ def written(
             options.pop("shards", None)
         path, pixels = f"{folder}/{name}.ome.zarr", sample.pixels()
         fm.save(pixels, path, backend="zarr", **options)
-        found[name] = Written(path, version, sample, pixels)
+        found[name] = StoredImage(path, version, sample, pixels)
     return found
 
 
 @pytest.fixture(params=SAMPLES)
-def image(request: pytest.FixtureRequest, written: dict[str, Written]) -> Written:
-    return written[request.param]
+def image(request: pytest.FixtureRequest, stored_images: dict[str, StoredImage]) -> StoredImage:
+    return stored_images[request.param]
 
 
 @pytest.fixture(scope="session")
-def labelled(
+def labelled_image(
     version: str, fm: FileManager, tmp_path_factory: pytest.TempPathFactory
-) -> Labelled:
+) -> LabelledImage:
     path = str(tmp_path_factory.mktemp("labelled") / "cells.ome.zarr")
     sample = SAMPLES["volume"]
     pixels = sample.pixels()
@@ -94,7 +94,7 @@ def labelled(
             units="um",
             levels=3,
         )
-    return Labelled(path, pixels, labels)
+    return LabelledImage(path, pixels, labels)
 
 
 @pytest.fixture(scope="session")

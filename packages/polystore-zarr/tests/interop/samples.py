@@ -1,4 +1,4 @@
-"""Values that are saved, how to check stores of others, and short ways to open them."""
+"""Values to save, checks of foreign stores, and short functions to open them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Require = Callable[[str], ModuleType]
 
 @dataclass(frozen=True)
 class Sample:
-    """An image, and all that is said of it."""
+    """An image, and the options that describe it."""
 
     axes: str
     shape: tuple[int, ...]
@@ -37,8 +37,8 @@ class Sample:
         return rng.integers(0, 250, self.shape).astype(self.dtype)
 
     def options(self, version: str) -> dict[str, Any]:
-        said = {"scale": self.scale, "units": self.units, "channels": self.channels}
-        given = {key: value for key, value in said.items() if value is not None}
+        metadata = {"scale": self.scale, "units": self.units, "channels": self.channels}
+        given = {key: value for key, value in metadata.items() if value is not None}
         return {"ome": version, "axes": self.axes, "levels": 3, **given, **self.more}
 
     @property
@@ -97,8 +97,8 @@ ROWS_COLUMNS = (("B", "2"), ("B", "10"), ("C", "2"), ("AA", "12"))
 
 
 @dataclass(frozen=True)
-class Written:
-    """A store on the disk, and what was put into it."""
+class StoredImage:
+    """A store on the disk, and the values that were saved in it."""
 
     path: str
     version: str
@@ -111,7 +111,7 @@ class Written:
 
 
 def document(path: str) -> dict[str, Any]:
-    """The OME-Zarr metadata of a group, read as a file."""
+    """Return the OME-Zarr metadata of a group, read as a file."""
     if (file := Path(path, "zarr.json")).exists():
         found: dict[str, Any] = json.loads(file.read_text())["attributes"]["ome"]
         return found
@@ -119,7 +119,7 @@ def document(path: str) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledImage:
     path: str
     pixels: np.ndarray[Any, Any]
     labels: dict[str, np.ndarray[Any, Any]]
@@ -132,7 +132,7 @@ class PlateOfOurs:
     fields: dict[str, np.ndarray[Any, Any]]
 
 
-def opened(path: str, version: str = "") -> zarr.Group:
+def open_group(path: str, version: str = "") -> zarr.Group:
     return zarr.open_group(path, mode="r", zarr_format=ZARR_FORMAT.get(version))  # type: ignore[arg-type]
 
 
@@ -141,8 +141,8 @@ def levels_of(path: str, fm: FileManager) -> list[np.ndarray[Any, Any]]:
     return [fm.load(path, backend="zarr", level=number) for number in range(count)]
 
 
-def halved(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The next level of integers of even height and width: means, halves rounded up."""
+def halve(pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the next level of integers of even height and width: means, with halves rounded up."""
     *before, height, width = pixels.shape
     squares = pixels.astype(np.int64).reshape(*before, height // 2, 2, width // 2, 2)
     means: np.ndarray[Any, Any] = (squares.sum((-3, -1)) + 2) // 4
@@ -180,7 +180,7 @@ CHANNELS = [
 def check_image(
     fm: FileManager, path: str, levels: int, pixels: np.ndarray[Any, Any] = PIXELS
 ) -> dict[str, Any]:
-    """Read an image that others wrote with axes czyx, ``SCALE`` and ``UNITS``."""
+    """Check an image that others wrote with axes czyx, ``SCALE`` and ``UNITS``."""
     np.testing.assert_array_equal(fm.load(path, backend="zarr"), pixels)
     np.testing.assert_array_equal(
         fm.load(path, backend="zarr", region=np.s_[1, :, 10:50:3, -5:]),

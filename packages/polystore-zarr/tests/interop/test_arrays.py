@@ -1,4 +1,4 @@
-"""Arrays as viewers, Dask and xarray use them, and zarr-python without warnings."""
+"""How viewers, Dask and xarray use arrays, and how zarr-python reads them without warnings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import zarr
 from .samples import (
     SAMPLES,
     ZARR_FORMAT,
-    Labelled,
+    LabelledImage,
     PlateOfOurs,
     Require,
-    Written,
+    StoredImage,
     levels_of,
-    opened,
+    open_group,
 )
 
 if TYPE_CHECKING:
@@ -28,26 +28,28 @@ pytestmark = pytest.mark.slow
 
 
 class TestArrays:
-    """What viewers do: open the levels by zarr and Dask, and slice.
+    """Viewers open the levels through zarr and Dask, and slice them.
 
-    napari's own reader (napari-ome-zarr) does no more than ``test_dask_reads_levels``. It is
-    not run here, because napari brings a pytest plugin that cannot be imported where warnings
-    are errors.
+    napari's own reader (napari-ome-zarr) does only what ``test_dask_reads_levels`` does. It does
+    not run here, because napari brings a pytest plugin that cannot be imported where warnings are
+    errors.
     """
 
-    def test_dask_reads_levels(self, require: Require, image: Written, fm: FileManager) -> None:
+    def test_dask_reads_levels(
+        self, require: Require, image: StoredImage, fm: FileManager
+    ) -> None:
         dask = require("dask.array")
         paths = [level["path"] for level in image.ome["multiscales"][0]["datasets"]]
         assert paths == [str(number) for number in range(len(paths))]
-        group = opened(image.path)
+        group = open_group(image.path)
         for path, expected in zip(paths, levels_of(image.path, fm), strict=True):
             for array in (dask.from_zarr(group[path]), dask.from_zarr(image.path, path)):
                 np.testing.assert_array_equal(array.compute(scheduler="synchronous"), expected)
 
     def test_handles_are_layers(
-        self, require: Require, image: Written, fm: FileManager
+        self, require: Require, image: StoredImage, fm: FileManager
     ) -> None:
-        """A list of handles is a multiscale image for napari: shape, dtype, ndim and slices."""
+        """A list of handles with shape, dtype, ndim and slices is a multiscale image for napari."""
         dask = require("dask.array")
         ours = levels_of(image.path, fm)
         for number, expected in enumerate(ours):
@@ -65,7 +67,7 @@ class TestArrays:
             )
 
     def test_xarray_wraps_handles(
-        self, require: Require, image: Written, fm: FileManager
+        self, require: Require, image: StoredImage, fm: FileManager
     ) -> None:
         xarray = require("xarray")
         handle = fm.open(image.path, backend="zarr")
@@ -79,10 +81,10 @@ class TestArrays:
         np.testing.assert_array_equal(array.mean("x").values, image.pixels.mean(-1))
 
     def test_xarray_chunks_handles(
-        self, require: Require, written: dict[str, Written], fm: FileManager
+        self, require: Require, stored_images: dict[str, StoredImage], fm: FileManager
     ) -> None:
         xarray, _ = require("xarray"), require("dask.array")
-        image = written["volume"]
+        image = stored_images["volume"]
         handle = fm.open(image.path, backend="zarr")
         array = xarray.DataArray(handle, dims=("c", "z", "y", "x")).chunk({"y": 20})
         assert array.chunks is not None
@@ -92,8 +94,10 @@ class TestArrays:
     def test_xarray_knows_dimensions(
         self, require: Require, fm: FileManager, tmp_path: Path, version: str
     ) -> None:
-        """Each level names its dimensions. xarray takes no levels of different lengths at once,
-        and masks the fill value of Zarr 2.
+        """Each level names its dimensions.
+
+        xarray cannot open levels of different lengths at once, and it masks the fill value of Zarr
+        2.
         """
         path, pixels = f"{tmp_path}/a.ome.zarr", SAMPLES["volume"].pixels()
         fm.save(pixels, path, backend="zarr", axes="czyx", levels=2, ome=version)
@@ -106,11 +110,11 @@ class TestArrays:
             )
 
 
-class TestSilence:
-    """zarr-python warns of everything in a group that is no node of Zarr."""
+class TestNoWarnings:
+    """zarr-python warns of everything in a group that is not a node of Zarr."""
 
-    def test_listing_warns_not(
-        self, fm: FileManager, plate: PlateOfOurs, labelled: Labelled, tmp_path: Path
+    def test_listing_gives_no_warning(
+        self, fm: FileManager, plate: PlateOfOurs, labelled_image: LabelledImage, tmp_path: Path
     ) -> None:
         folder = str(tmp_path / "run")
         for name in ("a.tif", "b.tif", "c.tif"):
@@ -124,8 +128,8 @@ class TestSilence:
         )
         fm.save(np.ones((4, 4)), f"{folder}/b.tif", backend="zarr")
         fm.delete(f"{folder}/c.tif", backend="zarr")
-        for path in (f"{folder}/images.zarr", plate.path, labelled.path):
-            group = opened(path)
+        for path in (f"{folder}/images.zarr", plate.path, labelled_image.path):
+            group = open_group(path)
             found = dict(group.members(max_depth=None))
             expected = {
                 str(file.parent.relative_to(path))
@@ -135,11 +139,18 @@ class TestSilence:
             assert set(found) == expected
             assert group.tree() is not None
 
-    def test_every_name_is_one(
-        self, plate: PlateOfOurs, labelled: Labelled, written: dict[str, Written]
+    def test_stores_hold_only_zarr_files(
+        self,
+        plate: PlateOfOurs,
+        labelled_image: LabelledImage,
+        stored_images: dict[str, StoredImage],
     ) -> None:
-        """Documents and chunks, and nothing of ours between them."""
-        for path in (plate.path, labelled.path, *(image.path for image in written.values())):
+        """A store holds documents and chunks, and no other files of ours."""
+        for path in (
+            plate.path,
+            labelled_image.path,
+            *(image.path for image in stored_images.values()),
+        ):
             names = {file.name for file in Path(path).rglob("*") if file.is_file()}
             assert {n for n in names if not n.isdigit()} <= {
                 "zarr.json",
@@ -149,10 +160,10 @@ class TestSilence:
             }
             assert not [p for p in Path(path).rglob(".*") if p.is_dir()]
 
-    def test_consolidated_stays_true(
+    def test_wrong_consolidated_metadata_is_removed(
         self, fm: FileManager, tmp_path: Path, version: str, require: Require
     ) -> None:
-        """Readers believe consolidated metadata, so it goes when it would be wrong."""
+        """Readers trust consolidated metadata, so it is removed when it would be wrong."""
         path, options = f"{tmp_path}/p.ome.zarr", {"backend": "zarr", "ome": version}
         pixels = np.arange(64, dtype="uint16").reshape(8, 8)
         for change in ("save", "replace", "label", "delete"):
@@ -169,7 +180,7 @@ class TestSilence:
                     fm.save(pixels, f"{path}/A/1/0/labels/n", **options)
                 case "delete":
                     fm.delete(f"{path}/A/1/1", backend="zarr")
-            for group in (opened(path)["A/1"], opened(f"{path}/A/1")):
+            for group in (open_group(path)["A/1"], open_group(f"{path}/A/1")):
                 assert isinstance(group, zarr.Group)
                 expected = ["0"] if change == "delete" else ["0", "1"]
                 assert sorted(group.group_keys()) == expected
@@ -178,11 +189,14 @@ class TestSilence:
                 np.testing.assert_array_equal(
                     level[...], pixels[:4] if change == "replace" else pixels
                 )
-                has_label = change in ("label", "delete")  # it stays when its image is replaced
+                has_label = change in (
+                    "label",
+                    "delete",
+                )  # a label stays when its image is replaced
                 assert ("labels/n/0" in group["0"]) == has_label  # type: ignore[operator]
-            assert "B/2/0" in opened(path)
+            assert "B/2/0" in open_group(path)
             models = require(f"ome_zarr_models.v{version.replace('.', '')}.hcs")
-            assert len(list(models.HCS.from_zarr(opened(path)).well_groups)) == 2
+            assert len(list(models.HCS.from_zarr(open_group(path)).well_groups)) == 2
 
     def consolidate(self, path: str, version: str) -> None:
         with warnings.catch_warnings():

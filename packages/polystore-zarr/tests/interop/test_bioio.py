@@ -1,4 +1,4 @@
-"""bioio-ome-zarr."""
+"""bioio-ome-zarr reads our images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from .samples import PlateOfOurs, Require, Written, levels_of
+from .samples import PlateOfOurs, Require, StoredImage, levels_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ class TestBioio:
         return image
 
     def test_images_are_equal(
-        self, read: Callable[[str], Any], image: Written, fm: FileManager
+        self, read: Callable[[str], Any], image: StoredImage, fm: FileManager
     ) -> None:
         found = read(image.path)
         assert found.dims.order == image.sample.axes.upper()
@@ -41,7 +41,7 @@ class TestBioio:
             found.set_resolution_level(number)
             np.testing.assert_array_equal(found.data, expected)
 
-    def test_sizes_are_equal(self, read: Callable[[str], Any], image: Written) -> None:
+    def test_sizes_are_equal(self, read: Callable[[str], Any], image: StoredImage) -> None:
         found = read(image.path)
         sizes = dict(zip(image.sample.axes, image.sample.all_scales, strict=True))
         pixel = found.physical_pixel_sizes
@@ -51,7 +51,7 @@ class TestBioio:
         if image.sample.units == "um":
             assert str(found.dimension_properties.X.unit) == "micrometer"
 
-    def test_channels_are_equal(self, read: Callable[[str], Any], image: Written) -> None:
+    def test_channels_are_equal(self, read: Callable[[str], Any], image: StoredImage) -> None:
         found = read(image.path)
         assert (found.channel_names or []) == image.sample.labels
         assert found.scenes == (Path(image.path).name.partition(".")[0],)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import zarr
 
-from .samples import KINDS, PIXELS, SCALE, UNITS, Require, check_image, opened
+from .samples import KINDS, PIXELS, SCALE, UNITS, Require, check_image, open_group
 
 if TYPE_CHECKING:
     from polystore_core import FileManager
@@ -19,8 +19,6 @@ pytestmark = pytest.mark.slow
 
 
 class TestFromZarr:
-    """Arrays and groups that zarr-python wrote with its own settings."""
-
     @pytest.fixture(params=[3, 2])
     def zarr_format(self, request: pytest.FixtureRequest) -> Any:
         return request.param
@@ -110,14 +108,14 @@ class TestFromZarr:
         np.testing.assert_array_equal(fm.load(f"{path}/b", backend="zarr"), PIXELS[0])
 
         fm.save(PIXELS, f"{path}/deep/ours", backend="zarr", zarr_format=zarr_format)
-        theirs = opened(path)
+        theirs = open_group(path)
         assert theirs.attrs["who"] == "they"
         assert sorted(theirs["deep"].keys()) == ["er", "ours"]  # type: ignore[union-attr]
 
     def test_bioformats2raw_is_read(
         self, fm: FileManager, tmp_path: Path, version: str, require: Require
     ) -> None:
-        """The layout of bioformats2raw: images "0", "1" … beside a group "OME" with XML."""
+        """The layout of bioformats2raw has images "0", "1" … and a group "OME" with XML."""
         writer, path = require("ome_zarr.writer"), f"{tmp_path}/b2r.zarr"
         fmt = require("ome_zarr.format").format_from_version(version)
         mark: Any = {"bioformats2raw.layout": 3}

@@ -11,7 +11,15 @@ import pytest
 from polystore_core import Image
 from polystore_core.errors import InvalidOptionError
 
-from .samples import ROWS_COLUMNS, Labelled, PlateOfOurs, Require, Written, document, opened
+from .samples import (
+    ROWS_COLUMNS,
+    LabelledImage,
+    PlateOfOurs,
+    Require,
+    StoredImage,
+    document,
+    open_group,
+)
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -22,8 +30,6 @@ pytestmark = pytest.mark.slow
 
 
 class TestModels:
-    """ome-zarr-models, which holds documents and arrays against the specification."""
-
     @pytest.fixture
     def models(self, require: Require, version: str) -> ModuleType:
         for name in ("hcs", "image", "image_label", "labels", "well"):
@@ -33,8 +39,8 @@ class TestModels:
     def attributes(self, model: Any, version: str) -> Any:
         return model.attributes if version == "0.4" else model.attributes.ome
 
-    def test_images_are_valid(self, models: ModuleType, image: Written) -> None:
-        model = models.Image.from_zarr(opened(image.path, image.version))
+    def test_images_are_valid(self, models: ModuleType, image: StoredImage) -> None:
+        model = models.Image.from_zarr(open_group(image.path, image.version))
         found = self.attributes(model, image.version).multiscales[0]
         assert [axis.name for axis in found.axes] == list(image.sample.axes)
         assert found.name == Path(image.path).name.partition(".")[0]
@@ -45,16 +51,16 @@ class TestModels:
         assert stored == {dataset.path for dataset in found.datasets}
 
     def test_units_are_known(
-        self, models: ModuleType, image: Written, recwarn: pytest.WarningsRecorder
+        self, models: ModuleType, image: StoredImage, recwarn: pytest.WarningsRecorder
     ) -> None:
-        model = models.Image.from_zarr(opened(image.path, image.version))
+        model = models.Image.from_zarr(open_group(image.path, image.version))
         axes = self.attributes(model, image.version).multiscales[0].axes
         if image.sample.units == "um":
             assert [a.unit for a in axes if a.type == "space"] == ["micrometer"] * 3
-        assert not recwarn.list  # it would tell of units that the specification does not list
+        assert not recwarn.list  # a unit that the specification lacks is a warning
 
     def test_channels_are_valid(
-        self, models: ModuleType, require: Require, image: Written
+        self, models: ModuleType, require: Require, image: StoredImage
     ) -> None:
         shown = image.ome.get("omero")
         assert (shown is not None) == (image.sample.channels is not None)
@@ -69,28 +75,28 @@ class TestModels:
                     assert channel.color == wish["color"]
 
     def test_labels_are_valid(
-        self, models: ModuleType, labelled: Labelled, version: str
+        self, models: ModuleType, labelled_image: LabelledImage, version: str
     ) -> None:
-        group = opened(labelled.path, version)
+        group = open_group(labelled_image.path, version)
         assert models.Image.from_zarr(group).labels is not None
         labels = models.Labels.from_zarr(group["labels"])
         assert self.attributes(labels, version).labels == ["nuclei", "cells"]
-        for name in labelled.labels:
+        for name in labelled_image.labels:
             models.ImageLabel.from_zarr(group[f"labels/{name}"])
-            source = document(f"{labelled.path}/labels/{name}")["image-label"]["source"]
+            source = document(f"{labelled_image.path}/labels/{name}")["image-label"]["source"]
             assert source == {"image": "../../"}
 
     def test_labels_follow_image(
         self, models: ModuleType, fm: FileManager, tmp_path: Path, version: str
     ) -> None:
-        """A label image must have as many levels as its image, also if nobody says so."""
+        """A label image must have as many levels as its image, even if levels= is not given."""
         path, pixels = f"{tmp_path}/a.ome.zarr", np.ones((600, 600), "uint8")
         for levels in (None, 1, 4):
             fm.save(pixels, path, backend="zarr", ome=version, levels=levels)
             fm.save(pixels, f"{path}/labels/n", backend="zarr", ome=version)
             found = fm.info(f"{path}/labels/n", backend="zarr").metadata["levels"]
             assert len(found) == (levels or 3)
-            models.Image.from_zarr(opened(path, version))
+            models.Image.from_zarr(open_group(path, version))
         with pytest.raises(
             InvalidOptionError, match="4, the number of levels of the labelled image"
         ):
@@ -98,7 +104,7 @@ class TestModels:
         assert fm.info(path, backend="zarr").metadata["labels"] == ["n"]
 
     def test_plates_are_valid(self, models: ModuleType, plate: PlateOfOurs) -> None:
-        group = opened(plate.path, plate.version)
+        group = open_group(plate.path, plate.version)
         found = models.HCS.from_zarr(group)
         wells = self.attributes(found, plate.version).plate.wells
         assert [well.path for well in wells] == [f"{row}/{col}" for row, col in ROWS_COLUMNS]
@@ -117,19 +123,25 @@ class TestModels:
             for path in expected:
                 models.Image.from_zarr(group[path])
 
-    def test_plate_recognized_unasked(
-        self, require: Require, models: ModuleType, plate: PlateOfOurs, labelled: Labelled
+    def test_plates_and_images_are_recognized(
+        self,
+        require: Require,
+        models: ModuleType,
+        plate: PlateOfOurs,
+        labelled_image: LabelledImage,
     ) -> None:
         guess = require("ome_zarr_models").open_ome_zarr
-        assert isinstance(guess(opened(plate.path)), models.HCS)
-        assert isinstance(guess(opened(labelled.path)), models.Image)
-        assert isinstance(guess(opened(f"{labelled.path}/labels/cells")), models.ImageLabel)
+        assert isinstance(guess(open_group(plate.path)), models.HCS)
+        assert isinstance(guess(open_group(labelled_image.path)), models.Image)
+        assert isinstance(
+            guess(open_group(f"{labelled_image.path}/labels/cells")), models.ImageLabel
+        )
 
 
-def test_words_of_an_image_are_read(
+def test_metadata_of_an_image_is_read(
     require: Require, fm: FileManager, version: str, tmp_path: Path
 ) -> None:
-    """What an Image says of itself is read by tools that nobody here wrote."""
+    """Foreign tools read the metadata of an image."""
     path = str(tmp_path / "a.ome.zarr")
     pixels = np.arange(3 * 40 * 50, dtype="u2").reshape(3, 40, 50)
     names = ["DAPI", "GFP", "Cy5"]
@@ -139,7 +151,7 @@ def test_words_of_an_image_are_read(
     )
     fm.save(image, path, "zarr", ome=version)
     model = require(f"ome_zarr_models.v{version.replace('.', '')}.image")
-    attributes = model.Image.from_zarr(opened(path, version)).attributes
+    attributes = model.Image.from_zarr(open_group(path, version)).attributes
     found = (attributes if version == "0.4" else attributes.ome).multiscales[0]
     assert [axis.name for axis in found.axes] == ["c", "y", "x"]
     assert [axis.unit for axis in found.axes] == [None, "micrometer", "micrometer"]

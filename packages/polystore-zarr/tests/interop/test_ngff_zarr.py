@@ -14,13 +14,13 @@ from .samples import (
     ROWS_COLUMNS,
     SCALE,
     UNITS,
-    Labelled,
+    LabelledImage,
     PlateOfOurs,
     Require,
-    Written,
+    StoredImage,
     check_image,
     levels_of,
-    opened,
+    open_group,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ pytestmark = pytest.mark.slow
 
 
 class TestNgffZarr:
-    def test_images_are_equal(self, require: Require, image: Written, fm: FileManager) -> None:
+    def test_images_are_equal(
+        self, require: Require, image: StoredImage, fm: FileManager
+    ) -> None:
         found = require("ngff_zarr").from_ngff_zarr(image.path)
         ours = levels_of(image.path, fm)
         assert len(found.images) == len(ours)
@@ -39,33 +41,37 @@ class TestNgffZarr:
             assert theirs.dims == tuple(image.sample.axes)
             for axis, scale in zip(image.sample.axes, image.sample.all_scales, strict=True):
                 factor = 2.0**level if axis in "yx" else 1.0
-                # It has scales of axes in space and time only.
+                # ngff-zarr has scales only for axes in space and time.
                 assert theirs.scale.get(axis, scale * factor) == scale * factor
                 shift = scale * (factor - 1) / 2
                 assert theirs.translation.get(axis, 0.0) == pytest.approx(shift)
 
-    def test_channels_are_equal(self, require: Require, image: Written) -> None:
+    def test_channels_are_equal(self, require: Require, image: StoredImage) -> None:
         omero = require("ngff_zarr").from_ngff_zarr(image.path).metadata.omero
         labels = [channel.label for channel in omero.channels] if omero else []
         assert labels == image.sample.labels
 
     def test_schemas_agree(
-        self, require: Require, image: Written, labelled: Labelled, plate: PlateOfOurs
+        self,
+        require: Require,
+        image: StoredImage,
+        labelled_image: LabelledImage,
+        plate: PlateOfOurs,
     ) -> None:
-        """The JSON schemas of the specification, of which it brings a copy."""
+        """Stores match the JSON schemas of the specification, of which ngff-zarr has a copy."""
         require("jsonschema")
         read = require("ngff_zarr").from_ngff_zarr
-        labels = [f"{labelled.path}/labels/{name}" for name in labelled.labels]
-        for path in (image.path, labelled.path, *labels, f"{plate.path}/B/2/0"):
+        labels = [f"{labelled_image.path}/labels/{name}" for name in labelled_image.labels]
+        for path in (image.path, labelled_image.path, *labels, f"{plate.path}/B/2/0"):
             assert read(path, validate=True).images
         found = require("ngff_zarr.hcs").from_hcs_zarr(plate.path, validate=True)
         for row, column in ROWS_COLUMNS:
             assert found.get_well(row, column) is not None
 
-    def test_schemas_object(
+    def test_schemas_reject_wrong_metadata(
         self, require: Require, fm: FileManager, tmp_path: Path, version: str
     ) -> None:
-        """That the schemas agree says something: they see what is wrong."""
+        """The schemas find errors, so the test above proves something."""
         require("jsonschema")
         path = f"{tmp_path}/a.ome.zarr"
         fm.save(np.ones((8, 8), "uint8"), path, backend="zarr", ome=version)
@@ -89,7 +95,7 @@ class TestNgffZarr:
             np.testing.assert_array_equal(theirs.data.compute(), pixels)
 
 
-# By itkwasm, which makes its pyramids, about NumPy 2.5.
+# itkwasm, which makes the pyramids of ngff-zarr, warns about NumPy 2.5.
 @pytest.mark.filterwarnings("ignore:Setting the shape on a NumPy array:DeprecationWarning")
 class TestFromNgffZarr:
     @pytest.fixture
@@ -115,12 +121,13 @@ class TestFromNgffZarr:
     def test_label_is_seen(
         self, multiscales: Any, require: Require, fm: FileManager, tmp_path: Path, version: str
     ) -> None:
-        """It consolidates what it writes, and readers would not see what is added."""
+        """ngff-zarr consolidates its metadata, and readers would not see a label that is added
+        later."""
         path = f"{tmp_path}/theirs.ome.zarr"
         require("ngff_zarr").to_ngff_zarr(path, multiscales, version=version)
         nuclei = PIXELS[0]
         fm.save(nuclei, f"{path}/labels/nuclei", backend="zarr", ome=version)
-        level = opened(path)["labels/nuclei/0"]
+        level = open_group(path)["labels/nuclei/0"]
         assert isinstance(level, zarr.Array)
         np.testing.assert_array_equal(level[...], nuclei)
         check_image(fm, path, 2)

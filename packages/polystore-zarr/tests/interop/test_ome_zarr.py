@@ -16,14 +16,14 @@ from .samples import (
     SCALE,
     UNITS,
     ZARR_FORMAT,
-    Labelled,
+    LabelledImage,
     PlateOfOurs,
     Require,
-    Written,
+    StoredImage,
     check_image,
     document,
     levels_of,
-    opened,
+    open_group,
 )
 
 if TYPE_CHECKING:
@@ -37,8 +37,6 @@ pytestmark = pytest.mark.slow
 
 
 class TestOmeZarr:
-    """ome-zarr, the reference implementation."""
-
     @pytest.fixture
     def read(
         self, require: Require, caplog: pytest.LogCaptureFixture
@@ -52,10 +50,10 @@ class TestOmeZarr:
 
         with caplog.at_level(logging.WARNING, "ome_zarr"):
             yield nodes
-        assert not caplog.records  # it logs what it does not like
+        assert not caplog.records  # ome-zarr logs its complaints
 
     def test_images_are_equal(
-        self, read: Callable[[str], list[Any]], image: Written, fm: FileManager
+        self, read: Callable[[str], list[Any]], image: StoredImage, fm: FileManager
     ) -> None:
         (node,) = read(image.path)
         ours = levels_of(image.path, fm)
@@ -66,14 +64,18 @@ class TestOmeZarr:
             np.testing.assert_array_equal(found.compute(), expected)
         assert [axis["name"] for axis in node.metadata["axes"]] == list(image.sample.axes)
 
-    def test_scales_are_equal(self, read: Callable[[str], list[Any]], image: Written) -> None:
+    def test_scales_are_equal(
+        self, read: Callable[[str], list[Any]], image: StoredImage
+    ) -> None:
         (node,) = read(image.path)
         for level, steps in enumerate(node.metadata["coordinateTransformations"]):
             factors = [2.0**level if axis in "yx" else 1.0 for axis in image.sample.axes]
             expected = [s * f for s, f in zip(image.sample.all_scales, factors, strict=True)]
             assert steps[0] == {"type": "scale", "scale": expected}
 
-    def test_channels_are_equal(self, read: Callable[[str], list[Any]], image: Written) -> None:
+    def test_channels_are_equal(
+        self, read: Callable[[str], list[Any]], image: StoredImage
+    ) -> None:
         (node,) = read(image.path)
         assert node.metadata.get("channel_names", []) == image.sample.labels
         if image.path.endswith("volume.ome.zarr"):
@@ -82,23 +84,23 @@ class TestOmeZarr:
             assert node.metadata["colormap"][0] == [[0, 0, 0], [0.0, 0.0, 1.0]]
 
     def test_labels_are_equal(
-        self, read: Callable[[str], list[Any]], labelled: Labelled, fm: FileManager
+        self, read: Callable[[str], list[Any]], labelled_image: LabelledImage, fm: FileManager
     ) -> None:
-        image, _, *labels = read(labelled.path)
-        np.testing.assert_array_equal(image.data[0].compute(), labelled.pixels)
-        assert [node.metadata["name"] for node in labels] == list(labelled.labels)
-        for node, (name, pixels) in zip(labels, labelled.labels.items(), strict=True):
-            ours = levels_of(f"{labelled.path}/labels/{name}", fm)
+        image, _, *labels = read(labelled_image.path)
+        np.testing.assert_array_equal(image.data[0].compute(), labelled_image.pixels)
+        assert [node.metadata["name"] for node in labels] == list(labelled_image.labels)
+        for node, (name, pixels) in zip(labels, labelled_image.labels.items(), strict=True):
+            ours = levels_of(f"{labelled_image.path}/labels/{name}", fm)
             np.testing.assert_array_equal(node.data[0].compute(), pixels)
             for found, expected in zip(node.data, ours, strict=True):
                 np.testing.assert_array_equal(found.compute(), expected)
 
     def test_label_finds_image(
-        self, read: Callable[[str], list[Any]], labelled: Labelled
+        self, read: Callable[[str], list[Any]], labelled_image: LabelledImage
     ) -> None:
-        image, *_, label = read(f"{labelled.path}/labels/nuclei")
-        np.testing.assert_array_equal(image.data[0].compute(), labelled.pixels)
-        np.testing.assert_array_equal(label.data[0].compute(), labelled.labels["nuclei"])
+        image, *_, label = read(f"{labelled_image.path}/labels/nuclei")
+        np.testing.assert_array_equal(image.data[0].compute(), labelled_image.pixels)
+        np.testing.assert_array_equal(label.data[0].compute(), labelled_image.labels["nuclei"])
 
     def test_plate_is_stitched(
         self, read: Callable[[str], list[Any]], plate: PlateOfOurs
@@ -211,10 +213,10 @@ class TestFromOmeZarr:
         fm.save(nuclei, f"{path}/labels/ours", backend="zarr", ome=fmt.version, axes="zyx")
         assert fm.info(path, backend="zarr").metadata["labels"] == ["nuclei", "ours"]
         models = require(f"ome_zarr_models.v{fmt.version.replace('.', '')}")
-        models.Image.from_zarr(opened(path))
-        models.Labels.from_zarr(opened(path)["labels"])
+        models.Image.from_zarr(open_group(path))
+        models.Labels.from_zarr(open_group(path)["labels"])
         for name in ("nuclei", "ours"):
-            models.ImageLabel.from_zarr(opened(f"{path}/labels/{name}"))
+            models.ImageLabel.from_zarr(open_group(f"{path}/labels/{name}"))
 
     def test_plates_are_read(
         self,
@@ -249,7 +251,7 @@ class TestFromOmeZarr:
         fm.save(PIXELS, f"{path}/B/1/0", backend="zarr", ome=fmt.version, axes="czyx")
         fm.save(PIXELS, f"{path}/A/1/2", backend="zarr", ome=fmt.version, axes="czyx")
         models = require(f"ome_zarr_models.v{fmt.version.replace('.', '')}.hcs")
-        assert len(list(models.HCS.from_zarr(opened(path)).well_groups)) == 3
+        assert len(list(models.HCS.from_zarr(open_group(path)).well_groups)) == 3
         plate, well = document(path)["plate"], document(f"{path}/A/1")["well"]
         assert [found["path"] for found in plate["wells"]] == ["A/1", "B/1", "B/2"]
         assert (plate["name"], plate["acquisitions"][0]["id"]) == ("screen", 1)

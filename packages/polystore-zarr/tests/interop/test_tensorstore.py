@@ -10,7 +10,7 @@ import pytest
 
 from polystore_zarr.codecs import COMPRESSORS
 
-from .samples import KINDS, Require, Sample, Written, halved, levels_of
+from .samples import KINDS, Require, Sample, StoredImage, halve, levels_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,8 +21,6 @@ pytestmark = pytest.mark.slow
 
 
 class TestTensorStore:
-    """tensorstore, a Zarr implementation in C++."""
-
     @pytest.fixture(params=[3, 2])
     def zarr_format(self, request: pytest.FixtureRequest) -> int:
         return int(request.param)
@@ -41,7 +39,7 @@ class TestTensorStore:
         return pixels
 
     def test_levels_are_equal(
-        self, read: Callable[[str], Any], image: Written, fm: FileManager
+        self, read: Callable[[str], Any], image: StoredImage, fm: FileManager
     ) -> None:
         for number, expected in enumerate(levels_of(image.path, fm)):
             np.testing.assert_array_equal(read(f"{image.path}/{number}"), expected)
@@ -53,7 +51,7 @@ class TestTensorStore:
         fm.save(pixels, path, backend="zarr", ome=version, levels=3)
         for number in range(3):
             np.testing.assert_array_equal(read(f"{path}/{number}"), pixels)
-            pixels = halved(pixels)
+            pixels = halve(pixels)
 
     @pytest.mark.parametrize("compressor", COMPRESSORS)
     @pytest.mark.parametrize("checksum", [True, False])
@@ -69,7 +67,7 @@ class TestTensorStore:
         shards: Any,
     ) -> None:
         if zarr_format == 2 and (shards or checksum):
-            # Zarr 2 has no shards; tensorstore's driver for it knows no checksum filter.
+            # Zarr 2 has no shards, and tensorstore's driver for it does not know checksum filters.
             shards, checksum = None, False
         path, pixels = f"{tmp_path}/a.zarr/x", Sample("zyx", (5, 70, 80)).pixels()
         fm.save(
@@ -100,7 +98,7 @@ class TestTensorStore:
     def test_parts_are_read(
         self, read: Callable[[str], Any], fm: FileManager, tmp_path: Path, zarr_format: int
     ) -> None:
-        """What nobody wrote is fill value, for them as for us."""
+        """Parts that were never written have the fill value, in tensorstore as in polystore."""
         path = f"{tmp_path}/a.zarr/x"
         handle = fm.create(
             path,

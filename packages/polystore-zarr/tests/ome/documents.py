@@ -1,4 +1,4 @@
-"""How documents are stored, checked by ome-zarr-models, and changed in one place."""
+"""How documents are stored, validated with ome-zarr-models, and changed at one place."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 READERS = (read_image, read_plate, read_well, read_labels)
 
 
-def plain(document: dict[str, Any]) -> dict[str, Any]:
-    """Return what comes back from a file: this also proves that it can be stored."""
+def round_trip(document: dict[str, Any]) -> dict[str, Any]:
+    """Return the document as it is read from a file. This also proves that it can be stored."""
     stored: dict[str, Any] = json.loads(json.dumps(document, allow_nan=False))
     return stored
 
 
 def validate(document: dict[str, Any], kind: str, version: str) -> None:
-    """Have ome-zarr-models judge the attributes of a group."""
+    """Validate the attributes of a group with ome-zarr-models."""
     pytest.importorskip("ome_zarr_models")
     from ome_zarr_models import v04, v05
     from ome_zarr_models.common.omero import Omero
@@ -43,7 +43,7 @@ def validate(document: dict[str, Any], kind: str, version: str) -> None:
         "plate": (Plate5, Plate4),
         "well": (Well5, Well4),
     }
-    stored = plain(document)
+    stored = round_trip(document)
     inner = stored["ome"] if version == "0.5" else stored
     models[kind][version == "0.4"].model_validate(inner)
     if "omero" in inner:  # the 0.5 model leaves it out
@@ -56,9 +56,9 @@ def levels_of(axes: str, count: int) -> list[tuple[str, tuple[float, ...]]]:
     ]
 
 
-def changed(place: tuple[Any, ...], value: Any) -> dict[str, Any]:
-    """The document of an image of two axes in which one value is another."""
-    document = plain(
+def change_document(place: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    """Return the document of an image of two axes, with one value replaced."""
+    document = round_trip(
         image_document(image_metadata((4, 4), "u2", scale=(2, 3)), [("0", (1, 1))])
     )
     node: Any = document["ome"]

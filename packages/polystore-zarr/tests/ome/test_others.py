@@ -1,4 +1,4 @@
-"""Documents of other programs: older, later, odd or hostile."""
+"""Documents of other programs: older, later, unusual or hostile."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from polystore_zarr.ome import (
     well_without_field,
 )
 
-from .documents import READERS, VERSIONS, changed, levels_of, plain
+from .documents import READERS, VERSIONS, change_document, levels_of, round_trip
 
 
 def test_old_images_are_read() -> None:
-    """0.1 to 0.3 have no transformations, and few or no words on axes."""
+    """Versions 0.1 to 0.3 have no transformations, and little or no metadata of axes."""
     datasets = [{"path": "0"}, {"path": "1"}]
     old = read_image({"multiscales": [{"version": "0.1", "datasets": datasets}]})
     assert old is not None
@@ -47,7 +47,7 @@ def test_old_images_are_read() -> None:
 
 
 def test_common_transformations_apply_last() -> None:
-    """Those of the whole image come after those of a level."""
+    """The transformations of the whole image are applied after those of a level."""
     metadata = image_metadata((4, 4), "u2", scale=(2, 3))
     document = image_document(metadata, [("s0/image", (1, 1)), ("s1/image", (2, 2))])
     document["ome"]["multiscales"][0]["coordinateTransformations"] = [
@@ -60,7 +60,7 @@ def test_common_transformations_apply_last() -> None:
 
 
 def test_bad_display_hints_are_dropped() -> None:
-    """Malformed "omero" costs its own words, not the image."""
+    """A malformed "omero" is left out, but the image is still read."""
     document = image_document(image_metadata((4, 4), "u2"), [("0", (1, 1))])
     for omero, count in ((3, 0), ({"channels": 3}, 0), ({"channels": [3, {"label": 4}]}, 2)):
         document["ome"]["omero"] = omero
@@ -82,9 +82,9 @@ def test_bad_display_hints_are_dropped() -> None:
     ],
 )
 def test_malformed_levels_are_damaged(place: tuple[Any, ...], value: Any) -> None:
-    """Where the way to the pixels is malformed, it is named as damage."""
+    """A malformed path to the pixels is damage, and the error names it."""
     with pytest.raises(DamagedDataError) as caught:
-        read_image(changed(place, value))
+        read_image(change_document(place, value))
     assert caught.value.format == "ome-zarr"
 
 
@@ -113,15 +113,15 @@ def test_malformed_levels_are_damaged(place: tuple[Any, ...], value: Any) -> Non
     ],
 )
 def test_later_and_outside_is_unsupported(place: tuple[Any, ...], value: Any) -> None:
-    """Later versions, and levels outside the image, are whole for another program."""
+    """Later versions, and levels outside the image, are unsupported. They are not damaged."""
     with pytest.raises(UnsupportedFileError):
-        read_image(changed(place, value))
+        read_image(change_document(place, value))
 
 
 @pytest.mark.parametrize("version", ["0.4-dev-spatialdata", "0.5-dev", "0.5.1", 0.4, "0.5+x"])
 def test_dialects_of_versions_are_read(version: Any) -> None:
-    """A suffix, or a number instead of text, closes nothing."""
-    image = read_image(changed(("version",), version))
+    """A version with a suffix, or a number instead of text, is read."""
+    image = read_image(change_document(("version",), version))
     assert image is not None
     assert image.version == str(version)
     assert image.levels[0].scale == (2, 3)
@@ -153,15 +153,17 @@ AFFINE = {"type": "affine", "affine": [[1.0, 0.1, 0.0], [0.1, 1.0, 0.0]]}
 )
 @pytest.mark.parametrize("common", [False, True])
 def test_unknown_transformation_gives_no_scale(steps: Any, common: bool) -> None:
-    """The image is read. No scale is invented, and the transformation is handed on."""
+    """The image is read without a scale, and the transformation is passed on."""
     place: tuple[Any, ...] = ("multiscales", 0, "datasets", 0, "coordinateTransformations")
-    document = changed((*place[:2], place[-1]) if common else place, steps)
+    document = change_document((*place[:2], place[-1]) if common else place, steps)
     image = read_image(document)
     assert image is not None
     assert [axis.name for axis in image.axes] == ["y", "x"]
-    said = image.description(2)
-    assert said["scale"] is None
-    assert said["transformations"][-1] == (steps[-1] if isinstance(steps, list) else steps)
+    description = image.description(2)
+    assert description["scale"] is None
+    assert description["transformations"][-1] == (
+        steps[-1] if isinstance(steps, list) else steps
+    )
 
 
 @pytest.mark.parametrize(
@@ -178,26 +180,30 @@ def test_unknown_transformation_gives_no_scale(steps: Any, common: bool) -> None
     ],
 )
 def test_axes_that_do_not_fit_are_left_out(axes: Any) -> None:
-    image = read_image(changed(("multiscales", 0, "axes"), axes))
+    image = read_image(change_document(("multiscales", 0, "axes"), axes))
     assert image is not None
-    said = image.description(2)
-    assert (said["axes"], said["scale"], said["units"]) == (None, None, None)
+    description = image.description(2)
+    assert (description["axes"], description["scale"], description["units"]) == (
+        None,
+        None,
+        None,
+    )
 
 
 def test_axes_of_unknown_types_are_read() -> None:
-    """A type or unit that nobody knows is handed on, or left out where it is not text."""
+    """An unknown type or unit is passed on. One that is not text is left out."""
     axes = [
         {"name": "angle", "type": "wonder", "unit": "u"},
         {"name": "x", "type": 3, "unit": []},
     ]
-    image = read_image(changed(("multiscales", 0, "axes"), axes))
+    image = read_image(change_document(("multiscales", 0, "axes"), axes))
     assert image is not None
     assert image.axes == (Axis("angle", "wonder", "u"), Axis("x", "space"))
     assert image.levels[0].scale == (2, 3)
 
 
-def test_names_of_other_programs_are_nothing() -> None:
-    """An attribute "plate" or "well" need not be OME's."""
+def test_foreign_plate_and_well_attributes_are_ignored() -> None:
+    """An attribute "plate" or "well" may belong to another program."""
     for value in ("P1", 3, ["A"], {"barcode": "x"}, {}):
         assert read_plate({"plate": value}) is None
         assert read_well({"well": value}) is None
@@ -206,7 +212,7 @@ def test_names_of_other_programs_are_nothing() -> None:
 
 
 def test_entries_of_others_stay_in_lists() -> None:
-    """What a plate, a well or a list of labels has besides ours is there after a change."""
+    """A change keeps the foreign entries of a plate, a well or a list of labels."""
     odd = [{"acquisition": 3}, {"path": "0", "acquisition": 1}, {"path": "0", "acquisition": 2}]
     well = {"well": {"images": odd, "version": "0.4"}}
     assert read_well(well) == Well(version="0.4", fields=("0", "0"))
@@ -241,8 +247,8 @@ def test_entries_of_others_stay_in_lists() -> None:
     assert read_labels({"labels": {"1": "cat"}}) == ()
 
 
-def test_other_groups_are_nothing() -> None:
-    """Attributes without a description are none, whatever else they hold."""
+def test_groups_without_ome_are_ignored() -> None:
+    """Attributes without OME metadata have no description, even if they have other keys."""
     for attributes in ({}, {"a": 1}, {"ome": 3}, {"ome": {"version": "0.5"}}, {"ome": None}):
         assert [read(attributes) for read in READERS] == [None, None, None, ()]
 
@@ -290,15 +296,15 @@ hostile = st.recursive(
 
 
 @st.composite
-def tampered(draw: st.DrawFn) -> Any:
-    """A good document in which a few values were replaced by others."""
+def tampered_documents(draw: st.DrawFn) -> Any:
+    """Draw a valid document in which a few values are replaced."""
     metadata = image_metadata((2, 4, 4), "u2", channels=["a", "b"], units="um")
     kind: Any = draw(st.sampled_from(["image", "label"]))
     version: Any = draw(st.sampled_from(VERSIONS))
     document = image_document(metadata, levels_of("cyx", 2), version=version, kind=kind)
     document = plate_with_wells(document, [("A", "1")], version=version, field_count=2)
     document = well_with_field(document, "0", version)
-    document = plain(add_label(document, "nuclei", version))
+    document = round_trip(add_label(document, "nuclei", version))
     for _ in range(draw(st.integers(1, 3))):
         node: Any = document
         while isinstance(node, dict | list) and node:
@@ -312,9 +318,9 @@ def tampered(draw: st.DrawFn) -> Any:
 
 
 @settings(max_examples=examples(300))
-@given(hostile | tampered())
+@given(hostile | tampered_documents())
 def test_hostile_documents_are_contained(attributes: Any) -> None:
-    """Anything in a file gives a value or an error of ours, to readers and editors."""
+    """Any content of a file gives a value or an error of ours, in readers and editors."""
     for use in (
         *READERS,
         lambda a: add_label(a, "n"),
@@ -329,7 +335,7 @@ def test_hostile_documents_are_contained(attributes: Any) -> None:
 
 
 def test_deep_documents_are_contained() -> None:
-    """A value nested deeper than Python recurses is an error like any other, or left out."""
+    """A value nested deeper than Python can recurse raises an ordinary error, or is left out."""
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]

@@ -25,12 +25,12 @@ from polystore_zarr.ome import (
     well_without_field,
 )
 
-from .documents import VERSIONS, plain, validate
+from .documents import VERSIONS, round_trip, validate
 
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_labels_are_listed_once(version: Any) -> None:
-    """Adding twice lists once, removing takes it off, and other keys stay."""
+    """A label that is added twice is listed once. It can be removed, and other keys stay."""
     document = add_label(labels_document(["cells"], version), "nuclei", version)
     validate(document, "labels", version)
     assert read_labels(document) == ("cells", "nuclei")
@@ -64,7 +64,7 @@ def test_plate_ignores_order(places: list[tuple[str, str]], version: Any, random
         documents.append(attributes)
     assert documents[0] == documents[1]
     validate(documents[0], "plate", version)
-    plate = read_plate(plain(documents[0]))
+    plate = read_plate(round_trip(documents[0]))
     assert plate is not None
     assert set(plate.wells) == {f"{row}/{column}" for row, column in places}
     inner = documents[0].get("ome", documents[0])["plate"]
@@ -73,8 +73,8 @@ def test_plate_ignores_order(places: list[tuple[str, str]], version: Any, random
         assert "/".join(indices) == well["path"]
 
 
-def test_rows_and_columns_sorted() -> None:
-    """Rows go A to Z, then AA; columns by number; all as they were written."""
+def test_rows_and_columns_are_sorted() -> None:
+    """Rows are A to Z, then AA. Columns are ordered by their numbers. Names stay as written."""
     attributes: dict[str, Any] = {}
     for row, column in (("AA", "10"), ("B", "9"), ("Z", "02"), ("A", "100")):
         attributes = plate_with_wells(attributes, [(row, column)])
@@ -86,7 +86,7 @@ def test_rows_and_columns_sorted() -> None:
 
 
 def test_foreign_plate_keys_stay() -> None:
-    """What others wrote into a plate is still there, and an older plate stays as old."""
+    """Foreign keys of a plate stay, and an older plate keeps its version."""
     foreign = {
         "their": 1,
         "plate": {
@@ -116,7 +116,7 @@ def test_foreign_plate_keys_stay() -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_removed_well_leaves_plate(version: Any) -> None:
-    """A well goes, its row and column stay, and removing it again changes nothing."""
+    """The well is removed, its row and column stay, and a second removal changes nothing."""
     attributes = plate_with_wells({}, [("A", "1")], version=version)
     document = plate_without_wells(
         plate_with_wells(attributes, [("B", "2")], version=version),
@@ -132,12 +132,12 @@ def test_removed_well_leaves_plate(version: Any) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_fields_are_listed_once(version: Any) -> None:
-    """Fields stand in their order, each once, and removing one leaves the others."""
+    """Fields are listed in order, each of them once. The removal of one keeps the others."""
     attributes: dict[str, Any] = {}
     for field in ("10", "2", "0", "2"):
         attributes = well_with_field(attributes, field, version)
     validate(attributes, "well", version)
-    well = read_well(plain(attributes))
+    well = read_well(round_trip(attributes))
     assert well is not None
     assert well.fields == ("0", "2", "10")
     attributes = well_without_field(attributes, "2", version)
@@ -162,8 +162,8 @@ def test_fields_are_listed_once(version: Any) -> None:
         ("..", "1", "0"),
     ],
 )
-def test_impossible_wells_refused(place: tuple[str, str, str]) -> None:
-    """What is no well is refused, and the error shows one."""
+def test_impossible_wells_are_refused(place: tuple[str, str, str]) -> None:
+    """A path that is not a field is refused, and the error shows an example."""
     check_well("AF", "048", "f1")
     with pytest.raises(InvalidOptionError, match="'B/03/0'"):
         check_well(*place)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(scope="session")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both trees, made once and copied for each test."""
+def source_trees(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both trees, which are made once and copied for each test."""
     made = tmp_path_factory.mktemp("planted")
     plant(made / "root", OURS)
     plant(made / "outside", np.full(SHAPE, SECRET, np.uint16))
@@ -27,14 +27,14 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def root(tmp_path: Path, planted: Path) -> Path:
-    return shutil.copytree(planted / "root", tmp_path / "root")
+def root(tmp_path: Path, source_trees: Path) -> Path:
+    return shutil.copytree(source_trees / "root", tmp_path / "root")
 
 
 @pytest.fixture
-def outside(tmp_path: Path, planted: Path) -> Iterator[Path]:
-    """A tree next to the root. It must stay as it is, and get no names."""
-    made = shutil.copytree(planted / "outside", tmp_path / "outside")
+def outside(tmp_path: Path, source_trees: Path) -> Iterator[Path]:
+    """A tree next to the root. It must not change, and it must not get new names."""
+    made = shutil.copytree(source_trees / "outside", tmp_path / "outside")
     before = snapshot(made)
     yield made
     assert snapshot(made) == before

@@ -1,4 +1,4 @@
-"""Every operation that takes a path of an array, to be applied to one that leads outside."""
+"""Every operation that takes the path of an array, for paths that lead outside."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from polystore_core.errors import PathOutsideRootError
 
-from .trees import NEW, SHAPE, of_one
+from .trees import NEW, SHAPE, call_batch_of_one
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 READS: dict[str, Operation] = {
     "load": lambda zarr, path: zarr.load(path),
     "load_region": lambda zarr, path: zarr.load(path, region=np.s_[:20, 3]),
-    "load_batch": lambda zarr, path: of_one(lambda: zarr.load_batch([path])),
-    "load_threads": lambda zarr, path: of_one(lambda: zarr.load_batch([path], threads=2)),
+    "load_batch": lambda zarr, path: call_batch_of_one(lambda: zarr.load_batch([path])),
+    "load_threads": lambda zarr, path: call_batch_of_one(
+        lambda: zarr.load_batch([path], threads=2)
+    ),
     "open": lambda zarr, path: zarr.open(path)[...],
     "info": lambda zarr, path: zarr.info(path),
     "exists": lambda zarr, path: zarr.exists(path),
@@ -39,7 +41,7 @@ WRITES: dict[str, Operation] = {
     "save_missing": lambda zarr, path: zarr.save(NEW, path, if_exists="skip"),
     "save_durably": lambda zarr, path: zarr.save(NEW, path, durable=True),
     "save_image": lambda zarr, path: zarr.save(NEW, path, ome=True, levels=2),
-    "save_batch": lambda zarr, path: of_one(lambda: zarr.save_batch([NEW], [path])),
+    "save_batch": lambda zarr, path: call_batch_of_one(lambda: zarr.save_batch([NEW], [path])),
     "region": lambda zarr, path: zarr.save(NEW[:16, :16], path, region=np.s_[:16, :16]),
     "region_locked": lambda zarr, path: zarr.save(
         NEW[:5, :5], path, region=np.s_[:5, :5], unaligned="lock"
@@ -51,7 +53,7 @@ WRITES: dict[str, Operation] = {
     "copy_to": lambda zarr, path: zarr.copy("inside.zarr", path),
     "move_to": lambda zarr, path: zarr.move("inside.zarr", path),
 }
-# These act on the name itself: of a link that leads out, they take the link.
+# These act on the name itself. If it is a link that leads out, they act on the link.
 NAMES: dict[str, Operation] = {
     "delete": lambda zarr, path: zarr.delete(path),
     "delete_all": lambda zarr, path: zarr.delete_all(path),
@@ -83,7 +85,7 @@ def check_refused(
 
 
 def check_names(error: Any, backend: ZarrBackend, path: str) -> None:
-    """Check that the error names the path of the caller or a link on its way, and no target."""
+    """Check that the error names the path of the caller or a link on it, but not the target."""
     assert (error.backend, error.root) == (backend.name, backend.root)
     assert "outside" not in error.path or "outside" in path
     assert not error.path.startswith("/") or path.startswith("/")

@@ -1,4 +1,4 @@
-"""Exchange pairs of names at full speed. A script: it imports nothing next to it."""
+"""Exchange pairs of names at full speed. This script imports nothing next to it."""
 
 import ctypes
 import os

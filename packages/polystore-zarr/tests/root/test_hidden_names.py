@@ -1,4 +1,4 @@
-"""Hidden names next to a store that somebody has replaced by links out of the root."""
+"""Hidden names next to a store that an attacker has replaced by links out of the root."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 pytestmark = needs_dir_fd
 
 
-class Watched(LazyArray):
+class WatchedPixels(LazyArray):
     """Pixels that call a function when they are read, in the middle of a save."""
 
     shape = SHAPE
@@ -50,15 +50,15 @@ def hidden_names(folder: Path) -> list[str]:
 def test_workspace_that_is_a_link(
     backend: ZarrBackend, root: Path, outside: Path, path: str, is_empty: bool
 ) -> None:
-    """It is neither filled nor emptied: the save takes another one, or is refused."""
+    """Such a workspace is not filled or emptied. The save uses another one, or is refused."""
     node = f"{path}/b" if path == "g.zarr" else path
     names: list[Path] = []
 
     def look() -> None:
         names.extend(found for found in root.glob(".~ps-*") if found.is_dir())
 
-    backend.save(Watched(look), node, **PLAIN)
-    assert names, "no workspace was found: this test has lost its sense"
+    backend.save(WatchedPixels(look), node, **PLAIN)
+    assert names, "no workspace was found: so this test proves nothing"
     assert not any(place.exists() for place in names)
     target = outside
     if is_empty:
@@ -85,7 +85,7 @@ def test_workspace_that_is_a_link(
 def test_aside_that_is_a_link(
     backend: ZarrBackend, root: Path, outside: Path, path: str, depth: str
 ) -> None:
-    """Trees that "stepped aside" into a folder outside are not put back from there."""
+    """Trees that were moved aside into a folder outside are not restored from there."""
     store = path.partition("/")[0]
     kept = outside.parent / "kept"
     shutil.copytree(outside / store, kept / "1" / store)
@@ -98,7 +98,7 @@ def test_aside_that_is_a_link(
     else:
         aside.symlink_to(kept)
     before = snapshot(kept)
-    shutil.rmtree(root / store)  # its place is free, as if it had stepped aside
+    shutil.rmtree(root / store)  # as if the tree had been moved aside
     for attempt in (
         partial(backend.load, path),
         partial(backend.list_files, ".", recursive=True),
@@ -116,10 +116,8 @@ def test_aside_that_is_a_link(
             np.testing.assert_array_equal(found, NEW)
 
 
-def test_tree_that_stepped_aside_is_a_link(
-    backend: ZarrBackend, root: Path, outside: Path
-) -> None:
-    """It is put back as the link that it is, and followed no further than before."""
+def test_tree_moved_aside_is_a_link(backend: ZarrBackend, root: Path, outside: Path) -> None:
+    """The link is restored as a link, and it is not followed."""
     (root / ".~ps-a.zarr.lock").touch()
     (root / ".~ps-a.zarr.aside/1").mkdir(parents=True)
     (root / ".~ps-a.zarr.aside/1/a.zarr").symlink_to(outside / "a.zarr")
@@ -135,7 +133,7 @@ def test_tree_that_stepped_aside_is_a_link(
 def test_lock_that_is_a_link(
     backend: ZarrBackend, root: Path, outside: Path, path: str, target: str
 ) -> None:
-    """No file is made, opened or locked outside."""
+    """No file outside is made, opened or locked."""
     store = path.partition("/")[0]
     name = root / lock_path(root / store).rpartition("/")[2]
     name.unlink(missing_ok=True)
@@ -165,7 +163,7 @@ def test_lock_that_is_a_link(
 def test_lock_in_an_array_is_not_outside(
     backend: ZarrBackend, root: Path, outside: Path
 ) -> None:
-    """The lock of a region write, whichever name it has."""
+    """The lock of a region write is not made outside, for any name that it has."""
     region = np.s_[:5, :5]
     before = set(root.rglob(".~ps-*.lock"))
     backend.save(NEW[:5, :5], "g.zarr/h/a", region=region, unaligned="lock")
@@ -183,8 +181,8 @@ def test_lock_in_an_array_is_not_outside(
     np.testing.assert_array_equal(backend.load("g.zarr/h/a")[5:], OURS[5:])
 
 
-def test_nothing_hidden_remains(backend: ZarrBackend, root: Path, outside: Path) -> None:
-    """Refused calls clean up as others do."""
+def test_no_hidden_name_stays(backend: ZarrBackend, root: Path, outside: Path) -> None:
+    """Refused calls remove their temporary files, as other calls do."""
     before = hidden_names(root)
     (root / "l").symlink_to(outside / "f")
     for path in ("l/a.zarr", "l/new.tif", "l/x.ome.zarr/A/01/0"):
@@ -195,7 +193,7 @@ def test_nothing_hidden_remains(backend: ZarrBackend, root: Path, outside: Path)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="system: no mount namespaces")
 def test_system_without_proc(tmp_path: Path) -> None:
-    """Systems other than Linux, and a chroot, have no names for open directories."""
+    """Systems other than Linux, and a chroot, have no names for open folders."""
     script = (
         "import sys, numpy as np\n"
         "from polystore_zarr.backend import ZarrBackend\n"

@@ -1,6 +1,7 @@
 """Links in an array, an image or a plate that lead out of the root.
 
-The files of a node are opened as its path is: without following a link that leads outside.
+The files of a node are opened in the same way as its path, without following a link that leads
+outside.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 pytestmark = needs_dir_fd
 
-# The name that is a link, and the array or image that it is a part of.
+# The name that is a link, and the array or image that contains it.
 PIXELS = {
     "chunks": ("g.zarr/h/a/c", "g.zarr/h/a"),
     "row of chunks": ("g.zarr/h/a/c/0", "g.zarr/h/a"),
@@ -59,7 +60,7 @@ DOCUMENTS = {
     "label": ("i.ome.zarr/labels/n/zarr.json", "i.ome.zarr/labels/n"),
     "field": ("p.ome.zarr/B/03/0/zarr.json", "p.ome.zarr/B/03/0"),
 }
-# Documents of groups above a node: whoever adds a member reads, and may write them.
+# Documents of groups above a node. A save of a new member reads them, and may write them.
 ABOVE = {
     "store": ("g.zarr/zarr.json", "g.zarr/h/new"),
     "group": ("g.zarr/h/zarr.json", "g.zarr/h/new"),
@@ -101,7 +102,7 @@ def test_no_pixel_is_written_outside(
 def test_no_new_chunk_is_made_outside(
     backend: ZarrBackend, root: Path, outside: Path, link: str
 ) -> None:
-    """A link to an empty folder outside."""
+    """The link leads to an empty folder outside."""
     (outside.parent / "empty").mkdir()
     where, path = PIXELS[link]
     divert(root, outside.parent, where).unlink()
@@ -119,12 +120,12 @@ def test_no_new_chunk_is_made_outside(
 
 @pytest.mark.parametrize("link", [*PIXELS, *DOCUMENTS])
 @pytest.mark.parametrize("how", ["save", "delete", "move", "delete_all"])
-def test_whole_tree_goes_with_its_links(
+def test_whole_tree_is_replaced_with_its_links(
     backend: ZarrBackend, root: Path, outside: Path, how: str, link: str
 ) -> None:
-    """A new tree takes the place of the old one, or the name goes: nothing is followed.
+    """A new tree replaces the old one, or the name is removed, and no link is followed.
 
-    To keep what it does not replace, a save reads the document and the first level.
+    A save reads the document and the first level, to keep the parts that it does not replace.
     """
     where, path = PIXELS[link] if link in PIXELS else DOCUMENTS[link]
     made = divert(root, outside, where)
@@ -174,10 +175,10 @@ def test_no_group_is_changed_outside(
     np.testing.assert_array_equal(backend.load("inside.zarr"), OURS)
 
 
-def test_no_link_to_a_document_dangles_outside(
+def test_dangling_link_to_a_document_is_refused(
     backend: ZarrBackend, root: Path, outside: Path
 ) -> None:
-    """``make_group`` would make the file at its end."""
+    """``make_group`` would make the file that the link points to."""
     (root / "n.zarr").mkdir()
     (root / "n.zarr/zarr.json").symlink_to(outside / "new.json")
     for call in (
@@ -189,13 +190,13 @@ def test_no_link_to_a_document_dangles_outside(
             call()
 
 
-# ── what is said of it ───────────────────────────────────────────────────────────────────
+# ── info and listings ────────────────────────────────────────────────────────────────────
 
 
-def test_info_says_nothing_of_outside(
+def test_info_shows_nothing_of_outside(
     backend: ZarrBackend, root: Path, outside: Path, tmp_path: Path
 ) -> None:
-    """A level that is not there does not touch the others: its shape is ``None``."""
+    """A missing level has the shape ``None``, and does not affect the others."""
     shapes = backend.info("i.ome.zarr").metadata["levels"]
     divert(root, outside, "i.ome.zarr/1")
     assert backend.info("i.ome.zarr").metadata["levels"] == [shapes[0], None]
@@ -214,7 +215,7 @@ def test_info_needs_the_first_level(backend: ZarrBackend, root: Path, outside: P
 
 
 @pytest.mark.parametrize("where", ["a.zarr/c", "a.zarr/c/0/0"])
-def test_size_is_not_that_of_outside(
+def test_size_does_not_count_files_outside(
     backend: ZarrBackend, root: Path, outside: Path, where: str
 ) -> None:
     before = backend.info("a.zarr").size
@@ -229,7 +230,9 @@ def test_size_is_not_that_of_outside(
 
 
 @pytest.mark.parametrize("link", [*PIXELS, *DOCUMENTS])
-def test_names_stay(backend: ZarrBackend, root: Path, outside: Path, link: str) -> None:
+def test_unreadable_nodes_are_listed(
+    backend: ZarrBackend, root: Path, outside: Path, link: str
+) -> None:
     """A node that cannot be read is listed as a file, so that the others are listed too."""
     before = backend.list_files(".", recursive=True)
     where, path = PIXELS[link] if link in PIXELS else DOCUMENTS[link]
@@ -245,7 +248,7 @@ def test_names_stay(backend: ZarrBackend, root: Path, outside: Path, link: str) 
 def test_kept_parts_are_not_from_outside(
     backend: ZarrBackend, root: Path, outside: Path
 ) -> None:
-    """A save keeps labels: a link among them stays a link, or the save is refused."""
+    """A save keeps labels. A link among them stays a link, or the save is refused."""
     made = divert(root, outside, "i.ome.zarr/labels/n")
     try:
         backend.save(NEW, "i.ome.zarr", **IMAGE)
@@ -264,10 +267,10 @@ def test_kept_parts_are_not_from_outside(
 @pytest.mark.parametrize(
     "link", ["array", "chunks", "shards", "chunk", "chunk of Zarr 2", "level", "image"]
 )
-def test_handle_is_opened_earlier(
+def test_link_is_made_after_opening(
     backend: ZarrBackend, root: Path, outside: Path, link: str
 ) -> None:
-    """A link is put in its way after it was opened, and after it has read."""
+    """A link replaces a part of the array after the handle was opened and has read."""
     where, path = PIXELS.get(link) or DOCUMENTS[link]
     handle = backend.open(path)
     np.testing.assert_array_equal(handle[:16], OURS[:16])
@@ -281,7 +284,7 @@ def test_handle_is_opened_earlier(
 
 
 @pytest.mark.parametrize("part", ["", "/c", "/c/0"])
-def test_writing_handle_is_opened_earlier(
+def test_link_is_made_after_opening_for_writing(
     backend: ZarrBackend, root: Path, outside: Path, part: str
 ) -> None:
     handle = backend.create("n.zarr/w", shape=SHAPE, dtype="u2", chunks=16, shards=False)

@@ -1,4 +1,4 @@
-"""A link at a path, or above it, that leads out of the root: nothing is read or written there."""
+"""Nothing is read or written through a link out of the root, at a path or above it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ AT = {
     "label": "i.ome.zarr/labels/n",
     "field": "p.ome.zarr/B/03/0",
 }
-# Groups and folders: what lists and makes names, given the link itself.
+# Groups and folders, for the calls that list and make names. The path is the link itself.
 FOLDERS = {
     "folder": "f",
     "store": "g.zarr",
@@ -83,7 +83,7 @@ def test_link_itself_is_not_followed(
 
 @pytest.mark.parametrize("link", AT)
 @pytest.mark.parametrize("name", NAMES)
-def test_link_itself_goes(
+def test_link_itself_is_removed(
     backend: ZarrBackend, root: Path, outside: Path, name: str, link: str
 ) -> None:
     made = divert(root, outside, AT[link])
@@ -119,7 +119,7 @@ def test_folder_is_not_followed(
 
 @pytest.mark.parametrize("link", FOLDERS)
 @pytest.mark.parametrize("how", ["delete", "delete_recursive", "delete_all", "move"])
-def test_link_to_folder_goes(
+def test_link_to_folder_is_removed(
     backend: ZarrBackend, root: Path, outside: Path, how: str, link: str
 ) -> None:
     made = divert(root, outside, FOLDERS[link])
@@ -135,10 +135,10 @@ def test_link_to_folder_goes(
 @pytest.mark.parametrize("target", ["{}/new.zarr", "{}/new", "{}/f/new/deep.zarr"])
 @pytest.mark.parametrize("path", ["dangling.zarr", "g.zarr/dangling", "f/images.zarr/dangling"])
 @pytest.mark.parametrize("is_relative", [False, True])
-def test_nothing_is_made_at_its_end(
+def test_target_of_a_dangling_link_is_not_made(
     backend: ZarrBackend, root: Path, outside: Path, path: str, target: str, is_relative: bool
 ) -> None:
-    """A link to a name outside that is still free."""
+    """The link leads to a name outside that is still free."""
     text = target.format(outside)
     (root / path).symlink_to(
         os.path.relpath(text, (root / path).parent) if is_relative else text
@@ -157,10 +157,10 @@ def test_nothing_is_made_at_its_end(
         ("../../root", "l/first.zarr/a.zarr"),
     ],
 )
-def test_chain_of_links_ends_inside(
+def test_chain_of_links_through_outside_is_refused(
     backend: ZarrBackend, root: Path, outside: Path, hop: str, path: str
 ) -> None:
-    """Through "/", or through the folder around the root and back, it has been outside."""
+    """A chain through "/", or through the parent of the root and back, has been outside."""
     (root / "l").mkdir()
     (root / "l/first.zarr").symlink_to(hop)
     (root / "l/second.zarr").symlink_to(outside / "a.zarr")
@@ -178,7 +178,7 @@ def test_chain_of_links_ends_inside(
 def test_listing_stays_inside(
     backend: ZarrBackend, root: Path, outside: Path, link: str
 ) -> None:
-    """The other names are listed, and none of those behind the link."""
+    """The other names are listed, but none of those behind the link."""
     before = set(backend.list_files(".", recursive=True))
     divert(root, outside, link)
     hidden = {path for path in before if path.startswith((f"{link}/", f"{link}."))}
@@ -268,10 +268,10 @@ def test_nothing_is_copied_from_outside(
 
 
 @pytest.mark.parametrize("link", AROUND_STORES)
-def test_link_around_stores_is_of_somebody(
+def test_link_around_stores_is_a_foreign_file(
     backend: ZarrBackend, root: Path, outside: Path, link: str
 ) -> None:
-    """As every file around stores that is not ours: it stays, and is not copied."""
+    """Such a link is a foreign file, like others next to stores. It stays, and is not copied."""
     divert(root, outside, link)
     backend.copy("f", "copied")
     assert not [found for found in (root / "copied").rglob("*") if found.is_symlink()]

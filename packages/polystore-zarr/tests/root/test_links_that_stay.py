@@ -76,7 +76,7 @@ def test_target_is_read_and_replaced(
 
 
 @pytest.mark.parametrize("name", ["store", "array", "image", "array that is a store"])
-def test_link_itself_goes(backend: ZarrBackend, root: Path, name: str) -> None:
+def test_link_itself_is_removed(backend: ZarrBackend, root: Path, name: str) -> None:
     path, link, target = LINKS[name]
     made = _link(root, link, target, "relative")
     moved = os.path.join(os.path.dirname(link), "moved.zarr")
@@ -89,8 +89,8 @@ def test_link_itself_goes(backend: ZarrBackend, root: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["g.zarr/h/a/c", "g.zarr/h/a/c/0", "g.zarr/h/a/c/0/0"])
-def test_chunks_may_be_elsewhere(backend: ZarrBackend, root: Path, path: str) -> None:
-    """Chunks of a store of somebody who keeps them on another disk of the root."""
+def test_chunks_may_be_links(backend: ZarrBackend, root: Path, path: str) -> None:
+    """A user may keep the chunks of a store on another disk of the root."""
     (root / "disk2").mkdir()
     (root / path).rename(root / "disk2/x")
     (root / path).symlink_to(root / "disk2/x")
@@ -117,8 +117,8 @@ def test_chain_and_circle(backend: ZarrBackend, root: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["../root/a.zarr", "f/../../root/a.zarr"])
-def test_way_through_outside_is_refused(backend: ZarrBackend, root: Path, text: str) -> None:
-    """It comes back, but on its way it has been outside."""
+def test_link_through_outside_is_refused(backend: ZarrBackend, root: Path, text: str) -> None:
+    """The link leads back into the root, but it passes through a folder outside."""
     (root / "l.zarr").symlink_to(text)
     with pytest.raises(PathOutsideRootError):
         backend.load("l.zarr")
@@ -133,7 +133,7 @@ def test_root_can_be_moved(backend: ZarrBackend, root: Path, tmp_path: Path) -> 
 
 
 def test_two_names_are_one_store(backend: ZarrBackend, root: Path) -> None:
-    """Writers of both names take one lock, and write one list of fields."""
+    """Writers of both names use one lock, and write one list of fields."""
     (root / "l.ome.zarr").symlink_to("p.ome.zarr")
     backend.save(NEW, "l.ome.zarr/C/01/0", **IMAGE)
     backend.save(NEW, "p.ome.zarr/D/02/0", **IMAGE)

@@ -1,4 +1,4 @@
-"""With a root, the text of a path leads nowhere outside."""
+"""With a root, the text of a path cannot lead outside."""
 
 from __future__ import annotations
 
@@ -59,21 +59,21 @@ def test_no_folder_is_made_outside(backend: ZarrBackend, outside: Path, path: st
 def test_no_parent_in_a_store(
     backend: ZarrBackend, root: Path, outside: Path, path: str
 ) -> None:
-    """Whether ".." in a store is walked or refused: it does not lead outside."""
+    """A ".." in a store is followed or refused, and never leads outside."""
     before = content(root)
     check_refused(backend, EVERYTHING, path, InvalidOptionError, PathOutsideRootError)
     assert content(root) == before
 
 
 @pytest.mark.parametrize("path", ["f/../a.zarr", "./a.zarr", "f/./../f/.././a.zarr", "a.zarr/"])
-def test_path_that_stays_is_taken(backend: ZarrBackend, path: str) -> None:
+def test_path_inside_is_accepted(backend: ZarrBackend, path: str) -> None:
     np.testing.assert_array_equal(backend.load(path), OURS)
     backend.save(NEW, path, **PLAIN)
     np.testing.assert_array_equal(backend.load("a.zarr"), NEW)
 
 
 @pytest.mark.parametrize("path", ["", "a\0.zarr", "\0", "x.zarr/\0/../../a.zarr"])
-def test_no_path_is_refused(backend: ZarrBackend, outside: Path, path: str) -> None:
+def test_invalid_path_is_refused(backend: ZarrBackend, outside: Path, path: str) -> None:
     check_refused(backend, EVERYTHING, path, InvalidOptionError)
 
 
@@ -101,7 +101,7 @@ def test_first_save_makes_root(tmp_path: Path) -> None:
     assert backend.list_dir(".") == ["a.zarr"]
 
 
-def test_root_may_come_again(backend: ZarrBackend, root: Path) -> None:
+def test_root_may_be_made_again(backend: ZarrBackend, root: Path) -> None:
     handle = backend.open("a.zarr")
     shutil.rmtree(root)
     assert not backend.exists("a.zarr")
@@ -117,7 +117,7 @@ def test_root_may_come_again(backend: ZarrBackend, root: Path) -> None:
 
 
 def test_root_that_is_a_link(tmp_path: Path, root: Path) -> None:
-    """The user named it: only names below it are walked without links."""
+    """The user named this link. Only names below it are opened without following links."""
     (tmp_path / "link").symlink_to("root")
     backend = make_backend(tmp_path / "link")
     np.testing.assert_array_equal(backend.load("g.zarr/h/a"), OURS)
@@ -125,7 +125,7 @@ def test_root_that_is_a_link(tmp_path: Path, root: Path) -> None:
     np.testing.assert_array_equal(make_backend(root).load("g.zarr/h/a"), NEW)
 
 
-def test_root_is_no_file(tmp_path: Path) -> None:
+def test_root_is_not_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotADirectoryError):
         make_backend(tmp_path / "file").save(NEW, "a.zarr")

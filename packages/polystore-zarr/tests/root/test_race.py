@@ -1,4 +1,4 @@
-"""Somebody swaps folders for links to the outside, at each depth, while we use them."""
+"""An attacker swaps folders for links to the outside, at each depth, during our calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ pytestmark = [
     needs_dir_fd,
     pytest.mark.faults,
     pytest.mark.timeout(120),
-    pytest.mark.skipif(sys.platform != "linux", reason="system: exchanges names, as Linux can"),
+    pytest.mark.skipif(sys.platform != "linux", reason="system: needs to exchange two names"),
 ]
 SECONDS = 1.5
 
@@ -62,10 +62,10 @@ DEPTHS = {
 
 
 @contextmanager
-def swapping(root: Path, outside: Path, names: list[str]) -> Iterator[None]:
+def swap_names(root: Path, outside: Path, names: list[str]) -> Iterator[None]:
     """Let another process exchange each name with a link, again and again.
 
-    No name is below another one: the process would exchange names outside.
+    No name may be below another one. Otherwise the process would exchange names outside.
     """
     links = [f"swapped{number}" for number in range(len(names))]
     for name, link in zip(names, links, strict=True):
@@ -83,7 +83,7 @@ def swapping(root: Path, outside: Path, names: list[str]) -> Iterator[None]:
 
 
 def attempts_at(backend: ZarrBackend, path: str) -> list[Callable[[], Any]]:
-    """Return the calls that would do harm outside, or read from there."""
+    """Return the calls that could change or read files outside."""
     around = path.rpartition("/")[0]
     options = IMAGE if ".ome." in path else PLAIN
     below = f"{around}/new" if around else "new.zarr"
@@ -128,8 +128,8 @@ def attempts_at(backend: ZarrBackend, path: str) -> list[Callable[[], Any]]:
     ]
 
 
-def rob(backend: ZarrBackend, path: str, *, seconds: float) -> tuple[int, int]:
-    """Call everything in turn. Return how many calls were done, and how many refused."""
+def try_calls(backend: ZarrBackend, path: str, *, seconds: float) -> tuple[int, int]:
+    """Make each call in turn. Return how many calls were done, and how many were refused."""
     attempts = attempts_at(backend, path)
     counts = [0, 0]
     end = time.monotonic() + seconds
@@ -150,21 +150,21 @@ def rob(backend: ZarrBackend, path: str, *, seconds: float) -> tuple[int, int]:
 def test_attacker_gets_nothing(root: Path, outside: Path, depth: str) -> None:
     names, path = DEPTHS[depth]
     backend = make_backend(root)
-    with swapping(root, outside, names):
-        done, refused = rob(backend, path, seconds=SECONDS)
+    with swap_names(root, outside, names):
+        done, refused = try_calls(backend, path, seconds=SECONDS)
     assert done
-    assert refused, "the link was never in the way: nothing is proved"
+    assert refused, "no call met the link, so nothing is proved"
     np.testing.assert_array_equal(backend.load("inside.zarr"), OURS)
 
 
 def test_saves_never_land_outside(root: Path, outside: Path) -> None:
-    """New names only, as fast as they come: each is inside, or was refused."""
+    """Only new names are saved, at full speed. Each of them is inside, or was refused."""
     backend = make_backend(root)
     before = snapshot(outside)
     small = np.ones((2, 2), np.uint8)
     done: list[str] = []
     end = time.monotonic() + SECONDS
-    with swapping(root, outside, ["f"]):
+    with swap_names(root, outside, ["f"]):
         for number in range(1_000_000):
             for path in (f"f/r{number}.zarr", f"f/r{number}", f"f/s.zarr/r{number}"):
                 try:

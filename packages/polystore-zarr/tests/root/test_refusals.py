@@ -1,4 +1,4 @@
-"""What cannot be confined to a root is refused when the backend is made."""
+"""Options that cannot be confined to a root are refused when the backend is made."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @needs_dir_fd
 @pytest.mark.parametrize("option", ["root", "store"])
 def test_zarrs_cannot_be_confined(tmp_path: Path, option: str) -> None:
-    """It opens files by their paths, in Rust."""
+    """The pipeline zarrs opens files by their paths, in Rust."""
     value = tmp_path if option == "root" else LocalStore(tmp_path)
     with pytest.raises(UnsupportedOperationError, match=rf"zarrs.*{option}="):
         ZarrBackend(**{option: value}, codec_pipeline="zarrs")
@@ -46,7 +46,7 @@ def test_unknown_pipeline_is_named(tmp_path: Path, pipeline: str) -> None:
 def test_root_needs_a_system_with_dir_fd(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As disk's: on Windows nothing could hold what it promises."""
+    """On Windows the backend could not keep its promise. The disk backend has the same limit."""
     monkeypatch.setattr(os, "supports_dir_fd", set())
     with pytest.raises(
         UnsupportedOperationError, match=r"root=.*relative to a directory"
@@ -54,10 +54,10 @@ def test_root_needs_a_system_with_dir_fd(
         ZarrBackend(root=tmp_path / "root")
     assert "disk" not in str(caught.value)
     assert not (tmp_path / "root").exists()
-    ZarrBackend()  # paths as the system takes them
+    ZarrBackend()  # no root, so this works on any system
 
 
 @needs_dir_fd
-def test_root_and_store_are_one_thing(tmp_path: Path) -> None:
+def test_root_and_store_exclude_each_other(tmp_path: Path) -> None:
     with pytest.raises(InvalidOptionError, match="root="):
         ZarrBackend(root=tmp_path, store=LocalStore(tmp_path))

@@ -1,4 +1,4 @@
-"""Two trees of the same names: one in the root, and one outside that nobody may touch."""
+"""Two trees of the same names: one in the root, and one outside that no call may touch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SHAPE = (48, 48)
 OURS = np.arange(1, 1 + SHAPE[0] * SHAPE[1], dtype=np.uint16).reshape(SHAPE)
 SECRET = 44_444
-"""Each pixel of the tree outside, and no pixel inside."""
+"""The value of each pixel of the tree outside, and of no pixel inside."""
 NEW = np.full(SHAPE, 9, np.uint16)
 
 needs_dir_fd = pytest.mark.skipif(
@@ -29,7 +29,7 @@ needs_dir_fd = pytest.mark.skipif(
     reason="system: needs files that are opened relative to a directory",
 )
 
-# Arrays that are read without a detour, and arrays that zarr-python reads.
+# Arrays that our own code reads, and arrays that zarr-python reads.
 PLAIN: dict[str, Any] = {"chunks": 16, "shards": False}
 SHARDED: dict[str, Any] = {"chunks": 8, "shards": (16, 16)}
 THROUGH_ZARR: dict[str, Any] = {"chunks": 16, "zarr_format": 2, "compressor": "gzip"}
@@ -45,7 +45,7 @@ def make_backend(root: object, **options: object) -> ZarrBackend:
 
 
 def plant(root: Path, value: Any) -> None:
-    """Save every kind of node that a link can be put in the way of."""
+    """Save every kind of node that a test can replace by a link."""
     backend = make_backend(root)
     save = partial(backend.save, value)
     save("f/a.zarr", **PLAIN)
@@ -72,7 +72,7 @@ def divert(root: Path, outside: Path, name: str) -> Path:
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes | str, int]]:
-    """Return the content and the time of change of all names, hidden ones included."""
+    """Return the content and the modification time of all names, including hidden ones."""
 
     def content(path: Path) -> bytes | str:
         if path.is_symlink():
@@ -86,18 +86,18 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes | str, int]]:
 
 
 def content(folder: Path) -> dict[str, bytes | str]:
-    """Return the content of all names but those of locks, which any call may make."""
+    """Return the content of all names except locks, which any call may make."""
     found = snapshot(folder)
     return {name: what for name, (what, _) in found.items() if not name.endswith(".lock")}
 
 
 def check_no_secret(value: object) -> None:
     if isinstance(value, np.ndarray):
-        assert not (value == SECRET).any(), "pixels of the outside were read"
+        assert not (value == SECRET).any(), "pixels outside the root were read"
 
 
-def of_one(batch: Callable[[], Any]) -> Any:
-    """Call a batch of one item. Raises the error of the item."""
+def call_batch_of_one(batch: Callable[[], Any]) -> Any:
+    """Call a batch of one item, and raise the error of that item."""
     try:
         return batch()
     except BatchError as error:

@@ -1,4 +1,4 @@
-"""The stores of the kit's own tests are used here too, and in processes that are started."""
+"""Stores of the kit's own tests, for the tests here and for the processes that they start."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a store without a root, and of the process."""
+    """The working directory, which is also the folder of a store without a root."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 @pytest.fixture
 def place(request: pytest.FixtureRequest, folder: Path) -> Iterator[Place]:
-    """A store by its name, with the backend ``"z"`` over it: parametrize it indirectly."""
+    """A store by its name, with the backend ``"z"`` over it. Parametrize it indirectly."""
     made = Place(PLACES[request.param], folder)
     yield made
     made.registry.close()

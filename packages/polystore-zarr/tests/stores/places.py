@@ -1,4 +1,4 @@
-"""Every store that Zarr is tested over, and what stands in it."""
+"""Every store that Zarr is tested over, and the arrays in it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ PARTS: dict[str, Any] = {"chunks": 16, "shards": False}
 
 
 def number(value: int, shape: tuple[int, ...] = SHAPE) -> Any:
-    """An array that tells its number everywhere. Numbers start at 1: 0 is what is missing."""
+    """Fill an array with its number. Numbers start at 1, because 0 means missing."""
     return np.full(shape, value, np.uint16)
 
 
 def number_of(value: Any) -> int:
-    """Return the number of an array that is whole."""
+    """Return the number of an array, which must be whole."""
     found = int(value.flat[0])
     assert found > 0, "pixels are missing"
     assert (value == found).all(), "a mixture of two arrays"
@@ -109,5 +109,5 @@ class Place:
         return found
 
     def content(self) -> dict[str, bytes]:
-        """Return all keys of the store with their bytes: what a refusal must leave as it is."""
+        """Return all keys of the store with their bytes. A refused call must not change them."""
         return {stat.key: self.store.read(stat.key) for stat in self.store.scan()}

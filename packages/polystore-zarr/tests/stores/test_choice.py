@@ -35,7 +35,7 @@ def test_store_that_is_given(tmp_path: Path) -> None:
     assert repr(store) in repr(backend)
 
 
-def test_store_that_knows_no_sizes(tmp_path: Path) -> None:
+def test_store_without_sizes(tmp_path: Path) -> None:
     from objectstore import ObjectStore
 
     class Sizeless(ObjectStore):
@@ -55,7 +55,7 @@ def test_store_that_knows_no_sizes(tmp_path: Path) -> None:
 
 
 def test_store_of_another_backend(tmp_path: Path) -> None:
-    """Both see the same keys: arrays as Zarr here, their files there."""
+    """Both backends see the same keys: Zarr sees arrays, and the other one sees their files."""
     registry = BackendRegistry()
     registry.add("files", "disk", root=str(tmp_path))
     registry.add("z", "zarr", store="files")
@@ -78,7 +78,7 @@ def test_default_is_the_file_system(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["memory", "zip", "disk"], indirect=True)
 def test_store_outlives_the_backend(place: Place) -> None:
-    """It belongs to the other backend, so ``close`` of Zarr leaves it open."""
+    """The store belongs to the other backend, so ``close`` of Zarr leaves it open."""
     place.z.save(number(1), "a.zarr")
     place.backend.close()
     other = next(name for name in ("box", "archive", "files") if name in place.registry.names())
@@ -136,7 +136,7 @@ def test_own_name_is_refused() -> None:
 
 
 def test_zarr_over_zarr_shares_its_store(tmp_path: Path) -> None:
-    """Also a backend without formats has the store that it is made of."""
+    """A backend without formats also gives access to its store."""
     registry = BackendRegistry()
     registry.add("y", "zarr", root=str(tmp_path))
     registry.add("z", "zarr", store="y")
@@ -176,8 +176,8 @@ def test_durable_needs_a_store_that_can(place: Place) -> None:
 
 
 @pytest.mark.parametrize("place", OTHERS, indirect=True)
-def test_all_layouts_come_back(place: Place) -> None:
-    """Chunks and shards past zarr-python and through it, Zarr 2 and 3, images and labels."""
+def test_all_layouts_round_trip(place: Place) -> None:
+    """Chunks and shards of our own code and of zarr-python, Zarr 2 and 3, images and labels."""
     layouts: dict[str, dict[str, Any]] = {
         "chunks": PARTS,
         "shards": {"chunks": 8, "shards": (24, 24)},
@@ -199,7 +199,7 @@ def test_all_layouts_come_back(place: Place) -> None:
 
 
 @pytest.mark.parametrize("place", OTHERS, indirect=True)
-def test_zarr_python_reads_what_was_written(place: Place, tmp_path: Path) -> None:
+def test_zarr_python_reads_our_arrays(place: Place, tmp_path: Path) -> None:
     """The keys of a store are the names that Zarr gives to files."""
     import zarr
 
@@ -212,7 +212,7 @@ def test_zarr_python_reads_what_was_written(place: Place, tmp_path: Path) -> Non
 
 def _unpack(store: ByteStore, folder: Path) -> None:
     for stat in store.scan():
-        assert "/.~ps-" not in f"/{stat.key}", "something hidden was left in the store"
+        assert "/.~ps-" not in f"/{stat.key}", "a hidden key was left in the store"
         path = folder / stat.key
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(store.read(stat.key))
@@ -220,7 +220,7 @@ def _unpack(store: ByteStore, folder: Path) -> None:
 
 @pytest.mark.parametrize("place", OTHERS, indirect=True)
 def test_root_is_described(place: Place) -> None:
-    """Also while nothing is in it."""
+    """The root is described even while it is empty."""
     assert place.z.info(".").kind == "directory"
     assert place.z.list_dir(".") == []
     place.z.save(number(1), "a.zarr")

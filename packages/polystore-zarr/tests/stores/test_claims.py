@@ -1,4 +1,4 @@
-"""Stores without trees and locks: who saves or deletes a path claims it."""
+"""Stores without trees and locks. A save or a deletion of a path claims that path."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def other(store: Recording) -> ZarrBackend:
 
 @pytest.fixture(autouse=True)
 def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Nothing is left in it, also after errors."""
+    """A temporary folder that must be empty after each test, even after an error."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
@@ -75,7 +75,7 @@ def content(store: ObjectStore) -> dict[str, bytes]:
 
 
 def at_document(store: Recording, call: Callable[[], object]) -> None:
-    """Call once, when all chunks are there and a document is about to be put."""
+    """Call once, when all chunks are put and a document is about to be put."""
 
     def before(request: str, key: str) -> None:
         if (
@@ -102,16 +102,16 @@ class Killing(ObjectStore):
         super().__init__(folder)
         self.request, self.name = request, name
 
-    def _told(self, request: str, key: str) -> None:
+    def _kill_at(self, request: str, key: str) -> None:
         if request == self.request and self.name in key:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def put(self, key: str, content: Any, *, if_exists: str = "replace") -> None:
-        self._told("put", key)
+        self._kill_at("put", key)
         super().put(key, content, if_exists=if_exists)
 
     def delete(self, key: str) -> None:
-        self._told("delete", key)
+        self._kill_at("delete", key)
         super().delete(key)
 
 
@@ -125,7 +125,7 @@ def _delete(store: Any, path: str, temporary: str) -> None:
     ZarrBackend(store=store).delete(path)
 
 
-def killed(work: Callable[..., None], store: Killing, path: str, temporary: Path) -> None:
+def kill_process(work: Callable[..., None], store: Killing, path: str, temporary: Path) -> None:
     folder = temporary.parent / "of the killed"
     folder.mkdir(exist_ok=True)
     process = multiprocessing.get_context("spawn").Process(
@@ -143,7 +143,7 @@ def killed(work: Callable[..., None], store: Killing, path: str, temporary: Path
 def test_killed_save(
     zarr: ZarrBackend, store: Recording, temporary_folder: Path, path: str, last: str
 ) -> None:
-    """Its chunks are found by nobody, until somebody deletes the path."""
+    """The chunks of a killed save are not listed. They stay until the path is deleted."""
     zarr.save(number(9), "g.zarr/other", **PARTS)
     zarr.save(number(9), "f/b.tif", **PARTS)
     before = content(store)
@@ -153,7 +153,7 @@ def test_killed_save(
         last = "1/1"
     name = "a.tif" if path == "f/a.tif" else path
     killing = Killing(store.folder, "put", last)
-    killed(_save, killing, path, temporary_folder)
+    kill_process(_save, killing, path, temporary_folder)
     left = content(store).keys() - before.keys()
     assert any(name in key for key in left)
     assert not zarr.exists(path)
@@ -177,8 +177,8 @@ def test_killed_save(
 def test_temporary_folders_of_killed_processes(
     store: Recording, temporary_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next process removes them, and none that is in use."""
-    killed(_save, Killing(store.folder, "put", "1/1"), "g.zarr/a", temporary_folder)
+    """The next process removes the folders of killed processes, but none that is in use."""
+    kill_process(_save, Killing(store.folder, "put", "1/1"), "g.zarr/a", temporary_folder)
     folder = temporary_folder.parent / "of the killed"
     left = os.listdir(folder)
     assert len(left) == 2  # the array, and the claim
@@ -198,9 +198,9 @@ def test_temporary_folders_of_killed_processes(
 def test_killed_deletion(
     zarr: ZarrBackend, store: Recording, temporary_folder: Path, path: str
 ) -> None:
-    """The path is gone for readers, and the next deletion takes the rest."""
+    """The path is gone for readers, and the next deletion removes the rest."""
     zarr.save(number(1), path, **PATHS[path])
-    killed(_delete, Killing(store.folder, "delete", "1/1"), path, temporary_folder)
+    kill_process(_delete, Killing(store.folder, "delete", "1/1"), path, temporary_folder)
     assert any("1/1" in key for key in content(store))
     assert not zarr.exists(path)
     zarr.delete(path)
@@ -210,7 +210,7 @@ def test_killed_deletion(
 
 
 def test_chunks_without_a_claim(zarr: ZarrBackend, store: Recording) -> None:
-    """Of another program: they are not ours to delete, unless somebody asks."""
+    """Chunks of another program are not ours. Only an explicit deletion removes them."""
     store.put("g.zarr/zarr.json", b'{"zarr_format": 3, "node_type": "group"}')
     store.put("g.zarr/a/c/0/0", b"pixels")
     for if_exists in ("replace", "error", "skip"):
@@ -224,11 +224,11 @@ def test_chunks_without_a_claim(zarr: ZarrBackend, store: Recording) -> None:
     assert number_of(zarr.load("g.zarr/a")) == 1
 
 
-# ── a living one ─────────────────────────────────────────────────────────────────────────
+# ── a running process ────────────────────────────────────────────────────────────────────
 
 
 @every_path
-def test_save_keeps_others_out(
+def test_save_refuses_other_writers(
     zarr: ZarrBackend, store: Recording, other: ZarrBackend, path: str
 ) -> None:
     caught: list[StorageError] = []
@@ -293,7 +293,7 @@ def test_group_gets_no_member_while_it_is_deleted(
 
 
 def test_save_ends_if_its_claim_is_deleted(zarr: ZarrBackend, store: Recording) -> None:
-    """By a process on another machine: nobody knows there whether this one still runs."""
+    """A process on another machine cannot see whether this one runs, and may delete its claim."""
 
     def interfere(request: str, key: str) -> None:
         if request == "put" and key.endswith("/c/2/2"):
@@ -360,12 +360,12 @@ def test_ctrl_c_while_pixels_are_made(zarr: ZarrBackend, store: Recording) -> No
     assert not any("/a/" in key for key in content(store))
 
 
-# ── deleted and saved again ──────────────────────────────────────────────────────────────
+# ── arrays that are deleted and saved again ──────────────────────────────────────────────
 
 
 @every_path
 def test_same_array_saved_again_is_another_one(zarr: ZarrBackend, path: str) -> None:
-    """Its pixels are the same, and its documents but for a random id."""
+    """The array has the same pixels, and the same documents except for a random id."""
     zarr.save(number(1), path, **PATHS[path])
     handle = zarr.open(path)
     zarr.delete(path)
@@ -410,20 +410,20 @@ def test_image_changes_while_it_is_read(
     assert number_of(zarr.load("i.ome.zarr")) in (1, 2)
 
 
-# ── what else a store can be ─────────────────────────────────────────────────────────────
+# ── other kinds of stores ────────────────────────────────────────────────────────────────
 
 
 class Locked(ObjectStore, Locks):
-    """Has locks instead of conditional writes, and threads."""
+    """Has locks and threads, but no conditional writes."""
 
     features = StoreFeatures(locks="host", threads=4)
 
     def put(self, key: str, content: Any, *, if_exists: str = "replace") -> None:
-        assert if_exists == "replace", "it was asked for what it does not claim"
+        assert if_exists == "replace", "the store was asked for a feature it does not claim"
         super().put(key, content)
 
     def put_version(self, key: str, content: Any, *, version: str) -> None:
-        raise AssertionError("it was asked for what it does not claim")
+        raise AssertionError("the store was asked for a feature it does not claim")
 
     @contextmanager
     def lock(self, key: str, *, timeout: float | None = 30.0) -> Iterator[None]:
@@ -432,7 +432,7 @@ class Locked(ObjectStore, Locks):
 
 
 @pytest.fixture
-def locked(tmp_path: Path) -> ZarrBackend:
+def lock_backend(tmp_path: Path) -> ZarrBackend:
     return ZarrBackend(store=Locked(tmp_path / "bucket"))
 
 
@@ -450,24 +450,24 @@ def _save_seed(backend: ZarrBackend, seed: int) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_locks_without_trees(locked: ZarrBackend) -> None:
+def test_locks_without_trees(lock_backend: ZarrBackend) -> None:
     spawn = multiprocessing.get_context("spawn")
     with spawn.Pool(3) as pool:
         wells = ["A/01", "A/02", "B/01", "B/02"]
-        pool.map(partial(_save_field, locked), wells)
-        won = pool.map(partial(_save_seed, locked), [1, 2, 3])
-    assert locked.info("p.ome.zarr").kind == "directory"
-    assert len(locked.list_files("p.ome.zarr", recursive=True)) == 4
+        pool.map(partial(_save_field, lock_backend), wells)
+        won = pool.map(partial(_save_seed, lock_backend), [1, 2, 3])
+    assert lock_backend.info("p.ome.zarr").kind == "directory"
+    assert len(lock_backend.list_files("p.ome.zarr", recursive=True)) == 4
     assert sum(won) == 1
-    assert number_of(locked.load("g.zarr/a")) == won.index(True) + 1
+    assert number_of(lock_backend.load("g.zarr/a")) == won.index(True) + 1
     corner = np.s_[:3, :5]
-    locked.save(number(5, (3, 5)), "g.zarr/a", region=corner, unaligned="lock")
-    assert number_of(locked.load("g.zarr/a", region=corner)) == 5
+    lock_backend.save(number(5, (3, 5)), "g.zarr/a", region=corner, unaligned="lock")
+    assert number_of(lock_backend.load("g.zarr/a", region=corner)) == 5
 
 
 @pytest.mark.parametrize("kind", [Locked, Plain])
-def test_leftovers_are_removed_where_nobody_else_writes(tmp_path: Path, kind: Any) -> None:
-    """Under a lock, and where one process may write only, they are of a killed one."""
+def test_leftovers_of_a_killed_process_are_removed(tmp_path: Path, kind: Any) -> None:
+    """Under a lock, or with one writing process, leftovers belong to a killed process."""
     zarr = ZarrBackend(store=kind(tmp_path / "bucket"))
     zarr.save(number(7), "g.zarr/a", **PARTS)
     zarr.store.delete("g.zarr/a/zarr.json")
@@ -483,7 +483,7 @@ def test_leftovers_are_removed_where_nobody_else_writes(tmp_path: Path, kind: An
 
 
 def test_sqlite(tmp_path: Path) -> None:
-    """The example of the docs: rows, which are replaced one by one."""
+    """The store of the example in the docs has rows, which are replaced one by one."""
     sqlite = pytest.importorskip("polystore_sqlite.backend", reason="the example is not here")
     zarr = ZarrBackend(store=sqlite.SqliteStore(str(tmp_path / "a.db")))
     zarr.save(number(1), "g.zarr/a", durable=True, **PARTS)

@@ -1,4 +1,4 @@
-"""The kit, for Zarr over each kind of store: each slice runs what the store claims."""
+"""The kit for Zarr over each kind of store. Each class tests the claims of its store."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 class ZarrTests(StorageTests):
-    """What all of them share: an array without boxes in its fields, and how to damage it."""
+    """The common parts: no fields that hold arrays, and a way to damage an array."""
 
-    refused = frozenset({"structured"})  # with a box in a field: Zarr has no sub-arrays
+    refused = frozenset({"structured"})  # a field that holds arrays: Zarr has no sub-arrays
 
     @pytest.fixture
     def registry(self, tmp_path: Path) -> BackendRegistry:
@@ -53,7 +53,7 @@ class TestLocalStore(ZarrTests):
 
 @pytest.mark.slow
 class TestDisk(ZarrTests):
-    """By the name of another backend."""
+    """The store is that of another backend, given by its name."""
 
     def add(self, registry: BackendRegistry, folder: Path) -> None:
         registry.add("files", "disk", root=str(folder))
@@ -86,7 +86,7 @@ class TestZip(ZarrTests):
 
 @pytest.mark.slow
 class TestZipStore(TestZip):
-    """As an instance, which travels to other processes by pickle."""
+    """The store is an instance, which other processes get by pickle."""
 
     def add(self, registry: BackendRegistry, folder: Path) -> None:
         from polystore_zip.backend import ZipStore
@@ -95,7 +95,7 @@ class TestZipStore(TestZip):
 
 
 class TestObjects(ZarrTests):
-    """No folders, no trees, no renames, no locks."""
+    """The store has no folders, no trees, no renames and no locks."""
 
     def add(self, registry: BackendRegistry, folder: Path) -> None:
         from objectstore import ObjectStore
@@ -104,7 +104,7 @@ class TestObjects(ZarrTests):
 
 
 class TestFree(ZarrTests):
-    """Without a root, in the folder of the process."""
+    """The store has no root, and paths begin in the working directory."""
 
     def add(self, registry: BackendRegistry, folder: Path) -> None:
         registry.add(NAME, "zarr", store=LocalStore())

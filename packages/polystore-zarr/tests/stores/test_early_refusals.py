@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Untouched(LazyArray):
-    """Pixels that nobody may read."""
+    """Pixels that must not be read."""
 
     shape, dtype = SHAPE, np.dtype("u2")
 
@@ -47,7 +47,7 @@ def check_refused(place: Place, call: Callable[[], object], match: str) -> None:
 
 
 @pytest.mark.parametrize("place", ["zip", "objects", "plain objects"], indirect=True)
-def test_pixels_are_not_made_for_nothing(place: Place) -> None:
+def test_refused_saves_read_no_pixels(place: Place) -> None:
     place.z.save(number(1), "g.zarr/a", **PARTS)
     save = partial(place.z.save, Untouched(), "g.zarr/a")
     check_refused(place, save, r"features\.trees")
@@ -62,22 +62,22 @@ def test_pixels_are_not_made_for_nothing(place: Place) -> None:
 
 
 @pytest.mark.parametrize("place", ["zip"], indirect=True)
-def test_handle_that_could_not_write(place: Place) -> None:
+def test_writing_handle_is_refused(place: Place) -> None:
     place.z.save(number(1), "g.zarr/a", **PARTS)
     check_refused(place, partial(place.z.open, "g.zarr/a", mode="r+"), r"features\.replace")
     assert number_of(place.z.open("g.zarr/a")[...]) == 1
 
 
 @pytest.mark.parametrize("place", ["objects", "plain objects"], indirect=True)
-def test_handle_that_could_not_lock(place: Place) -> None:
+def test_locking_handle_is_refused(place: Place) -> None:
     place.z.save(number(1), "g.zarr/a", **PARTS)
     call = partial(place.z.open, "g.zarr/a", mode="r+", unaligned="lock")
     check_refused(place, call, r"features\.locks")
 
 
 @pytest.mark.parametrize("place", ["zip", "plain objects"], indirect=True)
-def test_copies_of_documents_that_could_not_be_removed(place: Place) -> None:
-    """Of consolidated metadata: readers that use it would not find the new member."""
+def test_consolidated_metadata_that_cannot_be_removed(place: Place) -> None:
+    """Readers that use consolidated metadata would not find the new member."""
     group: dict[str, Any] = {"zarr_format": 3, "node_type": "group", "attributes": {}}
     group["consolidated_metadata"] = {"kind": "inline", "metadata": {}}
     writing = place.store.writing
@@ -132,7 +132,7 @@ def _save_many_chunks(file: str) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(sys.platform == "win32", reason="system: has no such limit")
 def test_many_chunks_in_one_step(tmp_path: Path) -> None:
-    """1,600 chunks wait to be added to the archive, and systems allow few open files."""
+    """1,600 chunks wait to be added to the archive, but systems allow few open files."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         pool.apply(_save_many_chunks, (str(tmp_path / "a.zip"),))
     zarr = ZarrBackend(store=ZipStore(tmp_path / "a.zip"))

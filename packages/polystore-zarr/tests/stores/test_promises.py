@@ -1,4 +1,4 @@
-"""The table "What each store promises" of docs/zarr.md: a test for each of its rows.
+"""A test for each row of the table "What each store promises" of docs/zarr.md.
 
 A store keeps the promise, or refuses the call with an error that names it.
 """
@@ -37,12 +37,12 @@ PROCESSES = [*LOCAL, "zip", "objects"]
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    """The name of the store that this test has."""
+    """The name of the store that the test uses."""
     found: str = request.node.callspec.params["place"]
     return found
 
 
-def in_another_process(work: Callable[..., Any], *arguments: object) -> Any:
+def run_in_another_process(work: Callable[..., Any], *arguments: object) -> Any:
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(work, arguments)
 
@@ -55,7 +55,7 @@ def check_refused(place: Place, call: Callable[[], object], match: str = r"featu
     assert place.content() == before
 
 
-class Watched(LazyArray):
+class WatchedPixels(LazyArray):
     """Pixels that call a function when they are read, in the middle of a save."""
 
     shape = SHAPE
@@ -81,7 +81,7 @@ def test_replaced_in_one_step(place: Place, name: str, path: str) -> None:
         check_refused(place, partial(place.z.save, number(2), path, **options))
         return
     looks: list[int] = []
-    value = Watched(2, lambda: looks.append(number_of(place.z.load(path))))
+    value = WatchedPixels(2, lambda: looks.append(number_of(place.z.load(path))))
     place.z.save(value, path, **options)
     assert set(looks) == {1}
     assert number_of(place.z.load(path)) == 2
@@ -122,7 +122,7 @@ def test_new_arrays_appear_whole(place: Place, path: str) -> None:
         looks.append(place.z.exists(path))
         assert path not in place.z.list_files(".", recursive=True)
 
-    place.z.save(Watched(1, look), path, **options)
+    place.z.save(WatchedPixels(1, look), path, **options)
     assert looks
     assert not any(looks)
     assert number_of(place.z.load(path)) == 1
@@ -134,7 +134,7 @@ def test_failed_array_does_not_appear(place: Place) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        place.z.save(Watched(1, fail), "g.zarr/a", **PARTS)
+        place.z.save(WatchedPixels(1, fail), "g.zarr/a", **PARTS)
     assert not place.z.exists("g.zarr/a")
     place.z.save(number(2), "g.zarr/a", **PARTS)
     assert number_of(place.z.load("g.zarr/a")) == 2
@@ -157,7 +157,7 @@ def test_region_writes(place: Place, name: str) -> None:
 @every_store
 def test_arrays_are_created_to_be_written_in_parts(place: Place, name: str) -> None:
     create = partial(place.z.create, "g.zarr/a", shape=SHAPE, dtype="u2", **PARTS)
-    if name == "zip":  # its chunks could be written once: nobody could correct one
+    if name == "zip":  # each chunk could be written only once
         check_refused(place, create, r"features\.replace")
         return
     handle = create()
@@ -228,7 +228,7 @@ def test_memory_is_of_one_process(folder: Any) -> None:
     place = Place(PLACES["memory"], folder)
     place.z.save(number(1), "a.zarr")
     with pytest.raises(NotFoundError, match="another process"):
-        in_another_process(_load, place.fm, "a.zarr")
+        run_in_another_process(_load, place.fm, "a.zarr")
 
 
 def _load(fm: Any, path: str) -> Any:
@@ -240,7 +240,7 @@ def _load(fm: Any, path: str) -> Any:
 
 @every_store
 def test_survives_a_power_cut(place: Place, name: str) -> None:
-    """Whether the store says that it can. The flushes themselves: tests/faults and zip's."""
+    """The store says whether it can. Tests in tests/faults and in zip check the flushes."""
     save = partial(place.z.save, number(1), "g.zarr/a", durable=True, **PARTS)
     if name in ("memory", "objects"):
         check_refused(place, save, r"features\.durable")
@@ -261,7 +261,7 @@ def _write_corner(backend: ZarrBackend, seed: int) -> None:
 
 @every_store
 def test_locks_between_processes(place: Place, name: str) -> None:
-    """Writers of parts of one chunk lose nothing of each other."""
+    """Writers of parts of one chunk do not lose each other's pixels."""
     place.z.save(number(1), "g.zarr/a", **PARTS)
     if name in ("zip", "objects"):
         check_refused(place, partial(_write_corner, place.backend, 0))
@@ -307,7 +307,7 @@ def test_zarrs_pipeline(place: Place, name: str) -> None:
 def test_dask_cluster(place: Place, name: str, scheduler: str) -> None:
     """Workers in other processes read parts, and write the blocks of an array.
 
-    They write into a temporary folder, so they can do so whatever the store is.
+    They write into a temporary folder, so this works with every store.
     """
     dask = pytest.importorskip("dask", reason="dask is not installed")
     da = pytest.importorskip("dask.array", reason="dask is not installed")

@@ -1,6 +1,6 @@
-"""Stores without ``Trees``: chunks first, the document last, and nothing is replaced.
+"""Stores without ``Trees`` put chunks first and the document last, and replace nothing.
 
-An array exists as soon as its document does. So a reader sees no array, or all of it.
+An array exists as soon as its document does. So a reader sees no array, or the whole array.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def test_level_is_complete_before_its_document(zarr: ZarrBackend, store: Recordi
 
 
 def test_reader_sees_nothing_before_the_document(zarr: ZarrBackend, store: Recording) -> None:
-    """At each request of the writer another backend looks."""
+    """Another backend looks at the array at each request of the writer."""
     other = ZarrBackend(store=Recording(store.folder))
     seen: list[bool] = []
 
@@ -109,7 +109,7 @@ def test_reader_sees_nothing_before_the_document(zarr: ZarrBackend, store: Recor
 
 
 def test_failing_put_leaves_no_array(zarr: ZarrBackend, store: Recording) -> None:
-    """At whichever request it fails, the next save is whole."""
+    """A put may fail at any request. The next save is then whole."""
     zarr.save(number(1), "g.zarr/first", **PARTS)
     total = len(store.puts())
     for failing in range(total + 1):
@@ -137,7 +137,7 @@ def test_failing_put_leaves_no_array(zarr: ZarrBackend, store: Recording) -> Non
             assert number_of(zarr.load(path)) == 2
 
 
-# ── what is refused ──────────────────────────────────────────────────────────────────────
+# ── refused calls ────────────────────────────────────────────────────────────────────────
 
 
 @without_trees
@@ -160,7 +160,7 @@ def test_replacing_is_refused(place: Place, path: str) -> None:
 
 
 @without_trees
-def test_batch_is_refused_at_the_present_one(place: Place) -> None:
+def test_batch_stops_at_an_existing_array(place: Place) -> None:
     place.z.save(number(1), "g.zarr/b", **PARTS)
     with pytest.raises(Exception, match=r"features\.trees") as caught:
         place.z.save_batch([number(2)] * 3, ["g.zarr/a", "g.zarr/b", "g.zarr/c"])
@@ -172,7 +172,7 @@ def test_batch_is_refused_at_the_present_one(place: Place) -> None:
 
 @without_trees
 def test_folders_are_not_copied(place: Place) -> None:
-    """Nor moved: others would see half of it."""
+    """Folders are not copied or moved, because other processes would see half of them."""
     place.z.save_batch([number(1), number(2)], ["g.zarr/a", "g.zarr/h/b"])
     check_refused(place, partial(place.z.copy, "g.zarr", "h.zarr"), "trees")
     if place.store.features.delete != "none":
@@ -181,7 +181,7 @@ def test_folders_are_not_copied(place: Place) -> None:
 
 @pytest.mark.parametrize("place", ["objects", "plain objects"], indirect=True)
 def test_array_is_moved_by_a_copy(place: Place) -> None:
-    """The source goes only when its value is at the target."""
+    """The source is removed only when its value is at the target."""
     place.z.save(number(1), "g.zarr/a", **PARTS)
     place.z.move("g.zarr/a", "h.zarr/b")
     assert number_of(place.z.load("h.zarr/b")) == 1
@@ -212,7 +212,7 @@ def test_conditions_need_a_store_that_has_them(place: Place) -> None:
 
 @pytest.mark.parametrize("place", ["plain objects"], indirect=True)
 def test_value_that_is_too_large(place: Place) -> None:
-    """One chunk of 4 MiB and more: the store says so, and no array appears."""
+    """The store refuses a chunk that is larger than 4 MiB, and no array appears."""
     value = np.random.default_rng(1).integers(0, 255, 5 << 20, dtype=np.uint8)
     with pytest.raises(StorageError, match=r"at most 4,194,304|too large") as caught:
         place.z.save(value, "a.zarr", chunks=value.size, shards=False)
@@ -228,14 +228,14 @@ def test_value_that_is_too_large(place: Place) -> None:
 @pytest.mark.parametrize("place", ["objects", "zip"], indirect=True)
 @pytest.mark.parametrize("if_exists", ["error", "skip", "replace"])
 def test_one_of_several_writers_wins(place: Place, if_exists: str) -> None:
-    """Of each path one array appears, whole, whatever the others have put."""
+    """At each path one whole array appears, even if the others have put some chunks."""
     ready = threading.Barrier(4, timeout=30)
 
     def work(seed: int) -> list[int]:
         won = []
         for step in range(12):
             ready.wait()
-            # Each has a grid of its own: chunks of two would never fit together.
+            # Each writer has its own grid, so chunks of two writers would never fit together.
             value = number(10 * step + seed, (24 + 8 * seed, 40))
             try:
                 place.z.save(value, f"g.zarr/{step}", chunks=8, if_exists=if_exists)
@@ -259,7 +259,7 @@ def test_one_of_several_writers_wins(place: Place, if_exists: str) -> None:
 
 
 def test_slow_writer_does_not_spoil_the_winner(zarr: ZarrBackend, store: Recording) -> None:
-    """Between two of its chunks another one writes the same path, whole."""
+    """Between two chunks of a slow writer, another one writes a whole array to the same path."""
     other = ZarrBackend(store=Recording(store.folder))
     outcome: list[str] = []
 
@@ -284,7 +284,7 @@ def test_slow_writer_does_not_spoil_the_winner(zarr: ZarrBackend, store: Recordi
 
 
 def test_leftover_chunks_are_never_read(zarr: ZarrBackend, store: Recording) -> None:
-    """A killed writer has left chunks without a document. The next array has fewer of its own."""
+    """A killed writer has left chunks without a document. The next array has fewer chunks."""
     zarr.save(number(7), "g.zarr/a", **PARTS)
     store.delete("g.zarr/a/zarr.json")
     assert not zarr.is_file("g.zarr/a")
@@ -299,10 +299,10 @@ def test_leftover_chunks_are_never_read(zarr: ZarrBackend, store: Recording) -> 
     assert (handle[16:] == 5).all()
 
 
-# ── while it is read ─────────────────────────────────────────────────────────────────────
+# ── changes during a read ────────────────────────────────────────────────────────────────
 
 CHANGED = (NotFoundError, StorageError, DamagedDataError)
-"""The errors of the table of semantics for an array that changes while it is read."""
+"""The errors that the table of semantics allows for an array that changes during a read."""
 
 
 @pytest.mark.parametrize("layout", [PARTS, {"chunks": 8, "shards": (24, 24)}])
@@ -315,7 +315,10 @@ def test_array_changes_while_it_is_read(
     again: str,
     request_number: int,
 ) -> None:
-    """Deleted, and saved again with a document of the same bytes: old, new or an error."""
+    """The array is deleted, and perhaps saved again with an equal document.
+
+    The read gives the old array, the new array or an error.
+    """
     zarr.save(number(1), "g.zarr/a", **layout)
     other = ZarrBackend(store=Recording(store.folder))
     left = request_number
@@ -363,7 +366,7 @@ def test_handle_of_a_deleted_array(place: Place) -> None:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("place", ["objects", "memory"], indirect=True)
 def test_readers_never_see_a_mixture(place: Place) -> None:
-    """Writers delete and save again, at full speed."""
+    """Writers delete the array and save it again, at full speed."""
     done = threading.Event()
     place.z.save(number(1), "g.zarr/a", **PARTS)
 
@@ -430,7 +433,7 @@ def test_zip_writes_no_regions(folder: Path) -> None:
 
 @pytest.mark.parametrize("place", ["memory", "objects"], indirect=True)
 def test_plates_by_many_writers(place: Place) -> None:
-    """Their documents are changed under a lock, or under the condition of their version."""
+    """The documents of plates are changed under a lock, or on the condition of their version."""
     wells = [(row, column) for row in "ABCD" for column in ("01", "02", "03")]
 
     def save(well: tuple[str, str]) -> None:
@@ -447,7 +450,7 @@ def test_plates_by_many_writers(place: Place) -> None:
 @pytest.mark.parametrize("place", ["zip", "plain objects"], indirect=True)
 @pytest.mark.parametrize("path", ["p.ome.zarr/A/01/0", "i.ome.zarr/labels/n"])
 def test_lists_need_conditions_or_locks(place: Place, path: str) -> None:
-    """A member that no list names would be lost, so nothing of it is written."""
+    """A member that no list names would be lost, so no part of it is written."""
     if path.startswith("i"):
         place.z.save(number(1), "i.ome.zarr", chunks=16, levels=1)
     before = place.content()

@@ -1,4 +1,4 @@
-"""Zarr over a zip archive: an array is added to it whole, also if its writer is killed."""
+"""Zarr over a zip archive: an array is added as a whole, even if its writer is killed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def place(folder: Path) -> Place:
     return Place(PLACES["zip"], folder)
 
 
-class Watched(LazyArray):
+class WatchedPixels(LazyArray):
     """Pixels that call a function when they are read, in the middle of a save."""
 
     shape = SHAPE
@@ -52,7 +52,7 @@ def test_array_is_added_in_one_step(place: Place, folder: Path) -> None:
         found = ZipStore(folder / "scan.zip").scan("g.zarr/b")
         looks.append({stat.key for stat in found})
 
-    place.z.save(Watched(look), "g.zarr/b", **PARTS)
+    place.z.save(WatchedPixels(look), "g.zarr/b", **PARTS)
     assert looks
     assert not any(looks), "chunks were in the archive before their array"
     assert number_of(place.z.load("g.zarr/b")) == 2
@@ -66,7 +66,7 @@ def test_failing_array_adds_nothing(place: Place) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        place.z.save(Watched(fail), "g.zarr/b", **PARTS)
+        place.z.save(WatchedPixels(fail), "g.zarr/b", **PARTS)
     assert place.content() == before
 
 
@@ -74,7 +74,7 @@ def test_failing_array_adds_nothing(place: Place) -> None:
 def test_array_costs_one_directory(
     place: Place, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    """And its flushes: a directory for each chunk would take minutes."""
+    """An array costs one directory and its flushes. One for each chunk would take minutes."""
     place.z.save(number(1), "g.zarr/a", **PARTS)
     flushes: list[int] = []
     for name in ("fsync", "fdatasync"):
@@ -95,7 +95,7 @@ def test_other_programs_read_the_archive(place: Place, folder: Path) -> None:
     assert len(names) == len(set(names))
 
 
-def test_files_and_arrays_live_together(place: Place) -> None:
+def test_archive_holds_files_and_arrays(place: Place) -> None:
     place.fm.save({"note": 1}, "note.json", "archive")
     place.z.save(number(1), "f/a.tif", **PARTS)
     assert place.fm.load("note.json", "archive") == {"note": 1}
@@ -123,7 +123,7 @@ KILLS = 8
 @pytest.mark.timeout(120)
 @pytest.mark.skipif(sys.platform == "win32", reason="system: needs POSIX signals")
 def test_killed_writer_leaves_whole_arrays(place: Place, folder: Path) -> None:
-    """Each array of its names is there whole, or can be saved."""
+    """Each listed array is whole, and further arrays can be saved."""
     file = folder / "scan.zip"
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(folder)}
     for kill in range(KILLS):

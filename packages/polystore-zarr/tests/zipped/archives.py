@@ -1,4 +1,4 @@
-"""Zip archives of other tools, and how to look into ours."""
+"""Zip archives of other tools, and functions that read ours."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = ["x.zarr.zip", "x.ozx", "X.OZX", "x.ome.zarr.zip", "y.zarr"]
 
 
 def zip_array(file: Any, *, compression: int = STORED, zarr_format: int = 3) -> None:
-    """Write ``VALUE`` as zarr-python does into a zip."""
+    """Write ``VALUE`` into a zip, as zarr-python does."""
     with zarr.storage.ZipStore(file, mode="w", compression=compression) as store:
         array = zarr.create_array(
             store, shape=SHAPE, dtype="u2", chunks=(16, 16), zarr_format=zarr_format
@@ -32,9 +32,9 @@ def zip_array(file: Any, *, compression: int = STORED, zarr_format: int = 3) -> 
 
 
 def zip_group(file: Any, *, compression: int = STORED) -> None:
-    """Write the groups "" and "h" and three arrays."""
+    """Write the groups "" and "h", and three arrays."""
     with warnings.catch_warnings():
-        # zarr-python writes the documents of groups again.
+        # zarr-python writes the documents of groups twice.
         warnings.filterwarnings("ignore", "Duplicate name", UserWarning)
         with zarr.storage.ZipStore(file, mode="w", compression=compression) as store:
             group = zarr.create_group(store)
@@ -69,8 +69,8 @@ def comment_of(file: Any) -> Any:
         return json.loads(archive.comment) if archive.comment else None
 
 
-def everything(folder: Any) -> dict[str, bytes]:
-    """Return all files but those of the locks."""
+def read_all_files(folder: Any) -> dict[str, bytes]:
+    """Return all files except those of the locks."""
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in Path(folder).rglob("*")
@@ -78,5 +78,5 @@ def everything(folder: Any) -> dict[str, bytes]:
     }
 
 
-def hidden(folder: Any) -> list[str]:
+def find_hidden(folder: Any) -> list[str]:
     return [name for name in os.listdir(folder) if name.startswith(".~ps-")]

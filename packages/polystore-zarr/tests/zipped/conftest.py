@@ -1,4 +1,4 @@
-"""The backend in a folder of its own."""
+"""The backend in its own folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def store(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Bound]:
-    """With and without a root: the same relative paths, the same answers."""
+    """With and without a root, the same relative paths give the same results."""
     monkeypatch.chdir(tmp_path)
     registry = BackendRegistry()
     registry.add(

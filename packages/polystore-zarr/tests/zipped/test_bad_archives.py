@@ -1,4 +1,4 @@
-"""Archives that are no Zarr, damaged or hostile: an error that says so, and nothing is touched."""
+"""Archives that are not Zarr, damaged or hostile raise a clear error, and stay unchanged."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .archives import DEFLATED, NAMES, STORED, VALUE, zip_array, zip_folder, zip
 if TYPE_CHECKING:
     from polystore_testing import Bound
 
-NO_ZARR: dict[str, list[tuple[str, bytes]]] = {
+NOT_ZARR: dict[str, list[tuple[str, bytes]]] = {
     "text": [("note.txt", b"hello")],
     "nothing": [],
     "ROIs": [("1.roi", b"Iout")],
@@ -60,12 +60,12 @@ def check_all_raise(store: Bound, name: str, errors: Any, match: str) -> None:
     assert Path(name).read_bytes() == before
 
 
-@pytest.mark.parametrize("what", NO_ZARR)
+@pytest.mark.parametrize("what", NOT_ZARR)
 @pytest.mark.parametrize("name", ["x.zarr.zip", "x.ozx", "y.zarr"])
 def test_zip_that_is_not_a_zarr(store: Bound, name: str, what: str) -> None:
-    """The error names a member, so that you see what the archive is."""
-    zip_members(name, NO_ZARR[what])
-    member = NO_ZARR[what][0][0] if NO_ZARR[what] else ""
+    """The error names a member, so that you can recognize the archive."""
+    zip_members(name, NOT_ZARR[what])
+    member = NOT_ZARR[what][0][0] if NOT_ZARR[what] else ""
     match = f"Zarr.*{member[1:5]}" if member else "Zarr"
     check_all_raise(store, name, (DamagedDataError, UnsupportedFileError), match)
 
@@ -78,7 +78,7 @@ def test_file_that_is_not_a_zip(store: Bound, name: str, content: bytes) -> None
 
 
 def test_other_file_called_zarr(store: Bound) -> None:
-    """As before: a file in the way of a store."""
+    """A file in the place of a store is refused, and it stays."""
     Path("y.zarr").write_text("precious")
     with pytest.raises(NotADirectoryError):
         store.load("y.zarr")
@@ -88,7 +88,7 @@ def test_other_file_called_zarr(store: Bound) -> None:
 
 
 def test_folder_called_zip(store: Bound) -> None:
-    """A store that somebody has unpacked under its old name is a store."""
+    """A store that was unpacked under its old name is an ordinary store."""
     store.save(VALUE, "a.zarr")
     os.rename("a.zarr", "x.zarr.zip")
     np.testing.assert_array_equal(store.load("x.zarr.zip"), VALUE)
@@ -96,7 +96,7 @@ def test_folder_called_zip(store: Bound) -> None:
 
 @pytest.mark.parametrize("compression", [STORED, DEFLATED])
 def test_hierarchy_in_a_folder_of_the_zip(store: Bound, compression: int) -> None:
-    """ "Compress" of a file browser: RFC-9 wants it at the root, and the error says so."""
+    """File browsers pack the folder itself. RFC-9 requires its content, and the error says so."""
     store.save(VALUE, "a.zarr")
     zip_folder("a.zarr", "x.zarr.zip", prefix="a.zarr/", compression=compression)
     with pytest.raises(DataError, match=r"a\.zarr.*unpack"):
@@ -117,7 +117,7 @@ def test_truncated_archive(store: Bound, keep: float) -> None:
 
 
 def test_truncated_in_front(store: Bound) -> None:
-    """Its offsets lead nowhere: never pixels of another place."""
+    """The offsets are wrong, so reading fails. It never returns pixels of another position."""
     zip_array("x.zarr.zip")
     content = Path("x.zarr.zip").read_bytes()
     Path("x.zarr.zip").write_bytes(content[200:])
@@ -127,7 +127,7 @@ def test_truncated_in_front(store: Bound) -> None:
 
 @pytest.mark.parametrize("compression", [STORED, DEFLATED])
 def test_each_flipped_byte(store: Bound, compression: int) -> None:
-    """The value as it was, or an error that is of the table."""
+    """The result is the old value, or one of the documented errors."""
     store.save(VALUE, "a.zarr", chunks=16, shards=False)
     zip_folder("a.zarr", "good.zip", compression=compression)
     content = Path("good.zip").read_bytes()
@@ -144,7 +144,7 @@ def test_each_flipped_byte(store: Bound, compression: int) -> None:
 
 
 def test_missing_chunk_is_not_fill_value(store: Bound) -> None:
-    """Ours says that it is complete, so a lost member is damage."""
+    """Our arrays record that they are complete, so a missing member is damage."""
     store.save(VALUE, "a.zarr", chunks=16, shards=False)
     zip_folder("a.zarr", "x.zarr.zip")
     with zipfile.ZipFile("x.zarr.zip") as archive:
@@ -177,7 +177,7 @@ def test_member_that_is_zarr_4(store: Bound) -> None:
 
 
 def test_archive_in_an_archive(store: Bound) -> None:
-    """Prohibited by RFC-9. It is a member like any other, and not opened."""
+    """RFC-9 prohibits this. The inner archive is an ordinary member, and it is not opened."""
     zip_array("inner.ozx")
     group = ("zarr.json", b'{"zarr_format": 3, "node_type": "group", "attributes": {}}')
     zip_members("x.ozx", [group, ("inner.ozx", Path("inner.ozx").read_bytes())])
@@ -187,7 +187,7 @@ def test_archive_in_an_archive(store: Bound) -> None:
         store.load("x.ozx/inner.ozx")
 
 
-# ── hostile ──────────────────────────────────────────────────────────────────────────────
+# ── hostile archives ─────────────────────────────────────────────────────────────────────
 
 LOADING = """
 import resource, sys
@@ -204,7 +204,7 @@ except Exception as error:
 """
 
 
-def _outcome(path: str) -> str:
+def _load_in_child(path: str) -> str:
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", LOADING, path]
     done = subprocess.run(
@@ -218,7 +218,7 @@ def _outcome(path: str) -> str:
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("member", ["zarr.json", "c/0/0"])
 def test_bomb_is_refused_before_memory_is_taken(store: Bound, member: str) -> None:
-    """2 GiB of zeros that are deflated to 2 MiB, as a document and as a chunk."""
+    """2 GiB of zeros are deflated to 2 MiB, as a document and as a chunk."""
     zip_array("good.zarr.zip")
     with zipfile.ZipFile("good.zarr.zip") as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -229,13 +229,13 @@ def test_bomb_is_refused_before_memory_is_taken(store: Bound, member: str) -> No
         with archive.open(member, "w", force_zip64=True) as file:
             for _ in range(2 << 4):
                 file.write(bytes(64 << 20))
-    assert _outcome("x.zarr.zip") in ("DamagedDataError", "UnsupportedFileError")
+    assert _load_in_child("x.zarr.zip") in ("DamagedDataError", "UnsupportedFileError")
 
 
 @pytest.mark.faults
 @pytest.mark.skipif(sys.platform != "linux", reason="system: needs limits for memory")
-def test_size_that_lies_is_not_believed(store: Bound) -> None:
-    """A member of 1 KiB that says it has 8 TiB."""
+def test_false_size_is_refused(store: Bound) -> None:
+    """A member of 1 KiB claims that it has 8 TiB."""
     packed = zlib.compress(b" " * 1000)[2:-4]
     name, size = b"zarr.json", 1 << 43
     extra = struct.pack("<HHQQ", 1, 16, size, len(packed))
@@ -251,7 +251,7 @@ def test_size_that_lies_is_not_believed(store: Bound) -> None:
     directory = head + name + extra
     end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, len(directory), len(body), 0)
     Path("x.zarr.zip").write_bytes(body + directory + end)
-    assert _outcome("x.zarr.zip") in ("DamagedDataError", "UnsupportedFileError")
+    assert _load_in_child("x.zarr.zip") in ("DamagedDataError", "UnsupportedFileError")
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,5 +1,6 @@
-"""What users of other tools run into: ome-zarr-py#298, bioio-ome-zarr#159, ngff-zarr#221,
-vitessce#1818.
+"""Problems that users of other tools have reported.
+
+These are ome-zarr-py#298, bioio-ome-zarr#159, ngff-zarr#221 and vitessce#1818.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ NAMES = ["x.zarr.zip", "x.ozx", "y.zarr"]
 
 
 @pytest.fixture
-def zipped(tmp_path: Path) -> Path:
-    """One store of zarr-python under three names."""
+def folder(tmp_path: Path) -> Path:
+    """A folder with one store of zarr-python under three names."""
     with zarr.storage.ZipStore(tmp_path / "x.zarr.zip", mode="w") as store:
         zarr.create_array(store, shape=(4, 4), dtype="u1")[:] = 7
     for name in NAMES[1:]:
@@ -31,16 +32,16 @@ def zipped(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_zarr_reads_it(zipped: Path, name: str) -> None:
+def test_zarr_reads_it(folder: Path, name: str) -> None:
     fm = FileManager(BackendRegistry())
-    found = fm.load(zipped / name, backend="zarr")
+    found = fm.load(folder / name, backend="zarr")
     np.testing.assert_array_equal(found, np.full((4, 4), 7, "u1"))
     assert found.dtype == np.uint8
 
 
-def test_disk_names_the_backend_that_does(zipped: Path) -> None:
-    """It was "a set of ROIs" whose first member is odd."""
+def test_disk_names_the_right_backend(folder: Path) -> None:
+    """Disk used to report a set of ROIs with an odd first member."""
     pytest.importorskip("polystore_formats", reason="polystore-formats is not installed")
     fm = FileManager(BackendRegistry())
     with pytest.raises(DataError, match=r"Zarr.*backend='zarr'"):
-        fm.load(zipped / "x.zarr.zip", backend="disk")
+        fm.load(folder / "x.zarr.zip", backend="disk")

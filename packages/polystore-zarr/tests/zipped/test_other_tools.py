@@ -30,7 +30,7 @@ def _save_image(store: Bound, path: str, **options: Any) -> None:
 
 @pytest.mark.parametrize("options", [["-r"], ["-r", "-0"], ["-r", "-9", "-D"]])
 def test_info_zip(store: Bound, options: list[str]) -> None:
-    """ "zip -r", as RFC-9 has it in its examples."""
+    """RFC-9 uses "zip -r" in its examples."""
     if shutil.which("zip") is None:
         pytest.skip("system: has no zip")
     _save_image(store, "i.ome.zarr", chunks=16, shards=False)
@@ -42,7 +42,7 @@ def test_info_zip(store: Bound, options: list[str]) -> None:
 
 @pytest.mark.parametrize("compression", [STORED, DEFLATED])
 def test_archive_that_was_streamed(store: Bound, compression: int) -> None:
-    """Its headers have no sizes: they come after each member."""
+    """The headers of a streamed archive have no sizes. The sizes follow each member."""
     store.save(VALUE, "a.zarr", chunks=4, shards=(24, 24))
     streamed = _Stream()
     zip_folder("a.zarr", streamed, compression=compression)
@@ -52,7 +52,7 @@ def test_archive_that_was_streamed(store: Bound, compression: int) -> None:
 
 
 class _Stream(io.BytesIO):
-    """A socket, or standard output."""
+    """A stream that cannot seek, such as a socket or standard output."""
 
     def seek(self, *_: int) -> int:
         raise io.UnsupportedOperation
@@ -65,7 +65,7 @@ class _Stream(io.BytesIO):
 
 
 def test_archive_with_bytes_in_front(store: Bound) -> None:
-    """One that unpacks itself: positions count from the first member."""
+    """A self-extracting archive starts with a script. Positions count from the first member."""
     store.save(VALUE, "a.zarr")
     zip_folder("a.zarr", "good.zip")
     Path("x.zarr.zip").write_bytes(b"#!/bin/sh\n" * 100 + Path("good.zip").read_bytes())
@@ -82,7 +82,7 @@ def test_names_that_are_not_ascii(store: Bound) -> None:
 
 
 def test_other_codecs_in_an_archive(store: Bound) -> None:
-    """zarr-python decodes them, over our store."""
+    """zarr-python decodes them, through our store."""
     with zarr.storage.ZipStore("x.zarr.zip", mode="w") as zipped:
         array = zarr.create_array(
             zipped,
@@ -96,8 +96,8 @@ def test_other_codecs_in_an_archive(store: Bound) -> None:
     same(store.load("x.zarr.zip", region=np.s_[::3, 7]), VALUE[::3, 7])
 
 
-def test_zarrs_leaves_archives_to_zarr(tmp_path: Path) -> None:
-    """It opens files by their paths, and an archive has none."""
+def test_zarrs_pipeline_falls_back_to_zarr(tmp_path: Path) -> None:
+    """The pipeline zarrs opens files by their paths, and members of an archive have no paths."""
     pytest.importorskip("zarrs", reason="zarrs is not installed")
     backend = ZarrBackend(codec_pipeline="zarrs")
     path = str(tmp_path / "x.zarr.zip")
@@ -106,8 +106,8 @@ def test_zarrs_leaves_archives_to_zarr(tmp_path: Path) -> None:
     same(backend.open(path)[3:5], VALUE[3:5])
 
 
-def test_ours_is_unpacked_by_others(store: Bound) -> None:
-    """Files that unzip makes can be read by their owner."""
+def test_other_tools_unpack_our_archives(store: Bound) -> None:
+    """The owner can read the files that unzip makes."""
     _save_image(store, "i.ozx")
     with zipfile.ZipFile("i.ozx") as archive:
         assert {info.external_attr >> 16 for info in archive.infolist()} == {0o100644}
@@ -122,7 +122,7 @@ def test_same_value_gives_the_same_bytes(store: Bound) -> None:
     assert Path("a.ozx").read_bytes() == Path("f/a.ozx").read_bytes()
 
 
-def test_models_accept_ours(store: Bound) -> None:
+def test_models_accept_our_images(store: Bound) -> None:
     models = pytest.importorskip(
         "ome_zarr_models.v05", reason="ome-zarr-models is not installed"
     )
@@ -145,8 +145,8 @@ def test_models_accept_our_plates(store: Bound) -> None:
         assert len(list(plate.well_groups)) == 2
 
 
-def test_zarr_python_adds_to_ours(store: Bound) -> None:
-    """It appends members, and a document for the second time: we read the new ones."""
+def test_zarr_python_adds_to_our_archives(store: Bound) -> None:
+    """It appends members, and writes a document a second time. We read the new ones."""
     store.save(VALUE, "x.zarr.zip")
     handle = store.open("x.zarr.zip")
     with (

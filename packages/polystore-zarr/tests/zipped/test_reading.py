@@ -1,4 +1,4 @@
-"""Zarr stores in one zip file are read as folders are (RFC-9 of OME-NGFF, and older habits)."""
+"""Zarr stores in one zip file are read like folders (RFC-9 of OME-NGFF, and older practice)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .archives import (
     NAMES,
     STORED,
     VALUE,
-    hidden,
+    find_hidden,
     zip_array,
     zip_folder,
     zip_group,
@@ -59,7 +59,7 @@ def test_array_is_read(store: Bound, name: str, compression: int) -> None:
     assert not store.is_dir(name)
     assert store.list_dir(".") == [name]
     assert store.list_files(".", recursive=True) == [name]
-    assert (Path(name).read_bytes(), hidden(".")) == (before, [])
+    assert (Path(name).read_bytes(), find_hidden(".")) == (before, [])
 
 
 @pytest.mark.parametrize("zarr_format", [2, 3])
@@ -138,7 +138,7 @@ def test_handle_pickles_and_goes_into_dask(store: Bound) -> None:
 
 
 def test_archive_is_replaced_while_it_is_open(store: Bound) -> None:
-    """Each answer is of the old archive or of the new one, or an error."""
+    """Each read gives the old archive, the new archive or an error."""
     zip_array("x.zarr.zip")
     handle = store.open("x.zarr.zip")
     same(handle[:16], VALUE[:16])
@@ -154,8 +154,8 @@ def test_archive_is_replaced_while_it_is_open(store: Bound) -> None:
     same(store.load("x.zarr.zip"), VALUE + 1)
 
 
-def test_last_of_two_members_counts(store: Bound) -> None:
-    """zarr-python adds a document again when attributes change: it cannot replace a member."""
+def test_last_of_two_equal_names_is_read(store: Bound) -> None:
+    """zarr-python cannot replace a member, so it adds a document again if attributes change."""
     with pytest.warns(UserWarning, match="Duplicate name"):
         _zip_twice("x.zarr.zip")
     same(store.load("x.zarr.zip"), [7, 7, 1, 1])
@@ -181,7 +181,7 @@ def test_copy_unpacks(store: Bound) -> None:
 
 
 def test_names_that_lead_outside_do_not_exist(store: Bound, tmp_path: Path) -> None:
-    """Names with "..", absolute names, and those of file browsers."""
+    """The archive has names with "..", absolute names, and names of file browsers."""
     zip_array("good.zip")
     with zipfile.ZipFile("good.zip") as archive:
         members = [(name, archive.read(name)) for name in archive.namelist()]
@@ -206,7 +206,7 @@ def test_names_that_lead_outside_do_not_exist(store: Bound, tmp_path: Path) -> N
     assert not Path("evil.zarr").exists()
 
 
-# ── where it is ──────────────────────────────────────────────────────────────────────────
+# ── the place of an archive ──────────────────────────────────────────────────────────────
 
 
 @pytest.mark.skipif(os.open not in os.supports_dir_fd, reason="system: needs dir_fd")
@@ -244,7 +244,7 @@ def test_archive_is_confined_to_the_root(tmp_path: Path) -> None:
 @pytest.mark.timeout(30)
 @pytest.mark.parametrize("name", ["x.zarr.zip", "x.ozx", "y.zarr"])
 def test_pipe_is_not_an_archive(store: Bound, name: str) -> None:
-    """Nobody waits for somebody who writes into it."""
+    """No call waits until another process writes into the pipe."""
     os.mkfifo(name)
     with pytest.raises((StorageError, ValueError)):
         store.load(name)
@@ -255,7 +255,7 @@ def test_pipe_is_not_an_archive(store: Bound, name: str) -> None:
 
 
 def test_zip_in_place_of_the_store_of_a_folder(store: Bound) -> None:
-    """Paths that name no store are arrays of a folder "images.zarr", which this is not."""
+    """Paths without a store name arrays in a folder "images.zarr". A zip is not such a folder."""
     os.makedirs("f")
     zip_group("f/images.zarr")
     assert store.list_dir("f") == ["images.zarr"]
@@ -267,7 +267,7 @@ def test_zip_in_place_of_the_store_of_a_folder(store: Bound) -> None:
     assert os.listdir("f") == ["images.zarr"]
 
 
-def test_array_above_an_archive_is_in_the_way(store: Bound) -> None:
+def test_archive_below_an_array_is_refused(store: Bound) -> None:
     store.save(VALUE, "a")
     for path in ("a/x.ozx", "a/x.zarr.zip/b"):
         with pytest.raises(NotADirectoryInPathError):
@@ -280,7 +280,7 @@ def test_array_above_an_archive_is_in_the_way(store: Bound) -> None:
 @pytest.mark.skipif(os.open not in os.supports_dir_fd, reason="system: needs dir_fd")
 @pytest.mark.parametrize("name", ["l.zarr.zip", "l.ozx"])
 def test_link_that_leads_out_is_deleted_and_moved(tmp_path: Path, name: str) -> None:
-    """The link itself, as disk does. It is listed as a file, and loading it says why."""
+    """The link itself is moved, as on disk. It is listed as a file, and loading it says why."""
     root, outside = tmp_path / "root", tmp_path / "outside.zip"
     root.mkdir()
     zip_array(outside)

@@ -1,4 +1,4 @@
-"""Nothing is ever added to an archive, and the error says what to do instead."""
+"""Nothing can be added to an archive, and the error names the alternatives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from polystore_core.errors import (
 from .archives import (
     NAMES,
     VALUE,
-    everything,
+    read_all_files,
     zip_group,
 )
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 same = np.testing.assert_array_equal
 ADVICE = r"written whole.*store="
-"""How to get more than one array into an archive: a zip backend, or a folder that is copied."""
+"""Two ways to get more than one array into an archive: a zip backend, or a copied folder."""
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_adding_is_refused(store: Bound, name: str) -> None:
-    """The error says how: over a zip backend, or in a folder that is then copied."""
+    """The error names two ways: a zip backend, or a folder that is then copied."""
     zip_group(name)
-    before = everything(".")
+    before = read_all_files(".")
     zipped = name
     calls: list[Callable[[], object]] = [
         partial(store.save, VALUE, f"{zipped}/new"),
@@ -57,12 +57,12 @@ def test_adding_is_refused(store: Bound, name: str) -> None:
             call()
         assert caught.value.backend == "store"
         assert zipped in str(caught.value)
-        assert everything(".") == before
+        assert read_all_files(".") == before
 
 
 @pytest.mark.parametrize("path", ["new.zarr.zip/a", "new.ozx/0/a", "new.ome.zarr.zip/A/01/0"])
 def test_member_of_a_new_archive_is_refused(store: Bound, path: str) -> None:
-    """A second member could not be added."""
+    """A second member could never be added."""
     for call in (
         partial(store.save, VALUE, path),
         partial(store.create, path, shape=(4,), dtype="u1"),

@@ -1,4 +1,4 @@
-"""Archives follow RFC-9 of OME-NGFF, "Zipped OME-Zarr", with all that it recommends."""
+"""Archives follow RFC-9 of OME-NGFF, "Zipped OME-Zarr", and all its recommendations."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMMENT = {"ome": {"version": "0.5", "zipFile": {"centralDirectory": {"jsonFirst
 
 @pytest.fixture(params=["image", "labels", "plate"])
 def archive(request: pytest.FixtureRequest, store: Bound) -> str:
-    """An image as it is saved, one with labels, and a plate."""
+    """An image that is saved directly, an image with labels, and a plate."""
     if request.param == "image":
         store.save(VALUE, "x.ozx", levels=2, chunks=8)
     elif request.param == "labels":
@@ -47,13 +47,13 @@ def names_of(file: str) -> list[str]:
 
 
 def test_root_is_the_hierarchy(archive: str) -> None:
-    """Without a folder around it, and with its document in front."""
+    """The archive has no folder around the hierarchy, and starts with its document."""
     assert names_of(archive)[0] == "zarr.json"
     assert "ome" in json.loads(members_of(archive)["zarr.json"])["attributes"]
 
 
-def test_documents_come_first_and_broad(archive: str) -> None:
-    """In the central directory and in the file: root, its members, their members."""
+def test_documents_are_first_and_by_depth(archive: str) -> None:
+    """The central directory and the file have the same order: root, its members, their members."""
     with zipfile.ZipFile(archive) as found:
         for infos in (
             found.infolist(),
@@ -80,7 +80,7 @@ def test_nothing_is_compressed_again(archive: str) -> None:
         assert {info.compress_type for info in found.infolist()} == {zipfile.ZIP_STORED}
 
 
-def test_it_is_zip64_whatever_its_size(archive: str) -> None:
+def test_every_archive_is_zip64(archive: str) -> None:
     with zipfile.ZipFile(archive) as found:
         assert {info.extract_version for info in found.infolist()} == {45}
         size = len(found.comment)
@@ -103,14 +103,14 @@ def test_comment_is_json(archive: str) -> None:
         found.comment.decode("utf-8")
 
 
-def test_no_folders_and_no_twins(archive: str) -> None:
+def test_no_folders_and_no_duplicate_names(archive: str) -> None:
     names = names_of(archive)
     assert len(names) == len(set(names))
     assert not [name for name in names if name.endswith("/") or name.startswith((".", "/"))]
 
 
 def test_chunks_are_sharded(store: Bound) -> None:
-    """Few members: where a folder would get more than 64 chunks, there are shards."""
+    """An array with more than 64 chunks gets shards, so that the archive has few members."""
     store.save(np.zeros((1200, 1200), np.uint16) + 1, "x.ozx", chunks=64, levels=1)
     assert len(names_of("x.ozx")) < 20
     same = np.testing.assert_array_equal
@@ -143,7 +143,7 @@ def test_comment_is_for_ome_only(store: Bound) -> None:
 
 
 def test_no_archive_is_made_in_a_hierarchy(store: Bound) -> None:
-    """RFC-9 prohibits it. In a store such a name is one like any other."""
+    """RFC-9 prohibits an archive in a store. There, such a name is an ordinary name."""
     store.save(VALUE, "g.zarr/x.ozx", ome=False)
     np.testing.assert_array_equal(store.load("g.zarr/x.ozx"), VALUE)
     assert os.path.isdir("g.zarr/x.ozx")

@@ -22,8 +22,8 @@ from polystore_core.errors import (
 from .archives import (
     NAMES,
     VALUE,
-    everything,
     members_of,
+    read_all_files,
     zip_array,
     zip_group,
 )
@@ -40,8 +40,8 @@ def test_copy_packs_and_unpacks(store: Bound) -> None:
     store.copy("i.ome.zarr", "i.ozx")
     same(store.load("i.ozx", level=1), store.load("i.ome.zarr", level=1))
     store.copy("i.ozx", "back.ome.zarr")
-    assert everything("back.ome.zarr") == everything("i.ome.zarr")
-    assert members_of("i.ozx") == everything("i.ome.zarr")
+    assert read_all_files("back.ome.zarr") == read_all_files("i.ome.zarr")
+    assert members_of("i.ozx") == read_all_files("i.ome.zarr")
     store.copy("i.ozx", "again.ozx")
     assert members_of("again.ozx") == members_of("i.ozx")
 
@@ -51,12 +51,12 @@ def test_copy_packs_a_plate(store: Bound) -> None:
     store.save_batch([VALUE, VALUE + 1], paths, levels=1)
     store.copy("p.ome.zarr", "p.ozx")
     same(store.load("p.ozx/B/03/0"), VALUE + 1)
-    assert members_of("p.ozx") == everything("p.ome.zarr")
+    assert members_of("p.ozx") == read_all_files("p.ome.zarr")
     with pytest.raises(AlreadyExistsError):
         store.copy("p.ome.zarr", "p.ozx")
 
 
-def test_copy_leaves_what_is_there(store: Bound) -> None:
+def test_copy_respects_if_exists(store: Bound) -> None:
     store.save(VALUE, "a.zarr")
     store.save(VALUE + 1, "b.zarr.zip")
     store.copy("a.zarr", "b.zarr.zip", if_exists="skip")
@@ -70,7 +70,7 @@ def test_copy_leaves_what_is_there(store: Bound) -> None:
 @pytest.mark.parametrize("make", [zip_array, zip_group])
 @pytest.mark.parametrize("name", NAMES)
 def test_archive_is_deleted_and_moved(store: Bound, name: str, make: Any) -> None:
-    """As one file: nothing of it is unpacked."""
+    """The archive is one file, and no part of it is unpacked."""
     make(name)
     content = Path(name).read_bytes()
     target = "f/moved.zarr" if name == "y.zarr" else f"f/moved.{name.partition('.')[2].lower()}"
@@ -92,8 +92,8 @@ def test_archive_with_members_needs_recursive(store: Bound) -> None:
     assert os.listdir(".") == []
 
 
-def test_folder_with_archives_goes_whole(store: Bound) -> None:
-    """An archive is ours as a store is: it does not keep a folder from being deleted."""
+def test_folder_with_archives_is_copied_and_deleted(store: Bound) -> None:
+    """An archive is ours, like a store. So a folder with an archive can be deleted."""
     store.save(VALUE, "f/x.zarr.zip")
     store.save(VALUE, "f/a.tif")
     store.copy("f", "g")
@@ -102,8 +102,8 @@ def test_folder_with_archives_goes_whole(store: Bound) -> None:
     assert not os.path.exists("f")
 
 
-def test_archive_needs_no_place_twice(store: Bound, tmp_path: Path) -> None:
-    """What it was built from is removed."""
+def test_archive_takes_space_once(store: Bound, tmp_path: Path) -> None:
+    """The tree that the archive was built from is removed."""
     store.save(VALUE, "x.zarr.zip", compressor="none")
     used = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     assert used < 2 * VALUE.nbytes
@@ -118,14 +118,14 @@ def test_move_packs_and_unpacks(store: Bound, kind: str) -> None:
     folder, archive = ("a.zarr", "a.zarr.zip") if kind == "array" else ("a.ome.zarr", "a.ozx")
     path = "/A/01/0" if kind == "plate" else ""
     store.save(VALUE, folder + path, **({} if kind == "array" else {"levels": 2}))
-    before = everything(folder)
+    before = read_all_files(folder)
     store.move(folder, archive)
     assert not os.path.exists(folder)
     assert members_of(archive) == before
     same(store.load(archive + path), VALUE)
     store.move(archive, folder)
     assert not os.path.exists(archive)
-    assert everything(folder) == before
+    assert read_all_files(folder) == before
 
 
 def test_move_does_not_rename_to_a_suffix_that_promises_more(store: Bound) -> None:
@@ -138,7 +138,7 @@ def test_move_does_not_rename_to_a_suffix_that_promises_more(store: Bound) -> No
     same(store.load("y.zarr"), VALUE)
 
 
-def test_move_onto_what_is_there(store: Bound) -> None:
+def test_move_respects_if_exists(store: Bound) -> None:
     zip_array("x.zarr.zip")
     store.save(VALUE + 1, "y.zarr.zip")
     store.move("x.zarr.zip", "y.zarr.zip", if_exists="skip")
@@ -170,7 +170,7 @@ def test_link_to_an_archive_stays(store: Bound) -> None:
 
 
 def test_damaged_archive_is_not_unpacked(store: Bound) -> None:
-    """A chunk whose CRC-32 is wrong: no copy with other pixels, and none in parts."""
+    """A chunk has a wrong CRC-32. No copy with other pixels is made, and no partial copy."""
     store.save(VALUE, "x.zarr.zip", compressor="none", checksum=False)
     content = bytearray(Path("x.zarr.zip").read_bytes())
     content[content.index(VALUE.tobytes()[:64]) + 7] ^= 1

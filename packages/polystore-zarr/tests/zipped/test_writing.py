@@ -1,4 +1,4 @@
-"""An archive is written by one call, whole, and nothing is ever added to it."""
+"""One call writes a whole archive, and nothing is ever added to it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from .archives import (
     PARTS,
     SHAPE,
     VALUE,
-    everything,
-    hidden,
+    find_hidden,
     members_of,
+    read_all_files,
     zip_array,
     zip_group,
 )
@@ -46,7 +46,7 @@ same = np.testing.assert_array_equal
 NEW_NAMES = ["x.zarr.zip", "x.ozx", "f/g/x.ome.zarr.zip", "X.OZX"]
 
 
-class Watched(LazyArray):
+class WatchedPixels(LazyArray):
     """Pixels that call a function when they are read, in the middle of a save."""
 
     shape = SHAPE
@@ -64,13 +64,13 @@ class Watched(LazyArray):
 
 
 @pytest.mark.parametrize("name", NEW_NAMES)
-def test_saved_array_comes_back(store: Bound, name: str) -> None:
+def test_saved_array_round_trips(store: Bound, name: str) -> None:
     store.save(VALUE, name)
     same(store.load(name), VALUE)
     assert Path(name).is_file()
     assert store.is_file(name)
     assert store.list_files(".", recursive=True) == [name]
-    assert hidden(os.path.dirname(name) or ".") == []
+    assert find_hidden(os.path.dirname(name) or ".") == []
     assert "zarr.json" in members_of(name)
 
 
@@ -85,7 +85,7 @@ def test_saved_array_comes_back(store: Bound, name: str) -> None:
         {"fill_value": 7, "durable": True},
     ],
 )
-def test_zarr_python_reads_it(store: Bound, options: dict[str, Any]) -> None:
+def test_zarr_python_reads_our_archives(store: Bound, options: dict[str, Any]) -> None:
     store.save(VALUE, "x.zarr.zip", **options)
     with zarr.storage.ZipStore("x.zarr.zip", mode="r") as zipped:
         found = zarr.open_array(zipped, mode="r")
@@ -105,7 +105,7 @@ def test_image_has_its_levels(store: Bound) -> None:
 
 
 def test_name_decides_as_for_folders(store: Bound) -> None:
-    """ ".ozx" and ".ome.zarr.zip" are images, ".zarr.zip" is an array unless you say otherwise."""
+    """Names with ".ozx" and ".ome.zarr.zip" are images. By default, ".zarr.zip" is an array."""
     for name, options, image in (
         ("a.zarr.zip", {}, False),
         ("b.zarr.zip", {"ome": True, "levels": 1}, True),
@@ -157,7 +157,7 @@ def test_reader_sees_no_part(store: Bound, is_present: bool) -> None:
             looks.append(not os.path.exists("x.zarr.zip") and not store.exists("x.zarr.zip"))
         assert store.list_dir(".") == ["x.zarr.zip"] * is_present
 
-    store.save(Watched(look), "x.zarr.zip", **PARTS)
+    store.save(WatchedPixels(look), "x.zarr.zip", **PARTS)
     assert looks
     assert all(looks)
     same(store.load("x.zarr.zip"), VALUE)
@@ -167,16 +167,16 @@ def test_reader_sees_no_part(store: Bound, is_present: bool) -> None:
 def test_failed_save_changes_nothing(store: Bound, is_present: bool) -> None:
     if is_present:
         store.save(VALUE + 1, "x.ozx", levels=1)
-    before = everything(".")
+    before = read_all_files(".")
 
     def fail() -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        store.save(Watched(fail), "x.ozx")
+        store.save(WatchedPixels(fail), "x.ozx")
     with pytest.raises(UnsupportedDataError):
         store.save(np.array([object()]), "x.ozx")
-    assert everything(".") == before
+    assert read_all_files(".") == before
 
 
 KILLED = """
@@ -211,15 +211,15 @@ def test_killed_writer_leaves_no_archive(store: Bound, is_present: bool) -> None
         assert store.list_dir(".") == []
     store.save(VALUE + 1, "x.zarr.zip", **PARTS)
     same(store.load("x.zarr.zip"), VALUE + 1)
-    assert [name for name in hidden(".") if not name.endswith(".lock")] == []
+    assert [name for name in find_hidden(".") if not name.endswith(".lock")] == []
 
 
-# ── names that are taken ─────────────────────────────────────────────────────────────────
+# ── existing names ───────────────────────────────────────────────────────────────────────
 
 
 @pytest.mark.parametrize("name", ["x.zarr.zip", "x.ozx", "y.zarr"])
 def test_archive_is_replaced_whole(store: Bound, name: str) -> None:
-    """It is one value. A zip stays a zip, whatever its name says."""
+    """An archive is one value. A zip stays a zip, with any name."""
     zip_array(name)
     store.save(VALUE + 1, name)
     same(store.load(name), VALUE + 1)
@@ -264,12 +264,12 @@ def test_nothing_else_is_replaced(store: Bound, what: str) -> None:
         Path(name).write_text("precious")
     else:
         os.makedirs(f"{name}/precious")
-    before = everything(".")
+    before = read_all_files(".")
     with pytest.raises(PolystoreError):
         store.save(VALUE, name)
     with pytest.raises(PolystoreError):
         store.save(VALUE, name, if_exists="skip")
-    assert everything(".") == before
+    assert read_all_files(".") == before
     assert os.path.exists(name)
 
 
@@ -316,7 +316,7 @@ for seed in range(1, 60000):
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(sys.platform == "win32", reason="system: needs POSIX signals")
 def test_writer_killed_at_any_moment(store: Bound) -> None:
-    """Building, packing or renaming: the archive is whole, and the next save tidies up."""
+    """A kill during building, packing or renaming leaves a whole archive. Then a save tidies up."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     rng = np.random.default_rng(7)
     for _ in range(12):
@@ -331,7 +331,7 @@ def test_writer_killed_at_any_moment(store: Bound) -> None:
         assert (found == found[0, 0]).all()
         assert store.list_dir(".") == ["x.zarr.zip"]
     store.save(VALUE, "x.zarr.zip")
-    left = [name for name in hidden(".") if not name.endswith(".lock")]
+    left = [name for name in find_hidden(".") if not name.endswith(".lock")]
     time.sleep(0.02)  # the clock of the file system is coarse
     found = map(os.path.basename, find_leftovers(".", older_than=0))
     assert len(left) <= 2  # a file that was about to be renamed, as on disk
