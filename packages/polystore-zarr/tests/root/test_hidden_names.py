@@ -58,7 +58,7 @@ def test_workspace_that_is_a_link(
         names.extend(found for found in root.glob(".~ps-*") if found.is_dir())
 
     backend.save(WatchedPixels(look), node, **PLAIN)
-    assert names, "no workspace was found: so this test proves nothing"
+    assert names, "no workspace was found, so this test proves nothing"
     assert not any(place.exists() for place in names)
     target = outside
     if is_empty:
