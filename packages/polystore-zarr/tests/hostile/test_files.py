@@ -97,7 +97,7 @@ CHUNKED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("layout", CHUNKED)
 @pytest.mark.parametrize("marked", [True, False])
 @pytest.mark.parametrize("backend", ["zarr", "fast"])
-def test_chunk_is_no_file(
+def test_chunk_is_not_a_file(
     store: Bound, kind: str, layout: str, marked: bool, backend: str
 ) -> None:
     if backend == "fast":
