@@ -79,6 +79,6 @@ def hide_folder(folder: str) -> list[str]:
 
 @contextmanager
 def open_display() -> Iterator[str]:
-    """Yield the name of a screen that answers, and draws nothing."""
+    """Yield the name of a screen that answers but cannot draw."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1] - 6000}"

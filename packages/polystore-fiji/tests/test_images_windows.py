@@ -61,20 +61,20 @@ def test_closing_while_saving_blocks_nothing(
     """If the user closes windows while they are filled, the pipeline goes on."""
 
     def save_for_a_while() -> list[str]:
-        deadline, told = time.monotonic() + 3, list[str]()
+        deadline, errors = time.monotonic() + 3, list[str]()
         while time.monotonic() < deadline:
             for wait in ("received", "shown"):
                 try:
                     files.save(
-                        plane(len(told)),
+                        plane(len(errors)),
                         "busy.npy",
                         backend="screen",
                         contrast_limits=WHOLE,
                         wait=wait,
                     )
                 except ConnectionError as error:
-                    told.append(str(error))
-        return told
+                    errors.append(str(error))
+        return errors
 
     with ThreadPoolExecutor(1) as pool:
         saving = pool.submit(save_for_a_while)
@@ -91,7 +91,7 @@ def test_closing_while_saving_blocks_nothing(
 def test_hidden_window_blocks_nothing(
     files: FileManager, viewer: RemoteFiji, display: Display
 ) -> None:
-    """A window that is not on the screen paints nothing, and saves do not wait for it."""
+    """A window that is not on the screen is not painted, and saves do not wait for it."""
     files.save(plane(1), "hidden.npy", backend="screen", wait="shown")
     display.hide("hidden")
     for value in (2, 3):

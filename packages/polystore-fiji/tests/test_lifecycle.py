@@ -432,7 +432,7 @@ def open_imagej(desktop: Path) -> RemoteFiji:
 
 
 def test_wrong_token_is_refused(open_imagej: RemoteFiji, tmp_path: Path) -> None:
-    """A producer without the token sends nothing and receives nothing."""
+    """A save with a wrong token is refused."""
     document = dataclasses.asdict(open_imagej.endpoint) | {"token": "0" * 22}
     forged = tmp_path / "forged.json"
     forged.write_text(json.dumps(document))

@@ -418,7 +418,7 @@ def test_killed_producer_frees_all(receiver: Echo, holds: bool) -> None:
 
 @pytest.mark.faults
 def test_killed_while_child_lives(receiver: Echo) -> None:
-    """A child that inherited the descriptors keeps nothing at the receiver."""
+    """A child that inherited the descriptors does not keep the ring at the receiver."""
     fork = "child = os.fork() or time.sleep(8) or os._exit(0)"
     code = "import time\n" + PRODUCER.format(file=str(receiver.file), fork=fork)
     with run_producer(code) as producer:

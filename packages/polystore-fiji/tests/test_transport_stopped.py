@@ -97,7 +97,7 @@ def shared_receiver(
 
 @pytest.fixture
 def receiver(shared_receiver: Echo) -> Iterator[Echo]:
-    """The shared receiver. After the test it must hold nothing of any producer."""
+    """The shared receiver. After the test it must not hold a value or a ring of any producer."""
     yield shared_receiver
     with connect(shared_receiver.endpoint) as producer:
         send(producer, "other", pattern(2, LARGE))
@@ -197,7 +197,7 @@ def test_continued_producer_waits_for_room(receiver: Echo) -> None:
 
 
 def test_killed_after_stop(receiver: Echo) -> None:
-    """If a stopped producer without room dies, nothing of it stays."""
+    """If a stopped producer without room dies, the receiver holds no room for it."""
     with connect(receiver.endpoint) as other:
         with stop_producer(receiver, 7, 8):
             send(other, "other", pattern(1, LARGE))

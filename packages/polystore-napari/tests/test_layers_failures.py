@@ -119,7 +119,7 @@ def test_failed_slice_is_removed(window: Window) -> None:
 def test_failed_value_leaves_no_layer(
     window: Window, value: Any, look: dict[str, Any], after: int
 ) -> None:
-    """If one channel or one kind of ROIs cannot be shown, nothing of the value is shown."""
+    """If one channel or one kind of ROIs cannot be shown, the whole value is not shown."""
     window.model.add_image(np.zeros((7, 8)), name="mine")
     selected = set(window.model.layers.selection)
     trap = Trap(window.model.layers.events.inserted, after)

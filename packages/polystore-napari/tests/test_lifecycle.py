@@ -200,7 +200,7 @@ def test_own_viewer_has_a_log(desktop: Path) -> None:
 
 
 def test_main_window_closes_receiver(desktop: Path, display: Display) -> None:
-    """Without its main window the viewer receives nothing more, and other windows stay open."""
+    """Without its main window the viewer refuses saves, and other windows stay open."""
     options = {"names": "{well}_s{site}.npy", "layout": Layout(window=("well",))}
     with pipeline("napari_stream", viewer="main") as files:
         save(files)

@@ -85,7 +85,7 @@ def test_threads_wait_together(files: FileManager, viewer: RemoteViewer) -> None
 def test_hidden_window_blocks_nothing(
     files: FileManager, viewer: RemoteViewer, display: Display
 ) -> None:
-    """A window that is not on the screen paints nothing, and saves do not wait for it."""
+    """A window that is not on the screen is not painted, and saves do not wait for it."""
     options: dict[str, Any] = {
         "names": "{well}_s{site}.npy",
         "layout": Layout(window=("well",)),
