@@ -225,7 +225,7 @@ def test_delete_all_derives() -> None:
 
 
 @pytest.mark.parametrize("name", ["derived_four", "derived_blind"])
-def test_questions_derive(name: str) -> None:
+def test_exists_and_kinds_derive(name: str) -> None:
     fm, _ = make_filled(name)
     assert fm.exists("a", backend=name)
     assert fm.is_file("a", backend=name)

@@ -456,7 +456,7 @@ KNOWN = (
     ],
 )
 def test_other_format_is_not_misspelt(suffix: str) -> None:
-    """Files of a microscope are not misspelt. If renamed, they would look damaged."""
+    """Suffixes of other formats are not misspelt: a renamed file would look damaged."""
     assert "did you mean" not in str(errors.UnsupportedFormatError(f"a.{suffix}", KNOWN))
 
 

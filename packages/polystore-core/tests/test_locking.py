@@ -266,7 +266,7 @@ elif sys.argv[2] == "leaves":
     os.wait()
 elif sys.argv[2] == "outlives":
     fork(sys.stdin.readline)
-else:  # a library forks, and Python does not hear of it
+else:  # a library forks without Python
     fork(sys.stdin.readline, ctypes.CDLL(None).fork)
 print("holds", flush=True)
 if sys.argv[3:] == ["released"]:
@@ -368,7 +368,7 @@ except KeyboardInterrupt:
 sys.stdin.readline()
 with file_lock(sys.argv[1]):
     print("holds", flush=True)
-deadline = time.monotonic() + 5  # the thread that waited unlocks first, and closes a moment later
+deadline = time.monotonic() + 5  # the waiting thread unlocks first, and then closes
 while len(os.listdir("/proc/self/fd")) > before and time.monotonic() < deadline:
     time.sleep(0.01)
 print(len(os.listdir("/proc/self/fd")) - before, flush=True)

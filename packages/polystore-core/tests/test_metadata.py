@@ -111,7 +111,7 @@ def test_unknown_replace_refused(metadata_path: Path, replace: Any) -> None:
     assert not metadata_path.exists()
 
 
-def test_rest_of_document_stays(metadata_path: Path) -> None:
+def test_rest_of_document_is_kept(metadata_path: Path) -> None:
     metadata_path.parent.mkdir()
     metadata_path.write_text('{"plate": 7, "subdirectories": {"a": {"x": 1}}}')
     AtomicMetadataWriter().merge_subdirectory_metadata(metadata_path, {"b": {"y": 2}})
@@ -124,7 +124,7 @@ def test_rest_of_document_stays(metadata_path: Path) -> None:
 @pytest.mark.parametrize(
     "damaged", [b"", b"{", b"[]", b"null", b'{"subdirectories": []}', b'{"subdirectories": 1}']
 )
-def test_damaged_file_stays(metadata_path: Path, damaged: bytes) -> None:
+def test_damaged_file_is_kept(metadata_path: Path, damaged: bytes) -> None:
     metadata_path.parent.mkdir()
     metadata_path.write_bytes(damaged)
     with pytest.raises(DamagedDataError) as caught:
@@ -153,7 +153,7 @@ PUBLISHED = """{
 }"""
 
 
-def test_nan_of_document_stays(metadata_path: Path) -> None:
+def test_nan_of_document_is_kept(metadata_path: Path) -> None:
     """Python's ``json`` writes NaN, so documents of polystore 0.6 may have it."""
     metadata_path.parent.mkdir()
     metadata_path.write_text('{"pixel_size": NaN, "far": [-Infinity]}')
@@ -218,7 +218,9 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("document", "message"), FAULTS)
-def test_broken_schema_stays(metadata_path: Path, document: Any, message: str) -> None:
+def test_document_with_broken_schema_is_kept(
+    metadata_path: Path, document: Any, message: str
+) -> None:
     metadata_path.parent.mkdir()
     metadata_path.write_text(json.dumps(document))
     with pytest.raises(DamagedDataError) as caught:

@@ -51,7 +51,7 @@ from polystore_core import FileManager
 module, backend, path, folder = sys.argv[1:]
 value = np.zeros(2, [("a", "i4")] if path == ".csv" else "f8")
 fm = FileManager()
-fm.save(value, f"{folder}/first{path}", backend=backend)  # imports all that saving needs
+fm.save(value, f"{folder}/first{path}", backend=backend)  # imports everything that a save needs
 assert module not in sys.modules
 imported, failures = threading.Event(), []
 
@@ -96,6 +96,6 @@ def test_threads_save_during_import(
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def test_masked_arrays_stay_refused() -> None:
+def test_masked_arrays_are_refused() -> None:
     with pytest.raises(UnsupportedDataError, match="would lose its mask"):
         to_numpy(np.ma.zeros(3))

@@ -33,7 +33,7 @@ def take_named_options(path: str, overwrite: bool = False, *extra: int, depth: i
         (Plain, (), False),
     ],
 )
-def test_options_are_read_off(
+def test_options_are_found(
     function: Callable[..., Any], names: tuple[str, ...], open_ended: bool
 ) -> None:
     assert known_options(function) == (names, open_ended)

@@ -225,7 +225,7 @@ def test_folder_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("set_key")
-def test_value_is_nowhere(caplog: pytest.LogCaptureFixture) -> None:
+def test_value_never_leaks(caplog: pytest.LogCaptureFixture) -> None:
     """No pickle, repr, log or error of a backend has the value, after a failed use of it."""
     registry = BackendRegistry()
     registry.add("lake", "test-lake", key=secret("env:LAKE_KEY"))

@@ -86,7 +86,7 @@ def test_plain_array_is_returned_unchanged(manager: FileManager) -> None:
     assert manager.open("bare", "shelf_of_sources") is _IMAGE
 
 
-def test_a_handle_is_its_only_level_in_any_order() -> None:
+def test_handle_is_its_only_level() -> None:
     handle = MemoryHandle()
     assert handle.levels == (handle,)
     turned = handle.transpose((1, 0))

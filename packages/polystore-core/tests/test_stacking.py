@@ -58,11 +58,11 @@ def plate(tmp_path: Path, fm: FileManager) -> Plate:
 
     def save(*names: str, shape: tuple[int, ...] = (4, 6), **words: Any) -> list[str]:
         paths = [str(tmp_path / name) for name in names]
-        said: dict[str, Any] = {"scale": (0.5, 0.25), "units": "um", **words}
+        options: dict[str, Any] = {"scale": (0.5, 0.25), "units": "um", **words}
         for number, path in enumerate(paths):
             value: Any = np.full(shape, number, "u2")
             if Path(path).suffix == ".tif":
-                value = Image.of(value, **said)
+                value = Image.of(value, **options)
             fm.save(value, path, backend="disk")
         return paths
 
@@ -75,7 +75,7 @@ def grid(wells: str = "B02 B10 B2", sites: int = 2) -> list[str]:
     ]
 
 
-def test_labels_come_from_names(plate: Plate) -> None:
+def test_labels_are_taken_from_names(plate: Plate) -> None:
     paths = plate(*grid("B10 B9"))
     found = stack(paths, backend="disk", names=NAMES)
     assert found.dims == ("well", "site", "channel", "y", "x")
@@ -105,7 +105,7 @@ def test_blocks_read_their_file_alone(plate: Plate) -> None:
         found.compute()
 
 
-def test_relative_paths_stay(plate: Plate, tmp_path: Path) -> None:
+def test_relative_paths_keep_their_folder(plate: Plate, tmp_path: Path) -> None:
     plate("a_1.tif", "a_2.tif", "other/a_2.tif")
     with chdir(tmp_path):
         found = stack(["a_1.tif", Path("a_2.tif")], backend="disk", names="a_{n}.tif")

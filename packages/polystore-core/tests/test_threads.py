@@ -148,7 +148,7 @@ chance, at_work = random.Random(int(sys.argv[1])), 0
 
 def work(number):
     global at_work
-    at_work += 1  # each thread by itself: the GIL is enough here
+    at_work += 1  # the GIL protects this counter well enough
     hash(bytes(chance.randrange(2000)))
     at_work -= 1
 

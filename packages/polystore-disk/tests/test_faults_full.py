@@ -187,7 +187,7 @@ def test_read_only_disk(mount: Mount) -> None:
     disk.close()
 
 
-# ── processes of another user or with less ───────────────────────────────────────────────
+# ── processes of another user, or with low limits ────────────────────────────────────────
 
 
 def ask(work: str, *arguments: object) -> Any:

@@ -150,12 +150,12 @@ class Writer:
 
     def line(self) -> tuple[str, int]:
         assert self.process.stdout is not None
-        said, number = self.process.stdout.readline().decode().split()
-        return said, int(number)
+        report, number = self.process.stdout.readline().decode().split()
+        return report, int(number)
 
     def expect(self, expected: str) -> int:
-        said, number = self.line()
-        assert said == expected
+        report, number = self.line()
+        assert report == expected
         return number
 
     def kill(self, chance: random.Random, *, most: int) -> dict[str, int]:
@@ -163,12 +163,12 @@ class Writer:
 
         Returns the last version of each kind that it reported as saved.
         """
-        said = dict(self.line() for _ in range(chance.randint(1, most)))
+        report = dict(self.line() for _ in range(chance.randint(1, most)))
         time.sleep(chance.uniform(0, 0.01))
         os.kill(self.pid, signal.SIGKILL)
-        said |= dict(iter(self.line, ("ended", 0)))
+        report |= dict(iter(self.line, ("ended", 0)))
         self.pid = 0
-        return said
+        return report
 
     def end(self) -> None:
         if self.pid:

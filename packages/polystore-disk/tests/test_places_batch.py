@@ -200,7 +200,7 @@ def test_many_folders_need_few_descriptors(
 
     before = descriptors()
     rooted.save_batch(values, paths, threads=threads, progress=watch)
-    assert most - before < 64 + 100  # Files and folders that eight threads have open.
+    assert most - before < 64 + 100  # Eight threads have files and folders open.
     assert descriptors() <= before + 1  # One descriptor more, for the root.
     assert len(rooted.list_files(".", recursive=True)) == len(paths)
     if not change:

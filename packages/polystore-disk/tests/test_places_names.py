@@ -63,7 +63,7 @@ def test_name_round_trips(disk: DiskBackend, folder: Path, name: str) -> None:
 
 
 @posix
-def test_twins_stay_apart(disk: DiskBackend, folder: Path) -> None:
+def test_similar_names_are_different_files(disk: DiskBackend, folder: Path) -> None:
     """A composed and a decomposed letter look the same, but are two different names."""
     twins = ["\u00e9.npy", "e\u0301.npy", "E\u0301.npy"]
     for seed, name in enumerate(twins):

@@ -138,7 +138,7 @@ def test_parent_is_outside(rooted: DiskBackend, outside: Path, name: str) -> Non
 def test_link_is_not_followed_out(
     rooted: DiskBackend, outside: Path, name: str, link: str
 ) -> None:
-    # A folder is not copied to a name that exists, wherever that link leads.
+    # A folder is never copied to a name that exists, so the target of the link does not matter.
     error = AlreadyExistsError if name == "copy_folder_to" else PathOutsideRootError
     with pytest.raises(error):
         EVERYTHING[name](rooted, link)
@@ -280,7 +280,7 @@ def test_file_as_root_is_refused(tmp_path: Path) -> None:
         DiskBackend(root=tmp_path / "file").save(image(), "a.npy")
 
 
-def test_relative_root_stays(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_root_is_made_absolute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder.parent)
     disk = DiskBackend(root="folder")
     monkeypatch.chdir("/")

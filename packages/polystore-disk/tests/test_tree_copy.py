@@ -157,7 +157,7 @@ def test_target_below_file(disk: DiskBackend, operation: str) -> None:
 
 
 @pytest.mark.parametrize("operation", ["copy", "move"])
-def test_folder_target_stays(disk: DiskBackend, operation: str) -> None:
+def test_folder_as_target_is_kept(disk: DiskBackend, operation: str) -> None:
     disk.save(image(1), "a.npy")
     disk.ensure_directory("f")
     with pytest.raises(NotAFileError):

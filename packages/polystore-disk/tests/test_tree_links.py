@@ -374,7 +374,7 @@ def test_writers_keep_their_folder(
 
 
 @pytest.mark.parametrize("recursive", [False, True])
-def test_lock_in_use_stays(disk: DiskBackend, folder: Path, recursive: bool) -> None:
+def test_lock_in_use_is_kept(disk: DiskBackend, folder: Path, recursive: bool) -> None:
     """If a used lock file were deleted, the next updater would lock a new one.
 
     One of the two updates would then be lost.
@@ -414,7 +414,7 @@ def test_holder_may_delete(disk: DiskBackend, folder: Path, names: Names) -> Non
     assert names() == []
 
 
-def test_missing_stays_missing(disk: DiskBackend) -> None:
+def test_missing_path_is_not_made(disk: DiskBackend) -> None:
     with pytest.raises(NotFoundError):
         disk.delete("a/b.npy", recursive=True)
     with pytest.raises(NotFoundError):

@@ -110,11 +110,11 @@ def test_memory_needs_no_root(fm):
 
 FILES = ["/p/a/B03_s1.tif", "/p/b/B03_s1.tif", "/p/b/B03_s2.tif"]
 REFUSED = {
-    "misfits": (
+    "names that do not fit": (
         {"names": "{well}_w{channel}.tif"},
         "'a/B03_s1.tif', 'b/B03_s1.tif', 'b/B03_s2.tif' do not fit",
     ),
-    "one misfit": (
+    "one name that does not fit": (
         {"names": "{well}_s{site}.tif", "files": [*FILES, "/p/x.tif"]},
         "'x.tif' does not fit",
     ),
@@ -122,7 +122,7 @@ REFUSED = {
         {"names": "{well}_s{site}.tif"},
         "'a/B03_s1.tif', 'b/B03_s1.tif' would all be 'B03/B03_s1.tif'",
     ),
-    "a field that is not there": (
+    "an unknown field": (
         {"names": "{well}_s{site}.tif", "paths": "{plate}/{file}"},
         "{plate}",
     ),
@@ -136,14 +136,14 @@ REFUSED = {
         {"names": "{well}_s{site}.tif", "root": "/p/b"},
         "'/p/a/B03_s1.tif'",
     ),
-    "a path that climbs": (
+    "a path out of the root": (
         {"names": "{well}_s{site}.tif", "paths": "../{file}", "files": FILES[1:]},
         "'../B03_s1.tif'",
     ),
     "a field and an axis": ({"names": "{well}_s{z}.tif", "split": "z"}, "{z}"),
     "one axis twice": ({"names": "{well}_s{site}.tif", "split": "zz"}, "split"),
     "no files": ({"files": []}, "no files"),
-    "a template that is not valid": ({"names": "{well}{site"}, "template"),
+    "an invalid template": ({"names": "{well}{site"}, "template"),
 }
 
 

@@ -4,8 +4,8 @@ There are two wells of two sites, with two channels and three planes each.
 ``ZarrStorageBackend().save_batch(planes, paths, chunk_name=well, batch_layout=layout, row=…,
 col=…)`` saved them twice, into ``plate/images/`` and into ``plate/run.zarr/``. The site is an
 axis with the role HCS_IMAGE. ``AtomicMetadataWriter().merge_subdirectory_metadata`` wrote both
-documents. The mapping of ``mapped/`` comes from ``SourcePixelRef("disk",
-…).to_workspace_mapping()``, and tifffile wrote its images.
+documents. The mapping of ``mapped/`` comes from
+``SourcePixelRef("disk", …).to_workspace_mapping()``, and tifffile wrote its images.
 """
 
 import json

@@ -54,15 +54,15 @@ def write(tmp_path):
 
 
 BAD = {
-    "above": ("disk", "raw/../../outside.npy", PathOutsideRootError),
+    "a path above the root": ("disk", "raw/../../outside.npy", PathOutsideRootError),
     "a link": ("disk", "raw/link.npy", PathOutsideRootError),
-    "absolute": ("disk", "/etc/hostname.npy", PathOutsideRootError),
+    "an absolute path": ("disk", "/etc/hostname.npy", PathOutsideRootError),
     "a URL": ("disk", "s3://bucket/a.npy", InvalidOptionError),
-    "zarr above": ("zarr", "../outside.zarr/a", PathOutsideRootError),
-    "nothing": ("disk", "raw/nothing.npy", NotFoundError),
+    "a Zarr path above the root": ("zarr", "../outside.zarr/a", PathOutsideRootError),
+    "a missing file": ("disk", "raw/nothing.npy", NotFoundError),
     "a folder": ("disk", "raw", Exception),
     "an unknown suffix": ("disk", "raw/a.xyz", Exception),
-    "itself": ("ws", PATH, type(None)),
+    "the entry itself": ("ws", PATH, type(None)),
     "a backend that only writes": ("workspace_only_writes", "a.npy", type(None)),
     "an unknown backend": ("dsik", "raw/a.npy", LookupError),
 }

@@ -128,10 +128,10 @@ class Worker:
     def run(self, *line):
         """Run the command, and return whether the child was killed."""
         self.start(*line)
-        while not (said := self.read_line()).startswith("ended "):
-            assert said, "the writing process has ended"
-        assert said in ("ended 0", "ended 9", f"ended {int(signal.SIGXFSZ)}")
-        return said != "ended 0"
+        while not (report := self.read_line()).startswith("ended "):
+            assert report, "the writing process has ended"
+        assert report in ("ended 0", "ended 9", f"ended {int(signal.SIGXFSZ)}")
+        return report != "ended 0"
 
 
 @pytest.fixture

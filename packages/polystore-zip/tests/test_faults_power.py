@@ -30,7 +30,7 @@ def save(version): archive.save(value(version), f"{version}.npy")
 import ctypes, os, random, threading
 libc = ctypes.CDLL(None, use_errno=True)
 def write_back():
-    # The kernel writes pages when it likes, in any order.
+    # The kernel may write pages at any time and in any order.
     while not os.path.exists(archive.file): pass
     descriptor = os.open(archive.file, os.O_RDWR)
     while True:

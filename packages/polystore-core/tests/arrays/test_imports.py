@@ -71,7 +71,7 @@ TORCH_TRAPS = (
     + """
 np.arange(64, dtype="f4").tofile(sys.argv[1])
 mapped = np.memmap(sys.argv[1], "f4", "r")
-to_framework(mapped, "torch").add_(1)  # a segmentation fault if it were shared
+to_framework(mapped, "torch").add_(1)  # shared memory would be a segmentation fault
 assert mapped[1] == 1
 assert refused(lambda: to_framework(mapped, "torch", copy="never"))
 print("memory map", flush=True)
@@ -113,7 +113,7 @@ for offset in (4, 8, 16, 32, 64):
     except PolystoreError:
         continue
     assert offset == 64
-    tf.reduce_sum(tf.nn.relu(tensor + tensor) * tensor)  # an abort on other addresses
+    tf.reduce_sum(tf.nn.relu(tensor + tensor) * tensor)  # other addresses would abort
 print("address", flush=True)
 
 def lend():

@@ -15,7 +15,7 @@ from polystore_core.frameworks.staging import Ring
 
 
 class Host:
-    """Allocates buffers, and transfers as late as a GPU may: when somebody waits for it."""
+    """Allocates buffers, and transfers as late as a GPU may: when the caller waits for it."""
 
     def __init__(self) -> None:
         self.allocated: list[NDArray[np.uint8]] = []

@@ -14,7 +14,7 @@ def path(
 ) -> Path:
     """Return a path on a file system with unnamed temporary files, and on one without them.
 
-    NFS and SMB have none.
+    NFS and SMB are file systems without unnamed files.
     """
     if request.param == "named":
         system_open, unnamed = os.open, getattr(os, "O_TMPFILE", -1)

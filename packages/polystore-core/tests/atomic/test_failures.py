@@ -41,7 +41,7 @@ def test_error_of_block_is_raised(path: Path, error: type[BaseException]) -> Non
 @linux
 @pytest.mark.parametrize("error", [ZeroDivisionError, PermissionError, KeyboardInterrupt])
 @pytest.mark.parametrize("text", ["short", "long" * 100_000])
-def test_failed_body_changes_nothing(
+def test_failed_block_changes_nothing(
     path: Path, error: type[BaseException], text: str, descriptors: Callable[[], int]
 ) -> None:
     path.write_text("old")
@@ -97,7 +97,7 @@ def test_ctrl_c_after_any_call_leaves_nothing(
     assert path.read_text() == "old"
 
 
-def test_failed_body_makes_nothing(path: Path) -> None:
+def test_failed_block_makes_nothing(path: Path) -> None:
     with suppress(ZeroDivisionError):
         write_and_raise(path.parent / "folder" / "a.txt", "new", ZeroDivisionError, lock=False)
     assert os.listdir(path.parent) == []

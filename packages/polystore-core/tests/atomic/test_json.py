@@ -113,7 +113,7 @@ def test_refused_update_changes_nothing(tmp_path: Path, data: Any) -> None:
     ],
     ids=lambda damaged: repr(damaged[:12]),
 )
-def test_damaged_json_stays(
+def test_damaged_json_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: bytes
 ) -> None:
     if damaged.startswith(b" "):

@@ -58,7 +58,7 @@ def test_write_waits_for_lock(path: Path) -> None:
 STORM = """
 import errno, os, random, signal, sys, threading, time, warnings
 from polystore_core import atomic_update_json, atomic_write, atomic_write_json, file_lock
-warnings.simplefilter("ignore", ResourceWarning)  # interrupted between open() and with
+warnings.simplefilter("ignore", ResourceWarning)  # for interrupts between open() and with
 path, road = sys.argv[1:]
 if road == "named":
     system_open = os.open
@@ -79,7 +79,7 @@ def take_turn():
     with file_lock(path, timeout=1):
         free += 1
 
-# A function: CPython 3.13 leaves the jump back of a loop out of the try around it.
+# This is a function, because in CPython 3.13 a try does not cover the jump back of its loop.
 def save_until_struck():
     signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0005, 0.005))
     end = time.monotonic() + 0.3

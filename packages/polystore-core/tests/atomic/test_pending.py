@@ -49,7 +49,7 @@ def test_late_file_is_replaced(path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="system: Windows has no modes")
-def test_newcomer_stays_private(path: Path) -> None:
+def test_late_file_keeps_its_mode(path: Path) -> None:
     """The mode of a file that appears after ``seal`` is kept, like that of an earlier file."""
     pending = PendingFile(path)
     pending.file.write(b"mine")

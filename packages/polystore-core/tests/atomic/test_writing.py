@@ -57,7 +57,7 @@ def test_text_is_encoded(
     assert (tmp_path / "a.txt").read_bytes() == stored
 
 
-def test_bytes_stay_bytes(path: Path) -> None:
+def test_bytes_are_written_unchanged(path: Path) -> None:
     with atomic_write(path, "wb") as file:
         file.write(b"\r\n\x00\xff")
     assert path.read_bytes() == b"\r\n\x00\xff"

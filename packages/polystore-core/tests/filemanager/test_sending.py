@@ -49,7 +49,7 @@ class Far:
 
 
 class Late(Stage):
-    """Transfers only when somebody waits for it."""
+    """Transfers only when the caller waits for it."""
 
     def __init__(self, make: Any) -> None:
         self.allocated = 0

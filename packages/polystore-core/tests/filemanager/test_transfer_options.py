@@ -29,7 +29,7 @@ ON_DISK: Any = {"source_backend": "disk", "target_backend": "disk"}
 
 
 class Forgetful(StorageBackend):
-    """Changes one element of each saved value, and records what it loads."""
+    """Changes one element of each saved value, and records each load."""
 
     _backend_type = "test-forgetful"
     loads: ClassVar[list[str]] = []
@@ -99,7 +99,9 @@ def test_bytes_are_copied(memory: FileManager, require: Require, tmp_path: Path)
     assert (tmp_path / "root/h/a.json").read_text() != spaced
 
 
-def test_bytes_keep_what_exists(fm: FileManager, require: Require, tmp_path: Path) -> None:
+def test_byte_copy_keeps_existing_files(
+    fm: FileManager, require: Require, tmp_path: Path
+) -> None:
     require("polystore_disk")
     for name in ("a", "b"):
         np.save(tmp_path / f"{name}.npy", name)

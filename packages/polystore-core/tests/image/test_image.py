@@ -160,7 +160,7 @@ def test_arrays_of_frameworks(image: Image, require: Require) -> None:
     assert np.asarray(found[0]).tolist() == [0, 0, 0]
 
 
-def test_dask_arrays_stay_lazy(image: Image, require: Require) -> None:
+def test_dask_arrays_remain_lazy(image: Image, require: Require) -> None:
     da: Any = require("dask.array")
     lazy = image.with_data(da.from_array(image.data))
     found = lazy.transpose("zcyx").sel(c="GFP")
@@ -234,7 +234,7 @@ def test_given_axes_drop_metadata_of_other_axes() -> None:
     assert found.channels == ()
 
 
-def test_a_given_scale_replaces_coords() -> None:
+def test_given_scale_replaces_coords() -> None:
     known = ImageMetadata(
         axes=(
             Axis("z", "space", None, coords=(1.0, 5.0)),

@@ -1,4 +1,4 @@
-"""Names in stores: supported operations, refused ones, and the values that stay."""
+"""Names in stores: supported operations, refused operations, and unchanged values."""
 
 import pytest
 
