@@ -335,6 +335,17 @@ def torch_memory(_: Path) -> bytes:
     return file.getvalue()
 
 
+def described_tiff(*descriptions: str) -> bytes:
+    """Return a file with a page for each description."""
+    import tifffile
+
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        for text in descriptions:
+            writer.write(np.zeros((2, 3), np.uint8), description=text, metadata=None)
+    return file.getvalue()
+
+
 def safetensors(shape: list[int]) -> bytes:
     entry = {"dtype": "U8", "shape": shape, "data_offsets": [0, 8]}
     header = json.dumps({"a": entry}).encode()
@@ -379,6 +390,11 @@ CORPUS: dict[str, Callable[[Path], bytes]] = {
     "attack.pt": torch_attack,
     "bomb.pt": torch_bomb,
     "memory.pt": torch_memory,
+    "lengths.tif": lambda _: described_tiff(json.dumps({"shape": [9] * 300_000})),
+    "old-lengths.tif": lambda _: described_tiff(f"shape=({'9,' * 300_000}9)"),
+    "second-lengths.tif": lambda _: described_tiff(
+        '{"shape": [2, 3]}', json.dumps({"shape": [9] * 300_000})
+    ),
     "lengths.npy": lambda _: npy("(" + "9," * 10_000 + ")"),
     "lengths.safetensors": lambda _: safetensors([9] * 1_000_000),
     "claim.safetensors": lambda _: safetensors([TERABYTE]),

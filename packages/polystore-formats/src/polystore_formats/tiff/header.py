@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from operator import add
 from typing import BinaryIO, NamedTuple, TypeAlias
 
+from polystore_core import DIMENSIONS_LIMIT
 from polystore_core.errors import DamagedDataError, UnsupportedFileError
 
 from ..decoding import wrong_start
@@ -89,6 +90,9 @@ class _Dialect(NamedTuple):
     """The position of the offset of the first directory."""
 
 
+_LONG = 2 * DIMENSIONS_LIMIT
+"""The bytes of a description that can hold a shape of too many dimensions."""
+
 _CLASSIC = _Dialect("H", "HHI4s", "I", 4)
 _BIG = _Dialect("Q", "HHQ8s", "Q", 8)
 
@@ -121,6 +125,8 @@ class Header:
     pages: list[Page] = field(default_factory=list)
     descriptions: list[bytes] = field(default_factory=list)
     """The descriptions of the first page. tifffile adds its own after the user's."""
+    long_descriptions: set[Tag] = field(default_factory=set)
+    """The long descriptions of all pages. They have not been read."""
     read: int = 0
     """Bytes that were read. Without a limit, overlapping directories could take for ever."""
     reach: int = 0
@@ -260,8 +266,11 @@ class Header:
             self.end = max(self.end, where + values * size)
         tag = Tag(kind, values, inline, where)
         page.setdefault(code, tag)  # of a tag that is there twice, tifffile takes the first too
-        if code == DESCRIPTION and kind == _ASCII and not self.pages:
-            self.descriptions.append(self.text(tag).rstrip(b"\0").strip())
+        if code == DESCRIPTION and kind == _ASCII:
+            if values > _LONG:
+                self.long_descriptions.add(tag)
+            if not self.pages:
+                self.descriptions.append(self.text(tag).rstrip(b"\0").strip())
 
     def _check_pixels(self, page: Page) -> None:
         if LSM in page:  # offsets in LSM files wrap around at 4 GiB, which tifffile corrects

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import tifffile
 
+from polystore_core import DIMENSIONS_LIMIT
 from polystore_core.errors import InvalidOptionError, PolystoreError
 
 from .header import (
@@ -291,10 +292,31 @@ def _open_tiff(header: Header, file: BinaryIO, *, pages_alone: bool) -> tifffile
             # tifffile finds the planes of OME-XML without a UUID by the name of their file.
             files = set(_OME_FILE.findall(description.decode(errors="replace")))
             name = files.pop() if len(files) == 1 else name
+    _check_shapes(header)
     file.seek(0)
     flags: dict[str, Any] = _PAGES_ALONE if pages_alone else {}
     # _multifile=False: the names in OME-XML are a stranger's, and must not be opened.
     return tifffile.TiffFile(file, name=name, _multifile=False, **flags)
+
+
+def _check_shapes(header: Header) -> None:
+    """Raise ``DamagedDataError`` for a shape whose lengths tifffile would multiply for minutes."""
+    for tag in header.long_descriptions:
+        count = _count_dimensions(header.text(tag).rstrip(b"\0"))
+        if count > DIMENSIONS_LIMIT:
+            raise damage_error(f"its description has a shape of {count} dimensions")
+
+
+def _count_dimensions(description: bytes) -> int:
+    if description.startswith(b"shape="):
+        return description.count(b",") + 1
+    if not description.startswith(b'{"shape":'):
+        return 0
+    try:
+        shape = json.loads(description)["shape"]
+    except (ValueError, RecursionError):
+        return 0  # tifffile raises its own error
+    return len(shape) if isinstance(shape, list) else 0
 
 
 def _check_codec(page: tifffile.TiffPage) -> None:
