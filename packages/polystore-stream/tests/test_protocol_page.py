@@ -49,7 +49,7 @@ def page() -> str:
 
 
 def code() -> str:
-    (found,) = re.findall(r"```python\n(import .*?)```", page(), re.DOTALL)
+    (found,) = re.findall(r"```python\n# receiver.py\n(.*?)```", page(), re.DOTALL)
     return str(found)
 
 
