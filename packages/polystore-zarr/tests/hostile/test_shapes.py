@@ -63,7 +63,7 @@ def test_size_that_does_not_fit_is_named(store: Bound, plain: bool) -> None:
 @pytest.mark.timeout(60)  # the product of so many lengths would take minutes
 def test_million_dimensions_are_refused(store: Bound) -> None:
     lengths = [9] * 1_000_000
-    sparse_array("a.zarr", lengths, lengths)
+    make_sparse_array("a.zarr", lengths, lengths)
     for read in (store.load, store.open, store.info):
         with pytest.raises(UnsupportedFileError, match="1000000 dimensions"):
             read("a.zarr")
