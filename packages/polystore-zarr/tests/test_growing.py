@@ -168,7 +168,7 @@ def test_second_writer_is_refused(files: FileManager, tmp_path: Path) -> None:
         handle.append(frame(2))
 
 
-def test_dropped_handle_gives_the_lock_back(files: FileManager) -> None:
+def test_dropped_handle_releases_the_lock(files: FileManager) -> None:
     handle = make(files)
     handle.append(frame(0))
     del handle

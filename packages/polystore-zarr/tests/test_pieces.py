@@ -1,4 +1,4 @@
-"""Large plates are decoded and encoded in pieces, with the same results as in whole."""
+"""Large plates are decoded and encoded in pieces, with the same results as in one piece."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def known() -> Known:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_changed_plates_decode_as_in_whole(seed: int) -> None:
+def test_changed_plates_decode_equally_in_pieces(seed: int) -> None:
     rng = random.Random(seed)
     wells = rng.sample(WELLS, len(WELLS))
     attributes = plate_with_wells({}, wells[:70])
@@ -77,7 +77,7 @@ def test_changed_plates_decode_as_in_whole(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_plates_encode_as_in_whole(seed: int) -> None:
+def test_plates_encode_equally_in_pieces(seed: int) -> None:
     rng = random.Random(seed)
     wells = rng.sample(WELLS, len(WELLS))
     attributes: dict[str, Any] = {"mine": "é \ud800 [{}, {}]"}
@@ -161,7 +161,7 @@ OTHERS: dict[str, Edit] = {
 
 @pytest.mark.parametrize("edit", OTHERS.values(), ids=OTHERS)
 @pytest.mark.parametrize("indent", [None, 2])
-def test_any_foreign_document_decodes_as_in_whole(
+def test_any_foreign_document_decodes_equally_in_pieces(
     known: Known, edit: Edit, indent: int | None
 ) -> None:
     fields = json.loads(known.text)

@@ -53,7 +53,7 @@ def test_row_and_column_suffice(fm: FileManager) -> None:
 
 
 def test_thumbnails_are_left_out(fm: FileManager) -> None:
-    """A MetaXpress folder has a small copy of each image, whose name fits as well."""
+    """A MetaXpress folder has a small copy of each image, and its name also fits the pattern."""
     guids = [f"{n:08X}-34C4-416E-A9D3-51B90AB53728" for n in range(8)]
     fill(fm, [f"x_A0{well}_s1_w{w}{guids.pop()}.tif" for well in "12" for w in "12"])
     fill(fm, [f"x_A0{well}_s1_w{w}_thumb{guids.pop()}.tif" for well in "12" for w in "12"])

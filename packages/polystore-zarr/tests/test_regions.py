@@ -113,7 +113,7 @@ def test_handle_is_like_an_array(path: Path) -> None:
         assert handle[0, 10:20].flags.writeable
 
 
-def test_xarray_takes_handle(path: Path) -> None:
+def test_xarray_accepts_a_handle(path: Path) -> None:
     xarray = pytest.importorskip("xarray")
     array = xarray.DataArray(fm.open(path, backend="zarr"), dims=("z", "y", "x"))
     assert np.array_equal(array.isel(z=2, x=slice(3, 9)), VALUES[2, :, 3:9])

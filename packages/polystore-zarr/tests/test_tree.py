@@ -229,7 +229,7 @@ def test_delete_removes_the_link(store: Bound, recursive: bool) -> None:
         np.testing.assert_array_equal(store.load(path), IMAGE)
 
 
-def test_move_takes_the_link(store: Bound) -> None:
+def test_move_moves_the_link(store: Bound) -> None:
     store.save(IMAGE, "real.zarr")
     store.save(IMAGE + 1, "old.zarr")
     Path("l.zarr").symlink_to("real.zarr")
@@ -281,7 +281,7 @@ def test_names_of_file_browsers_are_refused(store: Bound, name: str) -> None:
 
 @pytest.mark.parametrize("recursive", [False, True])
 def test_files_of_file_browsers_are_ignored(store: Bound, recursive: bool) -> None:
-    """They are not listed or kept, and a folder, group or image with them can be removed."""
+    """Such files are not listed or kept. A folder, group or image with them can be removed."""
     store.save(IMAGE, "f/a")
     store.save(IMAGE, "g.zarr/h/a")
     store.save(IMAGE, "i.ome.zarr")

@@ -198,7 +198,7 @@ def test_unreadable_labels_do_not_hide_the_image(store: Bound, zarr_format: Any)
 
 @pytest.mark.parametrize("version", ["0.6", "0.6-dev3", "0.6.dev1", "1.0", "0.7"])
 def test_later_versions_are_not_damaged(store: Bound, version: str) -> None:
-    """An image of a later version is not damaged. Its arrays load, and others are saved there."""
+    """An image of a later version is not damaged. Its arrays load, and others can be saved."""
     make_image("s.zarr/image", 3)
     group = zarr.open_group("s.zarr/image", mode="a")
     group.attrs["ome"] = {**group.attrs["ome"], "version": version}
@@ -249,7 +249,7 @@ def test_names_of_other_conventions(
     assert attributes.items() <= attributes_of("g.zarr").items()
 
 
-def test_plates_with_odd_entries_take_fields(store: Bound, zarr_format: Any) -> None:
+def test_fields_can_be_added_to_plates_with_odd_entries(store: Bound, zarr_format: Any) -> None:
     plate = {
         "rows": [{"name": "A", "_note": 1}, {}],
         "columns": [{"name": 1}],

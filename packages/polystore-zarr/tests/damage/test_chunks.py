@@ -104,7 +104,7 @@ def test_garbage_is_not_a_chunk(
 
 
 def test_holes_are_fill_values(backend: ZarrBackend, root: Path) -> None:
-    """A chunk that was never written is the fill value, in our arrays and in foreign ones."""
+    """A chunk that was never written is the fill value, after ``create`` and in foreign arrays."""
     backend.create("a.zarr/made", shape=SHAPE, dtype="u2", chunks=16, fill_value=7)
     theirs = zarr.create_array(
         str(root / "a.zarr/theirs"), shape=SHAPE, dtype="u2", chunks=(16, 16), fill_value=7

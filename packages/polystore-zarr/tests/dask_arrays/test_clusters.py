@@ -63,7 +63,7 @@ def test_pyramid_larger_than_workers(client: Any, tmp_path: Path) -> None:
 
 
 def test_killed_worker_loses_nothing(tmp_path: Path) -> None:
-    # This runs in its own process, because a nanny keeps objects of a killed worker until it ends.
+    # This runs in its own process. Its end frees all that a nanny keeps of a killed worker.
     script = """
 import os, signal, sys
 import dask.array as da, distributed, numpy as np

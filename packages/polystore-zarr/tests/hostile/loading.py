@@ -1,7 +1,8 @@
-"""Stores that wait, never end, or grow when they are read. They raise an error at once.
+"""Stores that wait, never end, or grow when they are read. They raise an error at once, in flat
+memory.
 
-Memory stays flat. It is the peak memory of a separate process (VmHWM), so that no test depends on
-time. That process runs this file as a script.
+Memory is measured as the peak of a separate process (VmHWM), so that no test depends on time. That
+process runs this file as a script.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def test_own_name_is_refused() -> None:
 
 
 def test_zarr_over_zarr_shares_its_store(tmp_path: Path) -> None:
-    """A backend without formats also gives access to its store."""
+    """A Zarr backend has no file formats, but another backend can use its store."""
     registry = BackendRegistry()
     registry.add("y", "zarr", root=str(tmp_path))
     registry.add("z", "zarr", store="y")
