@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, TypeAlias
 
@@ -58,6 +58,11 @@ class Flat:
     def chunks(self) -> tuple[int, ...] | None:
         """``None``: any part can be read."""
         return None
+
+    def take(self, places: Sequence[int]) -> Flat:
+        """Return some pages, where the first axis is that of pages, and each is a run."""
+        starts = tuple([self.starts[place] for place in places])
+        return replace(self, shape=(len(places), *self.shape[1:]), starts=starts)
 
     def read(self, region: Region = ..., memory: Memory | None = None) -> NDArray[Any]:
         """Read a region, into the memory of the caller if possible."""
@@ -201,6 +206,11 @@ class Grid:
         split = len(self.shape) - len(self.inner)
         inner = (min(self.segment[a], self.box[a]) for a in self.inner)
         return (1,) * split + tuple(inner)
+
+    def take(self, places: Sequence[int]) -> Grid:
+        """Return some pages, where the first axis is that of pages."""
+        pages = [self.pages[place] for place in places]
+        return replace(self, shape=(len(places), *self.shape[1:]), pages=pages)
 
     def read(self, region: Region = ..., memory: Memory | None = None) -> NDArray[Any]:
         """Decode a region. Decoders make new memory and do not use ``memory``."""

@@ -288,7 +288,7 @@ def _promises_other(description: bytes, shape: tuple[int, ...]) -> bool:
 def _open_tiff(header: Header, file: BinaryIO, *, pages_alone: bool) -> tifffile.TiffFile:
     name = "image"
     for description in header.descriptions[:1]:
-        if is_ome(description):
+        if is_ome(description) and not pages_alone:
             # tifffile finds the planes of OME-XML without a UUID by the name of their file.
             files = set(_OME_FILE.findall(description.decode(errors="replace")))
             name = files.pop() if len(files) == 1 else name

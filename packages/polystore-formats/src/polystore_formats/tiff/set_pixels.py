@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from polystore_core import ImageMetadata, Memory, Region, Selection
 
-    from .pixels import Grid
     from .set_xml import SetImage
     from .sets import SetFile, SetFiles, TiffSet
 
@@ -62,7 +61,7 @@ def _pixels(files: SetFiles, image: SetImage, level: int) -> SetPixels:
         with files.use(name) as file:
             pages = [page for page in image.pages_of(name) if page < len(file.header.pages)]
             if pages:
-                return _pixels_like(files, image, file, pages[0], level)
+                return _pixels_like(files, image, (name, file, pages[0]), level)
     with files.use(names[0]) as file:  # raises for a missing file
         raise files.error(
             f"its OME-XML puts planes into page {image.pages_of(names[0])[0]} of a file that has "
@@ -71,9 +70,10 @@ def _pixels(files: SetFiles, image: SetImage, level: int) -> SetPixels:
 
 
 def _pixels_like(
-    files: SetFiles, image: SetImage, file: SetFile, page: int, level: int
+    files: SetFiles, image: SetImage, first: tuple[str, SetFile, int], level: int
 ) -> SetPixels:
-    """Return the pixels of an image whose planes are all like one page."""
+    """Return the pixels of an image whose planes are all like one page of a file."""
+    name, file, page = first
     with file.lock:
         tags, number = file.header.pages[page], file.header.number
         samples = number(tags, SAMPLES, 1)
@@ -94,7 +94,7 @@ def _pixels_like(
             expected = "0, because the image has 1 level"
         raise InvalidOptionError("level", level, expected)
     level %= count
-    key = file.pixels([page], level)
+    key = file.pixels(image, name, [page], level)
     plane = key.shape[1:]
     if len(plane) != len(letters):
         raise files.error(f"its planes have the shape {plane}, expected {letters}: {REMEDY}")
@@ -230,7 +230,7 @@ class SetPixels:
         inner: tuple[slice, ...],
     ) -> None:
         """Read planes of one file into their places."""
-        pixels = file.pixels(part.pages, self.level)
+        pixels = file.pixels(self.image, name, part.pages, self.level)
         same = pixels.dtype.newbyteorder("=") == self.dtype.newbyteorder("=")
         if not same or pixels.shape[1:] != self.shape[len(self.image.lead) :]:
             raise self.files.error(
@@ -242,7 +242,7 @@ class SetPixels:
         region = (slice(None), *inner)
         for first, last in _consecutive(part.places, most):
             target = planes[part.places[first] : part.places[last - 1] + 1]
-            some = _take(pixels, first, last)
+            some = pixels.take(range(first, last))
             if isinstance(some, Flat) and some.dtype == self.dtype:
                 some.read(region, lambda *_, target=target: target)
             else:  # decoders make new memory, and a file may have another byte order
@@ -283,11 +283,3 @@ def _consecutive(places: Sequence[int], most: int) -> Iterator[tuple[int, int]]:
         if at == len(places) or places[at] != places[at - 1] + 1 or at - first == most:
             yield first, at
             first = at
-
-
-def _take(pixels: Flat | Grid, first: int, last: int) -> Flat | Grid:
-    """Return some pages of the pixels, which share the file and its lock."""
-    shape = (last - first, *pixels.shape[1:])
-    if isinstance(pixels, Flat):
-        return replace(pixels, shape=shape, starts=pixels.starts[first:last])
-    return replace(pixels, shape=shape, pages=pixels.pages[first:last])

@@ -66,6 +66,14 @@ class SetImage(NamedTuple):
         """Return the first page of each of its runs in ``file``."""
         return [run.page for run in self.runs if run.file == file]
 
+    def pages_in(self, file: str, count: int) -> set[int]:
+        """Return all of its pages in ``file``, which has ``count`` pages."""
+        pages: set[int] = set()
+        for run in self.runs:
+            if run.file == file:
+                pages.update(range(run.page, min(run.page + run.planes, count)))
+        return pages
+
     def find(self, index: int) -> tuple[str, int] | None:
         """Return the file and the page of a plane, or ``None`` if the document has neither."""
         # (index + 1,) sorts before each run that starts there, and behind those before it.

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, BinaryIO, NoReturn
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, NoReturn
 
 from polystore_core.errors import (
     DamagedDataError,
@@ -28,7 +28,7 @@ from .plain import plain_pages
 from .set_xml import OWN, REMEDY, Metadata, SetImage, may_be_set, read_metadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from polystore_core import Opener
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["SetFile", "SetFiles", "TiffSet", "find_set"]
 
 _KEPT_OPEN = 8
-"""Files that stay open in addition to the first. A process may have only about a thousand open files."""
+"""Files that stay open in addition to the first. A process may open only about a thousand."""
 _TEXT_LIMIT = 256 << 20
 _TRIES = 100
 """Missing files that are looked for. A hostile document can name millions."""
@@ -48,21 +48,48 @@ class SetFile:
     """One open file. ``lock`` guards the position of the file, and the header."""
 
     header: Header
-    lock: threading.Lock
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    _known: dict[int, _Known] = field(default_factory=dict)
+    """The pages of each level that were read last."""
 
-    def pixels(self, numbers: Sequence[int], level: int) -> Flat | Grid:
-        """Return the pixels of some pages. The first axis of their shape is that of pages."""
+    def pixels(self, image: SetImage, name: str, numbers: list[int], level: int) -> Flat | Grid:
+        """Return the pixels of some pages. The first axis of their shape is that of pages.
+
+        Args:
+            image: the image that has the pages.
+            name: the name that the image has for this file.
+            numbers: the pages.
+            level: the level of the pages.
+        """
         with self.lock:
-            found: Flat | Grid | None = None
-            if level == 0:
-                found = plain_pages(self.header, numbers)
-            if found is None:
-                from .layout import (
-                    page_pixels,
-                )  # imports tifffile, which plain pages do not need
+            known = self._known.get(level)
+            if known is None:
+                known = self._known[level] = self._find(numbers, level)
+            elif not known.places.keys() >= set(numbers):
+                # A handle is usually read plane by plane. Finding one page takes tifffile almost as
+                # long as finding all, so the second time all are found.
+                pages = {*numbers, *image.pages_in(name, len(self.header.pages))}
+                known = self._known[level] = self._find(sorted(pages), level)
+        return known.pixels.take([known.places[number] for number in numbers])
 
-                found = page_pixels(self.header, numbers, level)
-        return replace(found, lock=self.lock)
+    def _find(self, numbers: list[int], level: int) -> _Known:
+        found: Flat | Grid | None = None
+        if level == 0:
+            found = plain_pages(self.header, numbers)
+        if found is None:
+            # Not at the top, because it imports tifffile, which plain pages do not need.
+            from .layout import page_pixels
+
+            found = page_pixels(self.header, numbers, level)
+        places = {number: place for place, number in enumerate(numbers)}
+        return _Known(places, replace(found, lock=self.lock))
+
+
+class _Known(NamedTuple):
+    """Pages, and the place of each along the first axis of their pixels."""
+
+    places: dict[int, int]
+    pixels: Flat | Grid
 
 
 class SetFiles:
@@ -70,7 +97,7 @@ class SetFiles:
 
     def __init__(self, own: Header, opener: Opener) -> None:
         self._opener = opener
-        self._kept = {OWN: SetFile(own, threading.Lock())}
+        self._kept = {OWN: SetFile(own)}
         self.own = self._kept[OWN]
         self._lock = threading.Lock()
 
@@ -140,7 +167,7 @@ class SetFiles:
     def _open(self, name: str) -> SetFile:
         file, opener = self.open_file(name)
         try:
-            return SetFile(read_header(file, *read_start(file)), threading.Lock())
+            return SetFile(read_header(file, *read_start(file)))
         except BaseException as error:
             file.close()
             if isinstance(error, DataError):  # it names the file that is damaged, not the first
