@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import (
     UnsupportedDataError,
+    UnsupportedFileError,
     UnsupportedMetadataError,
     UnsupportedOperationError,
 )
@@ -25,16 +26,24 @@ _LARGE = 1 << 26
 
 
 @contextmanager
-def carry(source: DataSource, path: Path) -> Iterator[Value]:
+def carry(
+    source: DataSource, path: Path, options: Mapping[str, Option] | None = None
+) -> Iterator[Value]:
     """Return the value at ``path``: an image as an ``Image``, a large array as a lazy handle.
 
     The handle is closed when the block ends.
+
+    Args:
+        source: The backend that has the value.
+        path: Its path.
+        options: Options of ``load`` and ``open``, such as ``Format.alone``.
     """
+    options = options or {}
     abilities = source.capabilities
-    info = source.info(path) if "info" in abilities else None
+    info = _info(source, path, options) if "info" in abilities else None
     if info is not None and "open" in abilities and _nbytes(info) > _LARGE:
         try:
-            handle = source.open(path)
+            handle = source.open(path, **options)
         except (UnsupportedOperationError, UnsupportedDataError):
             pass  # this format, or this file, can only be loaded as a whole
         else:
@@ -45,16 +54,32 @@ def carry(source: DataSource, path: Path) -> Iterator[Value]:
                 words = handle.image
                 yield handle if words is None else Image(handle, words)
             return
-    yield _load_value(source, path, info)
+    yield _load_value(source, path, info, options)
 
 
-def _load_value(source: DataSource, path: Path, info: Info | None) -> Value:
-    if info is not None:
-        return source.load(path) if info.image is None else source.load_image(path)
+def _info(source: DataSource, path: Path, options: Mapping[str, Option]) -> Info | None:
     try:
-        return source.load_image(path)  # without info, only this finds out if it is an image
+        return source.info(path)
+    except UnsupportedFileError:
+        # Without options, the file cannot be loaded either. With them, ``load`` may read the file
+        # alone, for example if the metadata file of an OME-TIFF set is missing.
+        if not options:
+            raise
+        return None
+
+
+def _load_value(
+    source: DataSource, path: Path, info: Info | None, options: Mapping[str, Option]
+) -> Value:
+    if info is not None and info.image is None:
+        return source.load(path, **options)
+    if info is not None:
+        return source.load_image(path, **options)
+    try:
+        # Without info, only this finds out if it is an image.
+        return source.load_image(path, **options)
     except (UnsupportedOperationError, UnsupportedDataError):
-        return source.load(path)
+        return source.load(path, **options)
 
 
 def _nbytes(info: Info) -> int:

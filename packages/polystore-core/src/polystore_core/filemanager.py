@@ -436,7 +436,9 @@ class FileManager(FileOperations):
     ) -> Transferred:
         """Copy a file, or a folder with all its files, from one backend to another.
 
-        Another suffix converts to another format. Large arrays are copied in parts. For example:
+        Another suffix converts to another format. Large arrays are copied in parts. A file of an
+        OME-TIFF set is copied with the pixels of the whole set, but in a folder only with its own,
+        so that nothing is copied twice. For example:
 
             fm.transfer("plate", "plate.zarr", source_backend="disk", target_backend="zarr")
             fm.transfer("a.tif", "a.npy", source_backend="disk", target_backend="disk")

@@ -23,7 +23,7 @@ from .paths import check_new, check_pattern, join
 from .work import Progress, progress_reporter, run_batch
 
 if TYPE_CHECKING:
-    from .values import Document, Value
+    from .values import Document, Option, Value
 
 __all__ = ["OnUnknown", "Transfer", "Transferred", "Verify"]
 
@@ -98,7 +98,7 @@ class Transfer:
             self.target.name,
             "transfer",
             files,
-            lambda i: self._transfer(files[i], targets[i]),
+            lambda i: self._transfer(files[i], targets[i], in_folder=True),
             progress=progress,
         )
         return self.result
@@ -176,7 +176,7 @@ class Transfer:
 
     # ── one file ─────────────────────────────────────────────────────────────────────────
 
-    def _transfer(self, source: str, target: str) -> None:
+    def _transfer(self, source: str, target: str, *, in_folder: bool = False) -> None:
         is_unknown = self._is_unknown(source, target)
         if is_unknown and self.on_unknown == "skip":
             self.result.skipped[source] = "no installed format has its suffix"
@@ -192,11 +192,16 @@ class Transfer:
             self._check_same_format(source, target)
             self._copy_bytes(source, target)
         elif not self.dry_run:
-            self._transfer_value(source, target)
+            self._transfer_value(source, target, in_folder)
         self.result.append(target)
 
-    def _transfer_value(self, source: str, target: str) -> None:
-        with carry(self.source, source) as value:
+    def _transfer_value(self, source: str, target: str, in_folder: bool) -> None:
+        options: Mapping[str, Option] = {}
+        # The files next to it are copied as well. A file that stands for all of them would be
+        # copied with their pixels, and so would each of them.
+        if in_folder and isinstance(self.source, FileBackend):
+            options = self.source._format_at(source, "load").alone
+        with carry(self.source, source, options) as value:
             lost = save_carried(self.target, value, target, self.options)
             if lost:
                 self.result.lost[target] = lost

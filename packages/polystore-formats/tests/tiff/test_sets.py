@@ -350,6 +350,7 @@ def test_levels(tmp_path: Path, form: str) -> None:
 
 def companion(folder: Path, name: str = "x.companion.ome") -> list[Path]:
     """Write a set whose metadata is in a file of its own, or in the first TIFF."""
+    folder.mkdir(exist_ok=True)
     picture = one_plane_each(STACK[:1])
     written = []
     for file, pages in pages_of([picture]).items():
@@ -390,24 +391,57 @@ def test_missing_companion_is_named(tmp_path: Path) -> None:
 
 
 def test_copies_of_one_file(tmp_path: Path) -> None:
-    paths = write_set(tmp_path, one_plane_each(STACK[:1, :1]))
+    paths = write_set(tmp_path / "set", one_plane_each(STACK[:1, :1]))
     fm.copy(paths[1], tmp_path / "copy.ome.tif", "disk")
     assert (tmp_path / "copy.ome.tif").read_bytes() == paths[1].read_bytes()
     (tmp_path / "copy.ome.tif").unlink()
     fm.transfer(
-        tmp_path,
-        tmp_path.with_name("there"),
+        tmp_path / "set",
+        tmp_path / "there",
         source_backend="disk",
         target_backend="disk",
         verify="bytes",
     )
     for path in paths:
-        assert (tmp_path.with_name("there") / path.name).read_bytes() == path.read_bytes()
-    assert_same(load(tmp_path.with_name("there") / "s_03.ome.tif"), STACK[0, 0])
+        assert (tmp_path / "there" / path.name).read_bytes() == path.read_bytes()
+    assert_same(load(tmp_path / "there" / "s_03.ome.tif"), STACK[0, 0])
+
+
+@pytest.mark.parametrize("form", ["plain", "zlib"])
+def test_folder_is_converted_plane_by_plane(tmp_path: Path, form: str) -> None:
+    """Each file has its own planes. With the series, n files would take n times the room."""
+    paths = write_set(tmp_path / "set", one_plane_each(STACK[:1, :1]), **FORMS[form])
+    for where in ("there", "again"):
+        fm.transfer(
+            tmp_path / "set",
+            tmp_path / where,
+            source_backend="disk",
+            target_backend="disk",
+            verify="values",
+        )
+        for number, path in enumerate(paths):
+            assert_same(load(tmp_path / where / path.name), STACK[0, 0, number])
+        # A file whose set is incomplete is converted as well.
+        paths.pop().unlink()
+
+
+def test_file_is_converted_with_its_set(tmp_path: Path) -> None:
+    path = write_set(tmp_path / "set", one_plane_each(STACK[:1, :1]))[2]
+    target = tmp_path / "whole.tif"
+    fm.transfer(path, target, source_backend="disk", target_backend="disk", verify="values")
+    assert_same(load(target), STACK[0, 0])
+
+
+def test_folder_without_its_companion_is_converted(tmp_path: Path) -> None:
+    paths = companion(tmp_path / "set")
+    (tmp_path / "set" / "x.companion.ome").unlink()
+    there = tmp_path / "there"
+    fm.transfer(tmp_path / "set", there, source_backend="disk", target_backend="disk")
+    assert_same(load(there / paths[3].name), STACK[0].reshape(-1, 9, 8)[3])
 
 
 def test_set_becomes_one_file(tmp_path: Path) -> None:
-    path = write_set(tmp_path, one_plane_each(STACK))[0]
+    path = write_set(tmp_path / "set", one_plane_each(STACK))[0]
     whole = fm.load(path, "disk", as_="image")
     fm.save(whole, tmp_path / "whole.ome.tif", "disk")
     assert_same(load(tmp_path / "whole.ome.tif"), STACK)

@@ -33,7 +33,7 @@ from ..options import known_options
 from ..paths import join, require_local
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy as np
 
@@ -138,6 +138,12 @@ class Format(ABC):
 
     If you set it, write ``def load(self, file, opener=None, /)``. Without an opener, load as much
     as ``file`` has, or raise ``UnsupportedFileError``.
+    """
+
+    alone: ClassVar[Mapping[str, Option]] = {}
+    """Options of ``load`` and ``open`` that read a file without the files next to it.
+
+    ``transfer`` of a folder uses them, so that a value in 100 files is not copied 100 times.
     """
 
     @abstractmethod

@@ -44,6 +44,7 @@ class Tiff(Format):
 
     name = "tiff"
     reads_siblings = True
+    alone: ClassVar[Mapping[str, Option]] = {"multifile": False}
     decode_errors = (ValueError, RuntimeError)
     writes_ome: ClassVar[bool] = False
     """Whether ``ome=None`` means ``True``."""
