@@ -1,10 +1,10 @@
 """Measure and check how the project is written: python tools/prose.py [--check] [--list] [PATH...]
 
-Without options it prints one table: how often each habit occurs per 10,000 words of docstrings,
-comments, messages and pages, how many public functions have a docstring, and how many lines have
-a comment. ``--list`` prints each place of a habit that we avoid. ``--check`` fails for a phrase
-that is never right, and for a figure beyond its limit. PATH is a file or folder, and the default is
-the whole repository without its tests.
+Without options it prints a table for sources and pages, and one for tests and benchmarks: how often
+each habit occurs per 10,000 words of docstrings, comments, messages and pages, how many public
+functions have a docstring, and how many lines have a comment. ``--list`` prints each place of a
+habit that we avoid. ``--check`` fails for a phrase that is never right, and for a figure of the
+whole repository that is beyond its limit. PATH is a file or folder.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
-ROOT = Path(__file__).parent.parent
-LEFT_OUT = {"tests", "results", "build", "dist", "site"}
+ROOT = Path(__file__).resolve().parent.parent
+LEFT_OUT = {"results", "build", "dist", "site"}
 """Folders without prose for readers: result files are measurements."""
 
 INDIRECT = re.compile(
@@ -58,7 +59,9 @@ NEVER = {
     }.items()
 }
 """Phrases that are never right, each with the words to use instead."""
-LIMITS = {
+Limits: TypeAlias = dict[str, tuple[float | None, float | None]]
+"""The least and the most that a figure may be."""
+LIMITS: Limits = {
     "odd clauses": (None, 10.0),
     "stand(s)": (None, 3.0),
     "you": (25.0, None),
@@ -243,25 +246,14 @@ def _around(text: str, found: re.Match[str]) -> str:
     return " ".join(text[start : found.end() + 40].split())
 
 
-def main() -> int:
-    """Print the table, the places or the faults. Return 1 if a check failed."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--check", action="store_true", help="fail for phrases and figures")
-    parser.add_argument("--list", action="store_true", help="print each place")
-    parser.add_argument("paths", nargs="*", type=Path, help="files or folders")
-    given = parser.parse_args()
-    whole = not given.paths
-    default = [ROOT / name for name in ("packages", "examples", "docs", "tools")]
-    files = list(find_files(given.paths or [*default, *ROOT.glob("*.md"), *ROOT.glob("*.py")]))
-    # This file spells out the phrases that it looks for.
-    files = [path for path in files if path.resolve() != Path(__file__).resolve()]
-    sources = {path for path in files if path.suffix == ".py"}
-    # Base classes may be outside the given paths.
-    overridden = find_overrides(sources | set(ROOT.glob("packages/*/src/**/*.py")))
+def measure(
+    title: str, files: list[Path], overridden: set[str], limits: Limits, *, listed: bool
+) -> tuple[list[str], list[str]]:
+    """Print the table of ``files``. Return their wrong phrases, and the figures beyond limits."""
     code = Code()
     counts = dict.fromkeys(["odd clauses", *HABITS], 0)
     words: dict[str, int] = {}
-    faults = []
+    phrases, figures = [], []
     for path in files:
         pieces = (
             read_page(path) if path.suffix == ".md" else read_source(path, overridden, code)
@@ -270,27 +262,68 @@ def main() -> int:
             words[prose.kind] = words.get(prose.kind, 0) + len(prose.text.split())
             for name, line, text in find_habits(prose):
                 counts[name] += 1
-                if given.list and name in AVOIDED:
+                if listed and name in AVOIDED:
                     print(f"{path}:{line}: {name}: … {text} …")
             for pattern, advice in NEVER.items():
                 for found in pattern.finditer(prose.text):
                     line = _line(prose, found.start())
-                    faults.append(f"{path}:{line}: {found.group()!r}: write: {advice}")
-    if given.list:
+                    phrases.append(f"{path}:{line}: {found.group()!r}: write: {advice}")
+    if listed:
         print("\n".join(code.missing))
     total = max(1, sum(words.values()))
     table: dict[str, float] = {name: n * 10_000 / total for name, n in counts.items()}
-    if code.lines:
-        table["public docstrings, %"] = 100 * code.described / max(1, code.public)
-        table["comments per 100 lines of code"] = 100 * code.comments / code.lines
-    print(f"{total:,} words:", ", ".join(f"{n:,} in {kind}s" for kind, n in words.items()))
+    if code.public:
+        table["public docstrings, %"] = 100 * code.described / code.public
+        table["comments per 100 lines of code"] = 100 * code.comments / max(1, code.lines)
+    print(
+        f"{title}: {total:,} words:",
+        ", ".join(f"{n:,} in {kind}s" for kind, n in words.items()),
+    )
     for name, value in table.items():
-        least, most = LIMITS.get(name, (None, None))
+        least, most = limits.get(name, (None, None))
         bad = (least is not None and value < least) or (most is not None and value > most)
         wanted = f"  (at least {least:g})" if least else f"  (at most {most:g})" if most else ""
         print(f"{name:32} {value:8.1f}{wanted}{'  MISSED' if bad else ''}")
-        if bad and whole:
-            faults.append(f"{name}: {value:.1f}{wanted}")
+        if bad:
+            figures.append(f"{title}: {name}: {value:.1f}{wanted}")
+    return phrases, figures
+
+
+def main() -> int:
+    """Print the tables, the places or the faults. Return 1 if a check failed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="fail for phrases and figures")
+    parser.add_argument("--list", action="store_true", help="print each place")
+    parser.add_argument("paths", nargs="*", type=Path, help="files or folders")
+    given = parser.parse_args()
+    default = [
+        ROOT / name for name in ("packages", "examples", "docs", "tools", "tests", "benchmarks")
+    ]
+    files = list(find_files(given.paths or [*default, *ROOT.glob("*.md"), *ROOT.glob("*.py")]))
+    # This file and its test spell out the phrases that it looks for.
+    ours = {Path(__file__).resolve(), ROOT / "tests/test_prose.py"}
+    files = [path for path in files if path.resolve() not in ours]
+    # Base classes may be outside the given paths.
+    sources = {path for path in files if path.suffix == ".py"}
+    overridden = find_overrides(sources | set(ROOT.glob("packages/*/src/**/*.py")))
+    # Contributors read these: they never say "you", and a test has its name for a docstring.
+    folders = [*ROOT.glob("*/*/tests"), ROOT / "tests", ROOT / "benchmarks"]
+    tests = [path for path in files if any(map(path.resolve().is_relative_to, folders))]
+    rest = sorted(set(files) - set(tests))
+    limits_of_tests = {name: LIMITS[name] for name in ("odd clauses", "stand(s)")}
+    faults: list[str] = []
+    for title, group, limits in (
+        ("sources and pages", rest, LIMITS),
+        (
+            "tests and benchmarks",
+            tests,
+            {name: LIMITS[name] for name in ("odd clauses", "stand(s)")},
+        ),
+    ):
+        if group:
+            phrases, figures = measure(title, group, overridden, limits, listed=given.list)
+            # A figure of a few files says little.
+            faults += phrases if given.paths else phrases + figures
     if given.check and faults:
         print("\n".join(faults))
         return 1
