@@ -314,11 +314,7 @@ def main() -> int:
     faults: list[str] = []
     for title, group, limits in (
         ("sources and pages", rest, LIMITS),
-        (
-            "tests and benchmarks",
-            tests,
-            {name: LIMITS[name] for name in ("odd clauses", "stand(s)")},
-        ),
+        ("tests and benchmarks", tests, limits_of_tests),
     ):
         if group:
             phrases, figures = measure(title, group, overridden, limits, listed=given.list)
