@@ -153,7 +153,7 @@ def test_receiver_is_closed_during_a_wait(
         assert listener.has_ended()
         # The first error may come from the receiver itself, before its connection ends. The next
         # save then finds the lost connection.
-        with pytest.raises(ReceiverUnavailableError, match="has no receiver|was closed"):
+        with pytest.raises(ReceiverUnavailableError, match=r"has no receiver|was closed"):
             save(files)
         with pytest.raises(ReceiverUnavailableError, match="has no receiver"):
             save(files)
