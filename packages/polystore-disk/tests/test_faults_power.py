@@ -21,7 +21,7 @@ START = """
 import numpy as np
 from polystore_core import atomic_update_json
 from polystore_disk.backend import DiskBackend
-disk, n = DiskBackend(root=folder), 60_000  # a value has several pages, and fills the device soon
+disk, n = DiskBackend(root=folder), 60_000  # several pages, and the saves soon outrun the device
 def value(version): return np.full(n, version, "<u4")
 """
 REPLACING = {
