@@ -17,8 +17,8 @@ a block, which the site does not show, say how it runs:
 - ``<!-- run until: EXPRESSION -->``: it gets a Ctrl-C as soon as the expression is true.
 - ``<!-- run after: COMMAND -->``: this command gets the files that the block needs. ``CHECKOUT`` is
   the folder of this checkout.
-- ``<!-- run here as: COMMAND -->``: this command runs instead. It does on one machine what the
-  block does on two.
+- ``<!-- run here as: COMMAND -->``: this command runs instead. For example, a copy on
+  this machine takes the place of a copy to another one.
 - ``<!-- run below -->``: it previews lines of later blocks, and they run there.
 - ``<!-- not run: REASON -->``: it is left out. tests/test_snippets.py lists the reasons.
 
@@ -77,7 +77,7 @@ SECONDS = re.compile(r"(?<=\\d\+)s(?=$| )")
 """After the seconds of a run that took over a minute, pytest writes "(0:01:01)"."""
 
 PRIVATE = {"PYTHONWARNINGS", "CI", "BUILD_NUMBER", "COLUMNS", "FORCE_COLOR", "PY_COLORS"}
-"""Variables that change what commands print. Readers of a page have not set them.
+"""Variables that change the output of commands. Readers of a page have not set them.
 
 Where ``CI`` is set, for example, pytest prints whole lines instead of their first 80 characters.
 """
@@ -142,7 +142,7 @@ class Shell:
 
     @contextlib.contextmanager
     def another_terminal(self, command: str, shown: str) -> Iterator[None]:
-        """Run ``command`` during a block, and until it has printed what the document shows."""
+        """Run ``command`` during a block, and until its output is that of the document."""
         receivers = self.count_receivers()
         with tempfile.NamedTemporaryFile() as printed, tempfile.NamedTemporaryFile() as errors:
             process = subprocess.Popen(
@@ -253,7 +253,7 @@ def marks_of(block: re.Match[str]) -> dict[str, str]:
 
 
 def needs_of(marks: dict[str, str]) -> set[str]:
-    """Return what a block with these marks runs with."""
+    """Return the viewers and libraries that a block with these marks needs."""
     return {need.strip() for need in marks.get("run with", "").split(",")} - {""}
 
 

@@ -65,7 +65,7 @@ def blocks_of(document):
 
 
 def needs_of(document):
-    """What blocks of a document need that is not everywhere, such as napari."""
+    """Return the viewers and libraries that a document needs, such as napari."""
     marks = map(RUNNER["marks_of"], blocks_of(document))
     return sorted({need for one in marks for need in RUNNER["needs_of"](one)})
 
