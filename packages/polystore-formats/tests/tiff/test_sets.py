@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import shutil
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -193,6 +195,32 @@ def test_region_opens_only_its_files(tmp_path: Path) -> None:
         assert_same(handle[1, 0, 1, ::2], STACK[1, 0, 1, ::2])
         with pytest.raises(UnsupportedFileError, match=r"'s_14\.ome\.tif' .* is missing"):
             handle[1, 0]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="system: does not list open files")
+def test_files_are_closed(tmp_path: Path) -> None:
+    paths = positions(tmp_path)
+
+    def count() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = count()
+    load(paths[0])
+    load(paths[0], series=1)
+    fm.load(paths[0], "disk", as_="image", series=2)
+    fm.info(paths[3], "disk")
+    for options in ({}, {"region": 100}, {"series": 1, "region": 100}, {"level": 1}):
+        if options:
+            with pytest.raises((IndexError, InvalidOptionError)):
+                load(paths[0], **options)
+            with pytest.raises((IndexError, InvalidOptionError)):
+                fm.load(paths[0], "disk", as_="image", **options)
+        with fm.open(paths[0], "disk", series=1) as handle:
+            handle[...]
+    paths[3].write_bytes(b"II*\0 damaged")
+    with pytest.raises(DamagedDataError, match="p1_b"):
+        load(paths[2])
+    assert count() == before
 
 
 # ── the file alone, and missing files ────────────────────────────────────────────────────

@@ -18,7 +18,7 @@ from .series import (
     missing_planes,
     translate_errors,
 )
-from .set_pixels import set_image, set_pixels
+from .set_pixels import set_pixels
 from .set_xml import OWN
 from .sets import find_set
 from .words import tell
@@ -78,30 +78,24 @@ def describe(header: Header, opener: Opener | None) -> Document:
 
 def _describe_set(header: Header, found: TiffSet) -> Document:
     pixels = set_pixels(found, None, 0)
-    try:
-        words = set_image(found, pixels)
-        image = pixels.image
-        levels = [pixels.shape]
-        for level in range(1, pixels.levels):
-            levels.append(set_pixels(found, None, level).shape)
-        pages = image.pages_of(OWN)
-        with translate_errors(), lend(header.file) as file:
-            key, _ = find_pages(header, file, [pages[0] if pages else 0], 0)
-            metadata = {
-                "kind": "ome",
-                "axes": pixels.letters,
-                "pages": len(header.pages),
-                "series": len(found.images),
-                **_coding(key),
-                "levels": levels,
-                **_ome_resolution(found.text, image.number),
-                **tell(words, has_labels=True),
-                "files": len(image.files()),
-                "missing_files": found.missing_files(image),
-                **_description(key),
-            }
-    finally:
-        pixels.close()
+    words, image = pixels.words(), pixels.image
+    smaller = [set_pixels(found, None, level).shape for level in range(1, pixels.levels)]
+    pages = image.pages_of(OWN)
+    with translate_errors(), lend(header.file) as file:
+        key, _ = find_pages(header, file, [pages[0] if pages else 0], 0)
+        metadata = {
+            "kind": "ome",
+            "axes": pixels.letters,
+            "pages": len(header.pages),
+            "series": len(found.images),
+            **_coding(key),
+            "levels": [pixels.shape, *smaller],
+            **_ome_resolution(found.text, image.number),
+            **tell(words, has_labels=True),
+            "files": len(image.files()),
+            "missing_files": found.missing_files(image),
+            **_description(key),
+        }
     return {
         "shape": pixels.shape,
         "dtype": pixels.dtype.str,

@@ -58,10 +58,10 @@ def find_image(
         return found.pixels, found.image
     header = _header(found, file)
     if opener is not None and (whole := _find_set(header, opener)) is not None:
-        from .set_pixels import set_image, set_pixels
+        from .set_pixels import set_pixels
 
         pixels = set_pixels(whole, series, level)
-        return pixels, set_image(whole, pixels)
+        return pixels, pixels.words()
     from . import layout
 
     return layout.series_image(header, 0 if series is None else series, level)
@@ -143,14 +143,12 @@ class TiffArray(LazyArray):
     def _open(self) -> _Opened:
         file = self._opener()
         try:
-            pixels = find_pixels(file, self._siblings(), self._series, self._level)
+            siblings = self._opener if self._multifile else None
+            pixels = find_pixels(file, siblings, self._series, self._level)
             return _Opened(os.getpid(), file, pixels)
         except BaseException:  # also Ctrl-C: the file must not stay open
             file.close()
             raise
-
-    def _siblings(self) -> Opener | None:
-        return self._opener if self._multifile else None
 
     def __getitem__(self, region: Region) -> NDArray[Any]:
         return self._usable().pixels.read(region)
@@ -159,10 +157,11 @@ class TiffArray(LazyArray):
     def image(self) -> ImageMetadata:
         if self._words is None:
             opened = self._usable()
+            if not isinstance(opened.pixels, Flat | Grid):
+                self._words = opened.pixels.words()
+                return self._words
             with opened.pixels.lock:  # reading pixels moves the same position in the file
-                self._words = find_image(
-                    opened.file, self._siblings(), self._series, self._level
-                )[1]
+                self._words = find_image(opened.file, None, self._series, self._level)[1]
         return self._words
 
     def _usable(self) -> _Opened:

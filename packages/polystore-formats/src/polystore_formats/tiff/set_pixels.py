@@ -16,7 +16,6 @@ from .pixels import Flat, empty
 from .set_xml import OWN, REMEDY
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Iterator, Sequence
 
     import numpy as np
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from .set_xml import SetImage
     from .sets import SetFile, SetFiles, TiffSet
 
-__all__ = ["SetPixels", "set_image", "set_pixels"]
+__all__ = ["SetPixels", "set_pixels"]
 
 _BLOCK = 64 << 20
 """Bytes that are decoded at once, so that memory for them is small next to the array."""
@@ -46,13 +45,14 @@ def set_pixels(found: TiffSet, series: int | None, level: int) -> SetPixels:
             that the OME-XML describes.
     """
     try:
-        return _pixels(found.files, found.image(series), level)
-    except BaseException:  # also Ctrl-C: the other files must not stay open
+        return _pixels(found, found.image(series), level)
+    finally:
+        # Nobody closes the pixels if no region of them is read.
         found.files.close()
-        raise
 
 
-def _pixels(files: SetFiles, image: SetImage, level: int) -> SetPixels:
+def _pixels(found: TiffSet, image: SetImage, level: int) -> SetPixels:
+    files = found.files
     # The file that was opened first is certainly there.
     names = sorted(image.files(), key=lambda name: name != OWN)
     for name in names[:_TRIES]:
@@ -61,7 +61,7 @@ def _pixels(files: SetFiles, image: SetImage, level: int) -> SetPixels:
         with files.use(name) as file:
             pages = [page for page in image.pages_of(name) if page < len(file.header.pages)]
             if pages:
-                return _pixels_like(files, image, (name, file, pages[0]), level)
+                return _pixels_like(found, image, (name, file, pages[0]), level)
     with files.use(names[0]) as file:  # raises for a missing file
         raise files.error(
             f"its OME-XML puts planes into page {image.pages_of(names[0])[0]} of a file that has "
@@ -70,10 +70,10 @@ def _pixels(files: SetFiles, image: SetImage, level: int) -> SetPixels:
 
 
 def _pixels_like(
-    files: SetFiles, image: SetImage, first: tuple[str, SetFile, int], level: int
+    found: TiffSet, image: SetImage, first: tuple[str, SetFile, int], level: int
 ) -> SetPixels:
     """Return the pixels of an image whose planes are all like one page of a file."""
-    name, file, page = first
+    (name, file, page), files = first, found.files
     with file.lock:
         tags, number = file.header.pages[page], file.header.number
         samples = number(tags, SAMPLES, 1)
@@ -100,6 +100,7 @@ def _pixels_like(
         raise files.error(f"its planes have the shape {plane}, expected {letters}: {REMEDY}")
     return SetPixels(
         files=files,
+        text=found.text,
         image=image,
         level=level,
         levels=count,
@@ -115,22 +116,13 @@ def _count_levels(file: SetFile, page: int) -> int:
     return 1 + len(file.header.numbers(file.header.pages[page], SUB_PAGES))
 
 
-def set_image(found: TiffSet, pixels: SetPixels) -> ImageMetadata:
-    """Return the metadata of the pixels."""
-    from .described import level_factors, ome_words
-
-    image = pixels.image
-    sizes = {"Y": image.height, "X": image.width, "S": image.samples}
-    shape = image.lead + tuple(sizes[axis] for axis in pixels.letters[len(image.lead) :])
-    words = ome_words(found.text, pixels.letters, shape, pixels.dtype, image.number)
-    return words if pixels.level == 0 else words.level(level_factors(shape, pixels.shape))
-
-
 @dataclass(frozen=True, slots=True)
 class SetPixels:
     """The pixels of a series of a set. Any thread may read: each file has its lock."""
 
     files: SetFiles
+    text: str
+    """The OME-XML."""
     image: SetImage
     level: int
     levels: int
@@ -141,10 +133,16 @@ class SetPixels:
     """The dtype, in the byte order of the file with the first plane."""
     chunks: tuple[int, ...] | None
 
-    @property
-    def lock(self) -> threading.Lock:
-        """The lock of the file that was opened first."""
-        return self.files.own.lock
+    def words(self) -> ImageMetadata:
+        """Return the metadata of the series, for this level."""
+        from .described import level_factors, ome_words
+
+        image = self.image
+        sizes = {"Y": image.height, "X": image.width, "S": image.samples}
+        planes = tuple(sizes[axis] for axis in self.letters[len(image.lead) :])
+        shape = image.lead + planes
+        words = ome_words(self.text, self.letters, shape, self.dtype, image.number)
+        return words if self.level == 0 else words.level(level_factors(shape, self.shape))
 
     def read(self, region: Region = ..., memory: Memory | None = None) -> NDArray[Any]:
         """Read a region, into the memory of the caller if possible."""
