@@ -147,7 +147,7 @@ def main(wheels: Path, sboms: Path) -> None:
             )
             environment.run("python", "-c", code, folder=Path(folder))
             write_sbom(environment, name, sboms)
-            print(f"{name} works alone with {len(environment.installed()) - 1} others")
+            print(f"{name} works alone with {len(environment.list_installed()) - 1} others")
 
 
 if __name__ == "__main__":

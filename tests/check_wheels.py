@@ -50,7 +50,7 @@ class Environment:
     def install(self, *requirements: str) -> None:
         self._pip("install", "--quiet", "--find-links", str(self.wheels), *requirements)
 
-    def installed(self) -> set[str]:
+    def list_installed(self) -> set[str]:
         listed = self._pip("list", "--format=freeze").split()
         return {line.partition("==")[0].lower() for line in listed} - {"pip", "setuptools"}
 
@@ -87,7 +87,7 @@ def check_content(built: dict[str, Path]) -> None:
 def check_core(environment: Environment, wheel: Path) -> None:
     """Assert that core installs alone."""
     environment.install(str(wheel))
-    assert environment.installed() == CORE_ALONE, environment.installed()
+    assert environment.list_installed() == CORE_ALONE, environment.list_installed()
     environment.run("python", "-c", "import polystore_core; polystore_core.FileManager()")
     print("polystore-core installs with", *sorted(CORE_ALONE))
 
@@ -95,7 +95,7 @@ def check_core(environment: Environment, wheel: Path) -> None:
 def check_documents(environment: Environment, wheel: Path) -> None:
     """Assert that polystore installs little, and that the documents are right with extras."""
     environment.install(str(wheel))
-    assert environment.installed() == PLAIN, environment.installed()
+    assert environment.list_installed() == PLAIN, environment.list_installed()
     print("polystore installs with", *sorted(PLAIN))
     environment.install(f"{wheel}[cli]")
     with tempfile.TemporaryDirectory() as folder:

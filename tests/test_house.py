@@ -92,7 +92,7 @@ def test_packages_use_public_modules_of_core(package):
 
 
 def test_disk_leaves_files_to_core():
-    """``LocalStore`` opens and locks all files. disk only makes it."""
+    """``LocalStore`` opens files below a root, and has the locks. disk only makes a store."""
     files = sorted((ROOT / "packages/polystore-disk/src").rglob("*.py"))
     assert [file.name for file in files] == ["__init__.py", "backend.py", "plugin.py"]
     for file in files:

@@ -54,7 +54,7 @@ VIEWERS = {"napari": NAPARI, "Fiji": FIJI}
 
 
 @pytest.fixture(scope="module")
-def private() -> Iterator[Path]:
+def private_screen() -> Iterator[Path]:
     """Open viewers on a private screen, with their settings in a private folder."""
     # The kernel limits the names of sockets, so this one is short.
     folder = Path(tempfile.mkdtemp(prefix="ps"))
@@ -78,7 +78,7 @@ def private() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def fm(private: Path) -> Iterator[FileManager]:
+def fm(private_screen: Path) -> Iterator[FileManager]:
     """Give a file manager whose backends "napari" and "fiji" are private viewers."""
     pytest.importorskip("napari", reason="napari is not installed")
     with BackendRegistry() as registry:

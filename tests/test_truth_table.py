@@ -25,14 +25,14 @@ from .truth_table import (
     PLACES,
     Cell,
     array_of,
-    handing,
+    expect_handing,
+    expect_loading,
+    expect_reading,
+    find_refusal,
     keeps,
-    loading,
-    native,
     needs_copy,
-    reading,
-    refused,
     tables,
+    to_native,
 )
 
 pytestmark = pytest.mark.frameworks
@@ -80,7 +80,7 @@ def of(framework: str, array: Any) -> Any:
 
         if any(stride < 0 for stride in array.strides):
             array = array.copy()
-        array = native(array)
+        array = to_native(array)
         # The memory is read-only, and the test does not write to it.
         with warnings.catch_warnings(action="ignore"):
             if array.dtype.isbuiltin != 2:
@@ -90,16 +90,16 @@ def of(framework: str, array: Any) -> Any:
     if framework == "tensorflow":
         import tensorflow
 
-        return tensorflow.constant(native(array))
+        return tensorflow.constant(to_native(array))
     if framework == "cupy":
         import cupy
 
-        return cupy.asarray(native(array))
+        return cupy.asarray(to_native(array))
     if framework == "numpy":
         return array
     import jax
 
-    return jax.numpy.array(native(array))
+    return jax.numpy.array(to_native(array))
 
 
 def address(value: Any) -> int:
@@ -143,7 +143,7 @@ def report(faults: dict[tuple[str, ...], str]) -> None:
 def test_numpy_reads_arrays(framework: str, copy: Any) -> None:
     faults = {}
     for dtype, layout in CELLS:
-        cell = reading(framework, dtype)
+        cell = expect_reading(framework, dtype)
         if cell.fate == "absent":
             continue
         value = of(framework, array_of(dtype, layout))
@@ -167,7 +167,7 @@ def test_frameworks_take_arrays(framework: str, copy: Any, donate: bool) -> None
     faults = {}
     for dtype, layout in CELLS:
         array = array_of(dtype, layout)
-        cell = handing(framework, dtype, layout, copy, donate=donate)
+        cell = expect_handing(framework, dtype, layout, copy, donate=donate)
         name = framework.partition(" ")[0]
         faults[dtype, layout] = find_fault(
             cell,
@@ -200,11 +200,11 @@ def test_saved_arrays_come_back(
 ) -> None:
     faults = {}
     for dtype, layout in CELLS:
-        if reading(framework, dtype).fate == "absent":
+        if expect_reading(framework, dtype).fate == "absent":
             continue
         array = array_of(dtype, layout)
         value = of(framework, array)
-        cell = refused(place, dtype, layout) or COPIED
+        cell = find_refusal(place, dtype, layout) or COPIED
 
         def save_and_load(value: Any = value) -> Any:
             put(fm, value, place)
@@ -234,7 +234,7 @@ def find_change(found: Any, value: Any, layout: str, place: str) -> str:
         return "" if found.flags.writeable else "read-only"
     if not found.flags["F" if layout == "fortran" else "C"] or not found.flags.writeable:
         return f"not {layout}, or read-only"
-    dtype = value.dtype if layout == "big-endian" else native(value).dtype
+    dtype = value.dtype if layout == "big-endian" else to_native(value).dtype
     return "" if found.dtype == dtype else f"the byte order is that of {found.dtype.str}"
 
 
@@ -247,12 +247,12 @@ def test_loaded_arrays_are_of_the_framework(
     options: Any = {"copy": "never"} if place == "memory" else {}
     faults = {}
     for dtype, layout in CELLS:
-        if refused(place, dtype, layout):
+        if find_refusal(place, dtype, layout):
             continue  # test_saved_arrays_come_back checks it
         array = array_of(dtype, layout)
         put(fm, array, place, **options)
         for copy in ("auto", "never"):
-            cell = loading(framework, dtype, layout, place, copy)
+            cell = expect_loading(framework, dtype, layout, place, copy)
             if copy == "auto" and cell.fate == "zero-copy or error":
                 cell = COPIED  # it may be shared, because no other array has it
             is_seen = place == "memory" and name != "tensorflow"
@@ -268,7 +268,7 @@ def test_loaded_arrays_are_of_the_framework(
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_memory_keeps_the_object(fm: FileManager, framework: str, dtype: str) -> None:
-    if reading(framework, dtype).fate == "absent":
+    if expect_reading(framework, dtype).fate == "absent":
         return
     value = of(framework, array_of(dtype, "contiguous"))
     put(fm, value, "memory", copy="never")

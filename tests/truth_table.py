@@ -137,7 +137,7 @@ def needs_copy(reason: str) -> Cell:
     return Cell("error", CopyRequiredError, reason)
 
 
-def refused(place: str, dtype: str, layout: str) -> Cell | None:
+def find_refusal(place: str, dtype: str, layout: str) -> Cell | None:
     """Return the error of saving in ``place``, if there is one."""
     rules = REFUSED[place]
     reason = rules.get(dtype) or rules.get(layout)
@@ -161,14 +161,14 @@ def keeps(place: str, dtype: str, layout: str) -> bool:
     return layout in KEPT[place]
 
 
-def reading(framework: str, dtype: str) -> Cell:
+def expect_reading(framework: str, dtype: str) -> Cell:
     """Return how NumPy reads an array of ``framework``, as the first step of saving."""
     if dtype in LACKS.get(framework, {}):
         return ABSENT
     return COPIED if dtype in GIVES_COPIES.get(framework, ()) else SHARED
 
 
-def handing(framework: str, dtype: str, layout: str, copy: str, *, donate: bool) -> Cell:
+def expect_handing(framework: str, dtype: str, layout: str, copy: str, *, donate: bool) -> Cell:
     """Return how ``framework`` takes an array of NumPy."""
     if framework in ON_GPU and copy == "never":
         return needs_copy("move to a GPU")
@@ -185,16 +185,16 @@ def handing(framework: str, dtype: str, layout: str, copy: str, *, donate: bool)
     return SHARED if takes and is_given else COPIED
 
 
-def loading(framework: str, dtype: str, layout: str, place: str, copy: str) -> Cell:
+def expect_loading(framework: str, dtype: str, layout: str, place: str, copy: str) -> Cell:
     """Return how an array of NumPy in ``place`` is loaded as ``framework``."""
     # Only NumPy has read-only views of shared arrays.
     if place == "memory":
         stored = layout if layout in ("negative", "big-endian") else "read-only"
         stored = "read-only" if same_as(dtype, stored) == "contiguous" else stored
-        cell = handing(framework, dtype, stored, copy, donate=False)
+        cell = expect_handing(framework, dtype, stored, copy, donate=False)
         return COPIED if copy == "auto" and cell.fate != "error" else cell
     found = same_as(dtype, layout) if keeps(place, dtype, layout) else "contiguous"
-    cell = handing(framework, dtype, found, copy, donate=True)
+    cell = expect_handing(framework, dtype, found, copy, donate=True)
     if framework in IMMUTABLE and cell == SHARED and dtype in DECODED.get(place, ()):
         return Cell("zero-copy or error", CopyRequiredError, WHY["offset"])
     return cell
@@ -207,7 +207,7 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(getattr(ml_dtypes, name, name))
 
 
-def memory(nbytes: int, offset: int = 0) -> NDArray[np.uint8]:
+def make_memory(nbytes: int, offset: int = 0) -> NDArray[np.uint8]:
     """Return memory that begins ``offset`` bytes after a multiple of 64."""
     found = np.zeros(nbytes + 128, np.uint8)
     start = -found.ctypes.data % 64 + offset
@@ -220,7 +220,7 @@ def array_of(dtype: str, layout: str) -> NDArray[Any]:
     if layout == "big-endian":
         element = element.newbyteorder(">")
     start = {"offset": 16, "unaligned": 1}.get(layout, 0)
-    line = memory(16 * element.itemsize, start).view(element)
+    line = make_memory(16 * element.itemsize, start).view(element)
     line[...] = np.arange(16).astype(element)
     array = line[:8].reshape(2, 4)
     if layout == "strided":
@@ -239,7 +239,7 @@ def array_of(dtype: str, layout: str) -> NDArray[Any]:
     return array
 
 
-def native(array: NDArray[Any]) -> NDArray[Any]:
+def to_native(array: NDArray[Any]) -> NDArray[Any]:
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
@@ -265,11 +265,13 @@ def tables() -> dict[str, str]:
         for name, title in LAYOUTS.items()
     }
     reads = {
-        title: [reading(name, dtype).fate for dtype in ("uint16", "bfloat16")]
+        title: [expect_reading(name, dtype).fate for dtype in ("uint16", "bfloat16")]
         for name, title in plain.items()
     }
     taken = {
-        title: [handing(name, "uint16", layout, "auto", donate=True).fate for name in plain]
+        title: [
+            expect_handing(name, "uint16", layout, "auto", donate=True).fate for name in plain
+        ]
         for layout, title in LAYOUTS.items()
     }
     places = [title for _, _, title in PLACES.values()]

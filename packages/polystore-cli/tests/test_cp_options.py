@@ -82,7 +82,7 @@ def test_skipped_files_are_noted(run: Run, here: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", ["disk", "mine"])
-def test_resumed_copy_notes_what_exists(run: Run, here: Path, backend: str) -> None:
+def test_resumed_copy_notes_existing_targets(run: Run, here: Path, backend: str) -> None:
     config = here / "polystore.toml"
     config.write_text('[backends.mine]\nbackend = "disk"\nroot = "."\n')
     (here / "out").mkdir()

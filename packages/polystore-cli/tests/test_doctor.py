@@ -66,7 +66,7 @@ def test_remove_keeps_running_saves(run: Run, folder: Path) -> None:
     assert names(folder) == {"inner", "a.npy", "old", "young", "a.npy.lock"}
 
 
-def test_remove_keeps_only_copies(run: Run, tmp_path: Path) -> None:
+def test_remove_keeps_the_last_copy(run: Run, tmp_path: Path) -> None:
     """The zarr backend puts back an array that a killed writer left aside."""
     kept = tmp_path / f"{HIDDEN_PREFIX}x.zarr.aside" / "1" / "x.zarr"
     kept.mkdir(parents=True)

@@ -118,6 +118,6 @@ def test_no_options_give_an_empty_list() -> None:
     assert list(explain_options(Bare)) == []
 
 
-def test_missing_options_are_mentioned(run: Run) -> None:
+def test_format_without_options_says_so(run: Run) -> None:
     pytest.importorskip("roifile", reason="roifile not installed")
     assert run("options", "roi").stdout == "format roi: save and load have no options\n"

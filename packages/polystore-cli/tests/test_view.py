@@ -255,7 +255,7 @@ def test_missing_receiver_is_reported(
 
 
 class Painter(DataSink):
-    """A viewer with few options, of which several run under different names."""
+    """A viewer with few options. Several of them can run under different names."""
 
     _backend_type = "painter_stream"
     paintings: list[tuple[str, str, dict[str, Any]]] = []

@@ -446,7 +446,7 @@ def test_template_is_proposed(
 
 @terminal
 @pytest.mark.timeout(60)
-def test_end_of_input_is_no(plate: FileManager, inbox: Inbox) -> None:
+def test_end_of_input_means_no(plate: FileManager, inbox: Inbox) -> None:
     """Control-D means no, and the next output starts on a new line."""
     terminal = Terminal("plate", "nowhere.tif")
     assert terminal.read_until(b"[Y/n] ").startswith("error: ")

@@ -71,7 +71,7 @@ def test_other_commands_use_the_document(run: Run, plate: str, files: FileManage
 
 
 def test_folder_is_an_address(run: Run, plate: str) -> None:
-    """A pattern selects files of the address, and the document may be in the folder."""
+    """An address works as for view. The document may be in the folder, a pattern skips files."""
     arguments = ("workspace", "build", f"disk:{plate}", "--names", NAMES, "-o", "plate/ws.json")
     assert run(*arguments).exit_code == 0
     assert run(*arguments).exit_code == 0

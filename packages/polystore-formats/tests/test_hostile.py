@@ -23,7 +23,7 @@ from polystore_core import FileManager
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-GROWTH_LIMIT = 256  # MiB; the files are smaller than 8
+GROWTH_LIMIT = 256  # MiB. The files have less than 8.
 TERABYTE = 1 << 40
 
 CHILD = """

@@ -168,7 +168,7 @@ def test_too_many_arrays_are_refused(refusal: Callable[..., str]) -> None:
 def test_damaged_data_is_found(
     compressed: bool, encode: Callable[..., bytes], survivors: Callable[..., list[Any]]
 ) -> None:
-    """A file that loads is equal. CRC-32 covers the arrays, but not the dates of the members."""
+    """If a damaged file loads, its arrays are equal. CRC-32 covers arrays, but not dates."""
     data = encode(NPZ, CHANNELS, compressed=compressed)
     loaded = survivors(NPZ, data)
     for found in loaded:
@@ -273,7 +273,7 @@ def test_names_that_lead_elsewhere_are_refused(name: str, read: Callable[..., An
     assert list(read(NPZ, data, arrays=["b"])) == ["b"]
 
 
-def test_other_members_load_without_the_pickled(read: Callable[..., Any]) -> None:
+def test_other_members_load_without_pickled_ones(read: Callable[..., Any]) -> None:
     data = _archive(("a.npy", PICKLED), ("b.npy", ONE))
     assert read(NPZ, data, arrays=["b"])["b"].tolist() == [1, 1, 1]
     described = NPZ.info(io.BytesIO(data))["metadata"]["arrays"]

@@ -333,7 +333,7 @@ def _pickle_edit(old: bytes, new: bytes) -> Callable[[str, bytes], bytes]:
     [
         _pickle_edit(b"M\xe8\x03", b"J\xff\xff\xff\x7f"),  # storage and tensor of 8 GiB
         _pickle_edit(b"K\x00M\xe8\x03", b"K\x00M\xe9\x03"),  # a tensor beyond its storage
-        _pickle_edit(b"K\x00M\xe8\x03", b"K\x01M\xe8\x03"),  # one that starts too late
+        _pickle_edit(b"K\x00M\xe8\x03", b"K\x01M\xe8\x03"),  # a tensor that starts late
         _pickle_edit(b"s.", b"s"),
         _pickle_edit(b"\x80\x02", b"\x80\xff"),
         lambda name, content: b"" if "/data/" in name else content,

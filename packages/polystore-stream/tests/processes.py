@@ -320,7 +320,7 @@ def connect_to(endpoint: Endpoint, **options: Any) -> Iterator[Connection]:
         connection.close()
 
 
-# ── questions of the tests ─────────────────────────────────────────────────────────────────
+# ── help for the tests ────────────────────────────────────────────────────────────────────
 
 
 def wait_for_receiver(kind: str = "script", name: str | None = None) -> Endpoint:

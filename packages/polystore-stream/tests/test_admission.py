@@ -150,7 +150,7 @@ def test_other_answer_is_refused(runtime_directory: Path, answer: str, text: str
         Connection(endpoint, "out")
 
 
-def test_confused_receiver_is_left(runtime_directory: Path) -> None:
+def test_confused_receiver_ends_the_connection(runtime_directory: Path) -> None:
     """If a receiver cannot read a message, the connection ends and the caller does not wait."""
 
     def reply(header: Any) -> bytes:

@@ -20,7 +20,7 @@ def image(**words: Any) -> Image:
 
 @pytest.fixture
 def files(tmp_path, monkeypatch) -> FileManager:
-    """Without a receiver, images are still compared first."""
+    """Give a file manager without a receiver, because metadata is compared before one is needed."""
     monkeypatch.setenv("POLYSTORE_RUNTIME_DIR", str(tmp_path))
     return FileManager(BackendRegistry())
 

@@ -178,14 +178,14 @@ def test_single_axes_make_room_for_unknown_ones() -> None:
         describe(Image(np.repeat(array, 2, axis=1), metadata))
 
 
-def test_limits_of_all_channels() -> None:
+def test_limits_are_those_of_all_channels() -> None:
     image = Image.of(np.zeros((2, 3, 5, 6)), axes="czyx").transpose("zcyx")
     message, _ = describe(image, contrast_limits=(1, 2))
     assert read_back(message).channels == (Channel(limits=(1.0, 2.0)),) * 2
 
 
 def test_unknown_units_are_not_shown() -> None:
-    """A viewer does not know furlongs, nor an axis with a unit and no size."""
+    """A viewer does not know furlongs, and cannot use a unit without a size."""
     named = (
         Axis("t", "time", "second", coords=(0.0, 1.0, 4.0)),
         Axis("y", "space", "micrometer"),
@@ -238,7 +238,7 @@ def test_damaged_answers_raise_errors(answer) -> None:
         read_held_words(answer, (5, 6))
 
 
-def test_sizes_are_those_of_the_axes_of_the_value() -> None:
+def test_sizes_follow_the_axes_of_the_value() -> None:
     words = image_metadata((2, 8, 9), "u2", axes="cyx").transpose("xyc")
     about = look_of((9, 8, 2), "<u2", Look(scale=(9, 8, 1)), words)
     assert (about.axes, about.scale) == ("cyx", (1.0, 8.0, 9.0))

@@ -91,7 +91,7 @@ def test_few_descriptors_raise_an_error(call: str) -> None:
             assert said == answers[-1] or said.get("errno") == errno.EMFILE, (spare, said)
         assert answers[0]["errno"] == errno.EMFILE
         assert answers[-1] == {"done": True} or "ended with status 3" in answers[-1]["text"]
-        # The receiver could not be examined by its producers, and is still found.
+        # The producers could not examine the receiver, but it is still found.
         with sending() as files:
             files.save(pattern(1, (40, 50)), "next", backend="out")
         assert becomes(lambda: listener.state()["nbytes"] == 0)

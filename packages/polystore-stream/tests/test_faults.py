@@ -266,7 +266,7 @@ except KeyboardInterrupt:
     say(end="interrupted")
 """
     with running(code) as child, sending() as files:
-        assert becomes(lambda: is_there(files))
+        assert becomes(lambda: has_receiver(files))
         assert child.says() == {"path": "a"}
         time.sleep(0.2)
         child.send_signal(signal.SIGINT)
@@ -276,7 +276,7 @@ except KeyboardInterrupt:
         assert child.wait() == 0
 
 
-def is_there(files: FileManager) -> bool:
+def has_receiver(files: FileManager) -> bool:
     try:
         save(files)
     except ReceiverUnavailableError:

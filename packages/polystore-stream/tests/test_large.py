@@ -62,7 +62,7 @@ def viewer() -> Iterator[OpeningViewer]:
 
 
 @contextmanager
-def to(viewer: OpeningViewer) -> Iterator[FileManager]:
+def send_to(viewer: OpeningViewer) -> Iterator[FileManager]:
     with sending(connection=viewer.receiver.connection_file) as files:
         yield files
 
@@ -93,7 +93,7 @@ class Pyramid(LazyArray):
 
 
 def test_name_replaces_pixels(viewer: OpeningViewer, large: Path) -> None:
-    with to(viewer) as files:
+    with send_to(viewer) as files:
         files.save(files.open(large, "disk"), "large", "out")
         assert files.registry["out"].counters.nbytes == 0
         delivery = viewer.item()
@@ -114,7 +114,7 @@ def test_name_replaces_pixels(viewer: OpeningViewer, large: Path) -> None:
 def test_small_arrays_travel(viewer: OpeningViewer, tmp_path: Path, wait: Any) -> None:
     small = LARGE[0, :50, :60]
     np.save(tmp_path / "small.npy", small)
-    with to(viewer) as files:
+    with send_to(viewer) as files:
         files.save(files.open(tmp_path / "small.npy", "disk"), "small", "out", wait=wait)
         files.save(small, "array", "out", wait=wait)
         for _ in range(2):
@@ -127,7 +127,7 @@ def test_axes_become_those_of_viewers(viewer: OpeningViewer, tmp_path: Path) -> 
     stored = np.arange(2 * 3 * 4 * 900 * 500, dtype=">u2").reshape(3, 2, 4, 900, 500)
     np.save(tmp_path / "plate.npy", stored)
     axes = [Axis("z", scale=2.0), Axis("c"), Axis("field"), Axis("y"), Axis("x", scale=0.5)]
-    with to(viewer) as files:
+    with send_to(viewer) as files:
         handle = files.open(tmp_path / "plate.npy", "disk")
         files.save(Image(handle, ImageMetadata(axes=tuple(axes))), "plate", "out")
     delivery = viewer.item()
@@ -142,7 +142,7 @@ def test_axes_become_those_of_viewers(viewer: OpeningViewer, tmp_path: Path) -> 
 
 
 def test_batches_name_their_values(viewer: OpeningViewer, large: Path) -> None:
-    with to(viewer) as files:
+    with send_to(viewer) as files:
         handle = files.open(large, "disk")
         files.save_batch([handle, LARGE[:, :4, :4], handle], ["a", "b", "c"], "out")
     kinds = [type(viewer.item().data).__name__ for _ in range(3)]
@@ -152,7 +152,7 @@ def test_batches_name_their_values(viewer: OpeningViewer, large: Path) -> None:
 def test_parts_have_levels_and_a_sample(viewer: OpeningViewer, tmp_path: Path) -> None:
     pytest.importorskip("polystore_zarr", reason="polystore-zarr is not installed")
     image = Image.of(LARGE, axes="cyx")
-    with to(viewer) as files:
+    with send_to(viewer) as files:
         files.save(image, tmp_path / "a.ome.zarr", "zarr")
         handle = files.open(tmp_path / "a.ome.zarr", "zarr")
         files.save(handle, "a", "out")
@@ -185,7 +185,7 @@ def test_opening_does_not_block_others(viewer: OpeningViewer) -> None:
             return Pyramid(LARGE, 1)
 
     source = Source(backend="slow_opening", path="/slow")
-    with to(viewer) as slow, to(viewer) as other:
+    with send_to(viewer) as slow, send_to(viewer) as other:
         slow.save(np.ones((2, 2)), "first", "out", wait=None)
         sender = threading.Thread(
             target=slow.save, args=(Pyramid(LARGE, 1, source), "slow", "out")
@@ -245,7 +245,7 @@ def test_rejected_source_is_sent(
 ) -> None:
     """A viewer without the backend gets the pixels, and the log says why."""
     handle = Pyramid(LARGE, 2, Source(backend="not_installed", path="/a"))
-    with to(viewer) as files:
+    with send_to(viewer) as files:
         sender = threading.Thread(
             target=files.save, args=(handle, "a", "out"), kwargs={"wait": wait}
         )
@@ -264,7 +264,7 @@ def test_value_that_is_rejected_twice_is_an_error(viewer: OpeningViewer, large: 
         raise RejectedError("not today", path=item.path)
 
     viewer.accept = refuse  # type: ignore[method-assign]
-    with to(viewer) as files:
+    with send_to(viewer) as files:
         handle = files.open(large, "disk")
         with pytest.raises(RejectedError, match="not today"):
             files.save(handle, "a", "out")
@@ -337,7 +337,7 @@ def test_producers_elsewhere_name_no_files(viewer: OpeningViewer, large: Path) -
 def test_receiver_on_tcp_gets_pixels(large: Path) -> None:
     """A receiver on the network opens no files, not even for a producer on its own machine."""
     viewer = OpeningViewer(listen="tcp://127.0.0.1:0")
-    with viewer.receiver, to(viewer) as files:
+    with viewer.receiver, send_to(viewer) as files:
         files.save(files.open(large, "disk"), "a", "out")
         assert np.array_equal(viewer.item().data, LARGE)  # type: ignore[arg-type]
         with connect_to(viewer.receiver.endpoint) as connection:

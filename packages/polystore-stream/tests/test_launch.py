@@ -98,7 +98,7 @@ def test_failed_start_is_explained() -> None:
     ],
 )
 def test_missing_screen_is_explained(said: str, advice: str) -> None:
-    """Without a screen, the error tells how to get one."""
+    """Without a screen, the error says how to get one."""
     with pytest.raises(ReceiverUnavailableError) as caught:
         start([*PYTHON, f"raise SystemExit({said!r})"])
     assert advice in str(caught.value)

@@ -276,7 +276,7 @@ def test_single_image_has_no_slider(path) -> None:
     assert places([path]) == [place(path)]
 
 
-def test_no_images_have_no_places() -> None:
+def test_empty_batch_has_no_places() -> None:
     assert places([]) == []
     assert places([], SITES) == []
     assert places([], at=[]) == []

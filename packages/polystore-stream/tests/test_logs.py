@@ -174,7 +174,7 @@ def test_other_processes_read_the_log(runtime_directory: Path) -> None:
     assert explain_end(endpoint) == ("", f"The end of its log ({find_log(endpoint)}):\n  hello")
 
 
-def test_strangers_have_no_log() -> None:
+def test_unknown_viewers_have_no_log() -> None:
     """Viewers that polystore did not start, or that run elsewhere, have no report."""
     here = {"kind": "toy", "address": "", "token": "", "pid": 2**22 + 1}
     for host in (discovery.host_identity(), "elsewhere"):
@@ -183,7 +183,7 @@ def test_strangers_have_no_log() -> None:
 
 
 def test_logs_do_not_pile_up(sink: ToySink, runtime_directory: Path) -> None:
-    """The newest logs are kept. A long log is emptied while its viewer goes on writing."""
+    """The newest logs are kept. A long log is emptied while its viewer continues to write."""
     sink.script = 'head -c 5000000 /dev/zero | tr "\\\\0" x; "$@"; echo the end; exit 4'
     endpoint = start_and_find(sink)
     log = find_log(endpoint)

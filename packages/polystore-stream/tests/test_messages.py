@@ -399,7 +399,7 @@ DEEP = 100_000
     ],
     ids=lambda frame: repr(frame[:24]),
 )
-def test_other_frames_are_no_headers(frame: bytes) -> None:
+def test_other_frames_are_not_headers(frame: bytes) -> None:
     assert damage(frame)
 
 
@@ -418,7 +418,7 @@ def test_other_frames_are_no_headers(frame: bytes) -> None:
     ],
     ids=lambda frame: repr(frame[:24]),
 )
-def test_other_frames_are_no_replies(frame: bytes) -> None:
+def test_other_frames_are_not_replies(frame: bytes) -> None:
     with pytest.raises(DamagedDataError):
         read_reply(frame)
 

@@ -137,7 +137,7 @@ UNREADABLE: dict[str, list[bytes]] = {
 
 @pytest.mark.parametrize("frames", UNREADABLE.values(), ids=UNREADABLE)
 def test_unreadable_ends_session(receiver: Listener, frames: list[bytes]) -> None:
-    """A producer with an unreadable message is told once, and has to say hello again."""
+    """A producer with an unreadable message gets one error, and has to say hello again."""
     with greet(receiver) as ask:
         reply = ask(*frames)
         assert (reply.stage, reply.number) == ("rejected", 0)

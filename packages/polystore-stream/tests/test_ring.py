@@ -328,14 +328,14 @@ def test_refusal_leaves_nothing_open(
     catch_refusal(replace(message, size=message.size + PIECE))
     catch_refusal(replace(message, path=str(place), size=HEAD + PIECE))
     assert descriptors() == before
-    assert read_mappings().count("polystore-ring") == 1  # the writer's
+    assert read_mappings().count("polystore-ring") == 1  # that of the writer
 
 
 # ── Ctrl-C ───────────────────────────────────────────────────────────────────────────────
 
 
 @linux
-@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # it closes itself
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the file closes itself
 def test_interrupted_ring_leaves_nothing() -> None:
     """Ctrl-C between any two steps of our code leaves nothing open."""
     step = 1

@@ -287,7 +287,7 @@ def test_dask_takes_view(da: ModuleType, kind, chunked: bool) -> None:
     np.testing.assert_array_equal(lazy.compute(scheduler="sync"), np.asarray(view))
 
 
-def test_dask_sees_what_changed(da: ModuleType) -> None:
+def test_dask_sees_changes(da: ModuleType) -> None:
     stack = series(2)
     before = da.from_array(stack.snapshot())
     stack.put(("1",), block(9))

@@ -79,7 +79,7 @@ def save_in_time(files: FileManager, path: str, shape: Any = SMALL, **options: A
     assert becomes(try_save)
 
 
-def save_on(files: FileManager, shape: Any, count: int) -> None:
+def save_many(files: FileManager, shape: Any, count: int) -> None:
     for number in range(count):
         save(files, f"{number}", shape, wait=None)
 
@@ -91,8 +91,8 @@ CALLS: dict[str, Callable[[FileManager], None]] = {
     "shown": lambda files: save(files, wait="shown"),
     "pieces": lambda files: save(files, shape=LARGE),
     "room": lambda files: save(files, shape=HUGE),
-    "unawaited": lambda files: save_on(files, (1000, 1000), 20),
-    "small-unawaited": lambda files: save_on(files, SMALL, 600),
+    "unawaited": lambda files: save_many(files, (1000, 1000), 20),
+    "small-unawaited": lambda files: save_many(files, SMALL, 600),
 }
 
 
@@ -173,7 +173,7 @@ def test_unawaited_values_outlast_stop() -> None:
     with listening() as listener, sending(timeout=1, max_in_flight=8 << 20) as files:
         save_in_time(files, "first", LARGE)
         with pause(listener.pid), pytest.raises(ReceiverTimeoutError):
-            save_on(files, (1000, 1000), 20)
+            save_many(files, (1000, 1000), 20)
         save_in_time(files, "next")
         paths = [*dict.fromkeys(item["path"] for item in listener.until("next"))]
         assert paths == ["first", *map(str, range(len(paths) - 2)), "next"]

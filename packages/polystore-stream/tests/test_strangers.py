@@ -50,7 +50,7 @@ listen("default", listen="tcp://127.0.0.1:0")
 listen("default")
 """,
 }
-"""ZeroMQ aborts over ipc if it has no free files. Only processes of the user get that far."""
+"""Over ipc, ZeroMQ aborts if it has no free files. Only processes of the user connect there."""
 
 
 @contextmanager
