@@ -32,7 +32,7 @@ def test_own_ImageJ_has_a_log(desktop: Path) -> None:
         (endpoint,) = discovery.find("fiji", "own")
         log = find_log(endpoint)
         assert becomes(log.exists)
-        assert log.read_text().startswith("polystore: started 20")
+        assert becomes(lambda: log.read_text().startswith("polystore: started 20"))
         assert log.stat().st_mode & 0o777 == 0o600
         with pipeline("fiji_stream", viewer="own", launch=False) as files:
             files.save(np.ones((4, 5), "u1"), "a.npy", backend="screen")

@@ -191,9 +191,10 @@ def test_own_viewer_has_a_log(desktop: Path) -> None:
     with subprocess.Popen(command) as process:
         assert becomes(lambda: discovery.find("napari", "own"))
         (endpoint,) = discovery.find("napari", "own")
-        assert find_log(endpoint).read_text().startswith("polystore: started 20")
         with pipeline("napari_stream", viewer="own", launch=False) as files:
             save(files, wait="shown")
+        # The log starts after the announcement, and before the first value is shown.
+        assert find_log(endpoint).read_text().startswith("polystore: started 20")
         process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0
     assert explain_end(endpoint) == ("it was closed by signal 15 (SIGTERM)", "")
