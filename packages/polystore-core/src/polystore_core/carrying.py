@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import (
     UnsupportedDataError,
-    UnsupportedFileError,
     UnsupportedMetadataError,
     UnsupportedOperationError,
 )
@@ -26,9 +25,7 @@ _LARGE = 1 << 26
 
 
 @contextmanager
-def carry(
-    source: DataSource, path: Path, options: Mapping[str, Option] | None = None
-) -> Iterator[Value]:
+def carry(source: DataSource, path: Path, *, alone: bool = False) -> Iterator[Value]:
     """Return the value at ``path``: an image as an ``Image``, a large array as a lazy handle.
 
     The handle is closed when the block ends.
@@ -36,11 +33,12 @@ def carry(
     Args:
         source: The backend that has the value.
         path: Its path.
-        options: Options of ``load`` and ``open``, such as ``Format.alone``.
+        alone: Whether to leave out the files next to it, as ``Format.alone`` does.
     """
-    options = options or {}
+    options = source._alone(path) if alone else {}
+    describe = source._info_alone if alone else source.info
     abilities = source.capabilities
-    info = _info(source, path, options) if "info" in abilities else None
+    info = describe(path) if "info" in abilities else None
     if info is not None and "open" in abilities and _nbytes(info) > _LARGE:
         try:
             handle = source.open(path, **options)
@@ -55,17 +53,6 @@ def carry(
                 yield handle if words is None else Image(handle, words)
             return
     yield _load_value(source, path, info, options)
-
-
-def _info(source: DataSource, path: Path, options: Mapping[str, Option]) -> Info | None:
-    try:
-        return source.info(path)
-    except UnsupportedFileError:
-        # Without options, the file cannot be loaded either. With them, ``load`` may read the file
-        # alone, for example if the metadata file of an OME-TIFF set is missing.
-        if not options:
-            raise
-        return None
 
 
 def _load_value(

@@ -17,13 +17,13 @@ from .errors import (
     UnsupportedOperationError,
 )
 from .file_backend import FileBackend
-from .file_backend.backend import find_suffix
+from .file_backend.names import find_suffix
 from .options import IfExists, check_if_exists, check_options
 from .paths import check_new, check_pattern, join
 from .work import Progress, progress_reporter, run_batch
 
 if TYPE_CHECKING:
-    from .values import Document, Option, Value
+    from .values import Document, Value
 
 __all__ = ["OnUnknown", "Transfer", "Transferred", "Verify"]
 
@@ -196,12 +196,9 @@ class Transfer:
         self.result.append(target)
 
     def _transfer_value(self, source: str, target: str, in_folder: bool) -> None:
-        options: Mapping[str, Option] = {}
-        # The files next to it are copied as well. A file that stands for all of them would be
-        # copied with their pixels, and so would each of them.
-        if in_folder and isinstance(self.source, FileBackend):
-            options = self.source._format_at(source, "load").alone
-        with carry(self.source, source, options) as value:
+        # In a folder, the files next to it are copied as well. A file that stands for all of them
+        # would be copied with their pixels, and so would each of them.
+        with carry(self.source, source, alone=in_folder) as value:
             lost = save_carried(self.target, value, target, self.options)
             if lost:
                 self.result.lost[target] = lost

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -171,6 +171,17 @@ class DataSource(BackendBase):
     def info(self, path: Path, /) -> Info:
         """Describe the file or folder at ``path`` without loading it. Raises ``NotFoundError``."""
         raise self._cannot("info")
+
+    def _alone(self, path: Path) -> Mapping[str, Option]:
+        """Return options of ``load`` and ``open`` that leave out the files next to ``path``.
+
+        Callers that read each file of a folder use them: the other files have their own turn.
+        """
+        return {}
+
+    def _info_alone(self, path: Path) -> Info:
+        """Describe the value that ``load`` returns with the options ``_alone``."""
+        return self.info(path)
 
     @mark_derived("info")
     def exists(self, path: Path, /) -> bool:

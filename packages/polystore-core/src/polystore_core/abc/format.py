@@ -143,7 +143,8 @@ class Format(ABC):
     alone: ClassVar[Mapping[str, Option]] = {}
     """Options of ``load`` and ``open`` that read a file without the files next to it.
 
-    ``transfer`` of a folder uses them, so that a value in 100 files is not copied 100 times.
+    Calls that read each file of a folder use them, such as ``transfer``, ``stack`` and ``watch``.
+    Then a value in 100 files is not copied 100 times.
     """
 
     @abstractmethod

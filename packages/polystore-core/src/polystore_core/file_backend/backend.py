@@ -29,10 +29,10 @@ from ..plugins.registry import formats as shared_formats
 from ..values import Info
 from ..work import Progress, check_lengths, check_paths, run_batch, threads_for
 from .batches import SaveBatch
-from .names import NamesOfStore
+from .names import NamesOfStore, find_suffix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from ..abc.array import LazyArray
     from ..abc.backend import Path
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from ..image import Image
     from ..values import Document, Option, Region, Value
 
-__all__ = ["FileBackend", "find_suffix"]
+__all__ = ["FileBackend"]
 
 # Bytes of an item from which threads are faster. A smaller file in the page cache is read sooner
 # than a thread starts. The limit for saving is lower, because encoding takes longer for each byte.
@@ -239,6 +239,18 @@ class FileBackend(NamesOfStore):
         return Opener(partial(_open_path, self.store), text, self.name)
 
     def info(self, path: Path, /) -> Info:
+        return self._info(path, alone=False)
+
+    def _info_alone(self, path: Path) -> Info:
+        return self._info(path, alone=True)
+
+    def _alone(self, path: Path) -> Mapping[str, Option]:
+        try:
+            return self._format_at(path, "load").alone
+        except PolystoreError:
+            return {}  # ``load`` raises the error
+
+    def _info(self, path: Path, *, alone: bool) -> Info:
         with self._translate_errors(path, "describe"):
             text = require_local(path)
             key = self.store.key(text)
@@ -252,16 +264,18 @@ class FileBackend(NamesOfStore):
                 size=found.size,
                 modified=None if modified is None else datetime.fromtimestamp(modified, UTC),
                 target=found.target,
-                **(self._describe(text, key) if found.kind == "file" else {}),
+                **(self._describe(text, key, alone=alone) if found.kind == "file" else {}),
             )
 
-    def _describe(self, text: str, key: str) -> Document:
+    def _describe(self, text: str, key: str, *, alone: bool) -> Document:
         try:
             chosen = self._format_of(text)
         except (UnsupportedFormatError, PluginError):
             return {}  # still a file, with a size and a date
         info: Callable[..., dict[str, Any]] = chosen.info
-        given = (self._opener(text),) if chosen.reads_siblings else ()
+        # Without the opener, a format describes the file alone, if it can.
+        has_opener = chosen.reads_siblings and not (alone and chosen.alone)
+        given = (self._opener(text),) if has_opener else ()
         with self.store.open(key) as file:
             try:
                 return {"format": chosen.name, **info(file, *given)}
@@ -432,14 +446,6 @@ def _open_value(store: ByteStore, key: str, *, whole: bool = False) -> BinaryIO:
         if store.claims(Folders) or not any(True for _ in store.scan(key)):
             raise
         raise IsADirectoryError(key) from None
-
-
-def find_suffix(path: str) -> str:
-    """Return the longest suffix that is the name of a format or a backend ("zarr"), or ""."""
-    suffix = path.rpartition("/")[2].partition(".")[2].lower()
-    while suffix and not (owner("format", suffix) or owner("backend", suffix)):
-        suffix = suffix.partition(".")[2]
-    return suffix
 
 
 def _check_format_options(

@@ -24,6 +24,7 @@ from ..errors import (
 )
 from ..options import IfExists, check_if_exists
 from ..paths import check_new, join, require_local
+from ..plugins.declared import owner
 from ..values import Capabilities, natural_order
 
 if TYPE_CHECKING:
@@ -431,3 +432,11 @@ class NamesOfStore(StorageBackend):
         with self._translate_errors(source, "link", target, "link"):
             left = links.link_files(origin, place, names, replace=overwrite)
         super()._link_files(source, target, left, overwrite)
+
+
+def find_suffix(path: str) -> str:
+    """Return the longest suffix that is the name of a format or a backend ("zarr"), or ""."""
+    suffix = path.rpartition("/")[2].partition(".")[2].lower()
+    while suffix and not (owner("format", suffix) or owner("backend", suffix)):
+        suffix = suffix.partition(".")[2]
+    return suffix

@@ -24,7 +24,7 @@ from ..errors import (
 from ..image import Axis, Image, ImageMetadata, to_xarray
 from ..model.arrays import to_numpy
 from ..values import natural_key
-from .headers import Header, array_of
+from .headers import Header, array_of, source_of
 
 if TYPE_CHECKING:
     import xarray
@@ -80,19 +80,22 @@ class Reader:
         return pixels.astype(self.first.dtype, copy=False).reshape(shape)
 
     def _read(self, path: str, box: tuple[slice, ...] | None) -> Pixels:
+        source = source_of(self.files, self.backend)
+        alone = source._alone(path)
         if box is not None:
-            with self.files.open(path, self.backend) as handle:
+            with self.files.open(path, self.backend, **alone) as handle:
                 self._check(path, handle.shape, handle.dtype, handle.image)
                 return np.asarray(handle[box])
         if not self.first.is_image:
             words = None
             with suppress(UnsupportedOperationError):
-                words = self.files.info(path, self.backend).image  # None, as in the first file
-            pixels = array_of(self.files.load(path, self.backend), path, self.backend)
+                words = source._info_alone(path).image  # None, as in the first file
+            value = self.files.load(path, self.backend, **alone)
+            pixels = array_of(value, path, self.backend)
             self._check(path, pixels.shape, pixels.dtype, words)
             return pixels
         try:
-            image = self.files.load(path, self.backend, as_="image")
+            image = self.files.load(path, self.backend, as_="image", **alone)
         except UnsupportedDataError:  # the file may not name its axes
             self.first.check(Header.of(self.files, path, self.backend))
             raise
@@ -169,7 +172,8 @@ def _file_chunks(reader: Reader) -> tuple[tuple[int, ...], ...]:
     if math.prod(first.shape) * first.dtype.itemsize <= _MOST_BYTES:
         return whole
     try:
-        with reader.files.open(first.path, reader.backend) as handle:
+        alone = source_of(reader.files, reader.backend)._alone(first.path)
+        with reader.files.open(first.path, reader.backend, **alone) as handle:
             unit = handle.chunks or (1,) * handle.ndim
     except (UnsupportedOperationError, UnsupportedDataError):
         return whole  # the format cannot read parts

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -15,10 +15,11 @@ from ..image import Axis, ImageMetadata, image_metadata
 from ..model.arrays import is_array, to_numpy
 
 if TYPE_CHECKING:
+    from ..abc.backend import DataSource
     from ..filemanager import FileManager
     from ..values import Pixels, Value
 
-__all__ = ["Header", "array_of"]
+__all__ = ["Header", "array_of", "source_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,14 @@ class Header:
     @classmethod
     def of(cls, files: FileManager, path: str, backend: str) -> Header:
         """Read the header of a file. The file is loaded if its format has no header."""
+        source = source_of(files, backend)
         with suppress(UnsupportedOperationError):
-            info = files.info(path, backend)
+            # The names say how the files belong together, so each is read alone.
+            info = source._info_alone(path)
             dtype = _of_numpy(info.dtype)
             if info.shape is not None and dtype is not None:
                 return cls.build(path, backend, info.shape, dtype, info.image)
-        pixels = array_of(files.load(path, backend), path, backend)
+        pixels = array_of(files.load(path, backend, **source._alone(path)), path, backend)
         return cls.build(path, backend, pixels.shape, pixels.dtype, None)
 
     @classmethod
@@ -82,6 +85,12 @@ class Header:
             "units": words.units,
             "channels": tuple(c.name for c in words.channels) if has_channels else (),
         }
+
+
+def source_of(files: FileManager, backend: str) -> DataSource:
+    """Return the backend of a name. Raises as ``FileManager.load`` does."""
+    files._call("load", backend)
+    return cast("DataSource", files.registry[backend])
 
 
 def _of_numpy(name: str | None) -> np.dtype[Any] | None:

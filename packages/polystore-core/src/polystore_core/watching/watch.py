@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from numbers import Integral
 from threading import Event
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -139,8 +140,11 @@ class Watch(Iterator[Arrival]):
         path, place = self._path, self._request.path
         if name is not None:
             path, place = join(path, name), join(place, name)
-        backend = self._request.source.name
-        return Arrival(index, path, backend, name is None, place, self._load)
+        source, load = self._request.source, self._load
+        if name is not None:
+            # The files next to it may not be there yet.
+            load = partial(load, **source._alone(place))
+        return Arrival(index, path, source.name, name is None, place, load)
 
     def _wait(self) -> bool:
         """Wait for items. Returns ``False`` if the watch has ended."""

@@ -1,0 +1,45 @@
+"""Calls that read each file of a folder read the planes of an OME-TIFF set where they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from polystore_core import FileManager, stack
+
+from .files import assert_same, image
+from .ome_sets import one_plane_each, write_set
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+fm = FileManager()
+STACK = image((2, 3, 4, 9, 8))
+
+
+@pytest.mark.parametrize("check", ["first", "all"])
+def test_stack_by_names(tmp_path: Path, check: str) -> None:
+    """The names say where a plane is, so the set is not read once for each file."""
+    pytest.importorskip("dask")
+    pytest.importorskip("xarray")
+    paths = write_set(tmp_path, one_plane_each(STACK[:1, :1]))
+    found = stack(paths, backend="disk", names="s_{z}.ome.tif", check=check)  # type: ignore[arg-type]
+    assert (found.dims, found.shape) == (("z", "y", "x"), (4, 9, 8))
+    np.testing.assert_array_equal(found.to_numpy(), STACK[0, 0])
+
+
+def test_watch_gives_each_file_before_the_set_is_complete(tmp_path: Path) -> None:
+    """An acquisition writes the files of a set one after the other."""
+    paths = write_set(tmp_path, one_plane_each(STACK[:1, :1]))
+    content = [path.read_bytes() for path in paths]
+    for path in paths:
+        path.unlink()
+    with fm.watch(tmp_path, "disk", settle=0, timeout=30) as items:
+        for number, (path, data) in enumerate(zip(paths, content, strict=True)):
+            path.write_bytes(data)
+            item = next(items)
+            assert_same(item.load(), STACK[0, 0, number])
+            assert item.load(as_="image").data.shape == (9, 8)
+        assert_same(item.load(multifile=True), STACK[0, 0])
