@@ -172,7 +172,7 @@ class Tensor(torch.Tensor):  # type: ignore[misc, name-defined]
     pass
 
 
-def _nested(depth: int) -> list[Any]:
+def _nest(depth: int) -> list[Any]:
     value: list[Any] = []
     for _ in range(depth):
         value = [value]
@@ -216,8 +216,8 @@ def _with_attribute() -> Any:
         ({torch.ones(1): 3}, "the key tensor"),
         (frozenset({1}), "frozenset is not supported"),
         (PurePosixPath("x"), "PurePosixPath is not supported"),
-        (_nested(101), "nested more than 100 levels deep"),
-        (_nested(100_000), "nested more than 100 levels deep"),
+        (_nest(101), "nested more than 100 levels deep"),
+        (_nest(100_000), "nested more than 100 levels deep"),
     ],
     ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
@@ -234,7 +234,7 @@ def test_circles_are_refused(refusal: Callable[..., str]) -> None:
 def test_deepest_nesting_comes_back(
     encode: Callable[..., bytes], read: Callable[..., Any]
 ) -> None:
-    assert read(PT, encode(PT, _nested(100))) == _nested(100)
+    assert read(PT, encode(PT, _nest(100))) == _nest(100)
 
 
 @pytest.mark.parametrize("device", ["nonsense", "cuda:99", 3])

@@ -64,7 +64,7 @@ def test_axes_must_agree(files: FileManager) -> None:
 def test_later_items_are_not_loaded_early(files: FileManager) -> None:
     """A sequence that loads an item when it is indexed is compared item by item."""
 
-    class Loaded(Sequence[Any]):
+    class LazyItems(Sequence[Any]):
         def __len__(self) -> int:
             return 2
 
@@ -73,4 +73,4 @@ def test_later_items_are_not_loaded_early(files: FileManager) -> None:
             return image()
 
     with pytest.raises(BatchError):
-        files.save_batch(Loaded(), ["a_1", "a_2"], "streaming")
+        files.save_batch(LazyItems(), ["a_1", "a_2"], "streaming")

@@ -204,11 +204,11 @@ def test_push_does_not_search_the_queue(waiting: str, policy: str) -> None:
         inbox.reserve(1)
         new, calls = image("1", 1, policy), 0
 
-        def called(*_: object) -> None:
+        def count_call(*_: object) -> None:
             nonlocal calls
             calls += 1
 
-        sys.setprofile(called)
+        sys.setprofile(count_call)
         try:
             inbox.push(new)
         finally:

@@ -12,8 +12,8 @@ import java.util.*;
 import java.util.zip.*;
 
 /**
- * What ImageJ itself writes and reads: "make FOLDER" fills a folder, "rois FOLDER" and
- * "images FOLDER" print one JSON object a line for each file of a folder.
+ * Writes and reads files with ImageJ itself. "make FOLDER" fills a folder. "rois FOLDER" and
+ * "images FOLDER" print a line of JSON for each file of a folder.
  */
 public class Harness {
     static final int SIZE = 64;
@@ -41,7 +41,7 @@ public class Harness {
         return found;
     }
 
-    // ── ROIs that ImageJ makes ──────────────────────────────────────────────────────────
+    // ── ROIs of ImageJ ──────────────────────────────────────────────────────────────────
 
     static void put(String name, Roi roi) {
         roi.setName(name);
@@ -114,8 +114,8 @@ public class Harness {
         image.setZeroTransparent(true);
         put("image", image);
         Roi coloured = new OvalRoi(2, 3, 10, 5);
-        coloured.setGroup(7); // which has a colour
-        coloured.setStrokeWidth(2.5); // which takes the fill away
+        coloured.setGroup(7); // a group has a colour
+        coloured.setStrokeWidth(2.5); // a stroke removes the fill
         coloured.setStrokeColor(new Color(255, 128, 0));
         coloured.setFillColor(new Color(1, 2, 3, 64));
         coloured.setPosition(2, 3, 4);
@@ -149,7 +149,7 @@ public class Harness {
         }
     }
 
-    // ── ROIs that ImageJ reads ──────────────────────────────────────────────────────────
+    // ── descriptions of ROIs ────────────────────────────────────────────────────────────
 
     static void describe(Path path) throws Exception {
         Roi roi = RoiDecoder.openFromByteArray(Files.readAllBytes(path));

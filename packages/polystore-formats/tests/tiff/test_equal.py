@@ -192,7 +192,7 @@ PLANE = """<TiffData IFD="{0}" FirstC="{0}" PlaneCount="1">
 <UUID FileName="{1}">urn:uuid:{2}</UUID></TiffData>"""
 
 
-def named_ome(*files: str) -> bytes:
+def make_ome(*files: str) -> bytes:
     """Return OME-XML that finds planes by file name, as some versions of Bio-Formats write it."""
     planes = [PLANE.format(number, name, name) for number, name in enumerate(files)]
     xml = NAMED_OME.format(planes="".join(planes))
@@ -200,7 +200,7 @@ def named_ome(*files: str) -> bytes:
 
 
 def test_renamed_ome_loads() -> None:
-    assert_same(decode_tiff(named_ome("a.ome.tif", "a.ome.tif", "a.ome.tif")), image((3, 9, 8)))
+    assert_same(decode_tiff(make_ome("a.ome.tif", "a.ome.tif", "a.ome.tif")), image((3, 9, 8)))
 
 
 @pytest.mark.parametrize("planes", [1, 2])
