@@ -36,7 +36,7 @@ def npy(shape: str, dtype: str = "|u1", data: bytes = b"") -> bytes:
     return b"\x93NUMPY\1\0" + struct.pack("<H", len(text)) + text + data
 
 
-def deflated_zeros(start: bytes, count: int) -> bytes:
+def deflate_zeros(start: bytes, count: int) -> bytes:
     """Return a raw deflate stream of ``start`` and ``count`` MiB of zeros."""
     compress = zlib.compressobj(9, zlib.DEFLATED, -15)
     first = compress.compress(start) + compress.flush(zlib.Z_FULL_FLUSH)
@@ -76,7 +76,7 @@ def build_zip(members: dict[str, tuple[bytes, int]]) -> bytes:
 
 def npz_bomb(_: Path) -> bytes:
     header = npy("(4293918720,)")
-    stream = deflated_zeros(header, 4095)
+    stream = deflate_zeros(header, 4095)
     parts = [pack_member(f"{i}.npy", stream, len(header) + (4095 << 20), 8) for i in range(2)]
     return archive(parts[0][0], parts[0][1] + parts[1][1], 2)
 
@@ -84,7 +84,7 @@ def npz_bomb(_: Path) -> bytes:
 def npz_overlap(_: Path) -> bytes:
     """Nine thousand names for one and the same member."""
     header = npy("(104857600,)")
-    stream = deflated_zeros(header, 100)
+    stream = deflate_zeros(header, 100)
     size = len(header) + (100 << 20)
     parts = [pack_member(f"{i:04}.npy", stream, size, 8) for i in range(9000)]
     return archive(parts[0][0], b"".join(entry for _, entry in parts), 9000)
@@ -93,14 +93,14 @@ def npz_overlap(_: Path) -> bytes:
 def npz_many(_: Path) -> bytes:
     """Twenty members, none of which is large by itself."""
     header = npy("(134217728,)")
-    stream = deflated_zeros(header, 128)
+    stream = deflate_zeros(header, 128)
     return build_zip({f"{i}.npy": (stream, len(header) + (128 << 20)) for i in range(20)})
 
 
 def npz_hidden(_: Path) -> bytes:
     """Tightly packed members, next to a megabyte that is not packed."""
     header, noise = npy("(1073741824,)"), npy("(1048576,)", data=os.urandom(1 << 20))
-    stream = deflated_zeros(header, 1024)
+    stream = deflate_zeros(header, 1024)
     tight = {f"{i}.npy": (stream, len(header) + (1 << 30)) for i in range(2)}
     return build_zip(tight | {"noise.npy": (deflate(noise), len(noise))})
 
@@ -155,11 +155,11 @@ def roi_composite(_: Path) -> bytes:
 
 
 def roi_bomb(_: Path) -> bytes:
-    return archive(*pack_member("a.roi", deflated_zeros(b"Iout", 4000), 4 + (4000 << 20), 8), 1)
+    return archive(*pack_member("a.roi", deflate_zeros(b"Iout", 4000), 4 + (4000 << 20), 8), 1)
 
 
 def roi_many(_: Path) -> bytes:
-    stream = deflated_zeros(b"Iout", 50)
+    stream = deflate_zeros(b"Iout", 50)
     return build_zip({f"{i}.roi": (stream, 4 + (50 << 20)) for i in range(20)})
 
 
@@ -179,13 +179,13 @@ def png(width: int, height: int, bits: int, colour: int, *chunks: bytes) -> byte
 
 def png_bomb(_: Path) -> bytes:
     """A picture of 40 GB, packed to a thousandth. Its size alone shows the attack."""
-    zeros = b"\x78\x9c" + deflated_zeros(b"", 4000) + bytes(4)
+    zeros = b"\x78\x9c" + deflate_zeros(b"", 4000) + bytes(4)
     return png(100_000, 100_000, 8, 6, chunk(b"IDAT", zeros))
 
 
 def png_overflow(_: Path) -> bytes:
     """One row is claimed, and a gigabyte follows."""
-    zeros = b"\x78\x9c" + deflated_zeros(b"", 1000) + bytes(4)
+    zeros = b"\x78\x9c" + deflate_zeros(b"", 1000) + bytes(4)
     return png(100, 1, 8, 0, chunk(b"IDAT", zeros))
 
 
@@ -201,7 +201,7 @@ def png_claim(_: Path) -> bytes:
 def png_picture(_: Path) -> bytes:
     """A valid picture of two gigabytes, all black."""
     size = 46_000 * 46_001
-    stream = deflated_zeros(bytes(size % (1 << 20)), size >> 20)
+    stream = deflate_zeros(bytes(size % (1 << 20)), size >> 20)
     checksum = struct.pack(">HH", size % 65521, 1)
     return png(46_000, 46_000, 8, 0, chunk(b"IDAT", b"\x78\x9c" + stream + checksum))
 
@@ -225,7 +225,7 @@ def tiff(width: int, height: int, compression: int, strip: bytes) -> bytes:
 def tiff_picture(_: Path) -> bytes:
     """Two gigabytes of zeros, packed to a thousandth."""
     size = 46_000 * 46_000
-    stream = deflated_zeros(bytes(size % (1 << 20)), size >> 20)
+    stream = deflate_zeros(bytes(size % (1 << 20)), size >> 20)
     return tiff(46_000, 46_000, 8, b"\x78\x9c" + stream + struct.pack(">HH", size % 65521, 1))
 
 
@@ -245,7 +245,7 @@ def tiff_pages(_: Path) -> bytes:
 
 def tiff_strip(_: Path) -> bytes:
     """A hundred rows are claimed, and a gigabyte is packed."""
-    zeros = b"\x78\x9c" + deflated_zeros(b"", 1024) + struct.pack(">HH", (1 << 30) % 65521, 1)
+    zeros = b"\x78\x9c" + deflate_zeros(b"", 1024) + struct.pack(">HH", (1 << 30) % 65521, 1)
     return tiff(100, 100, 8, zeros)
 
 
@@ -285,7 +285,7 @@ def torch_attack(folder: Path) -> bytes:
 
 
 def torch_bomb(_: Path) -> bytes:
-    stream = deflated_zeros(b"", 4000)
+    stream = deflate_zeros(b"", 4000)
     return archive(*pack_member("archive/data.pkl", stream, 4000 << 20, 8), 1)
 
 
@@ -299,7 +299,7 @@ def torch_memory(_: Path) -> bytes:
     return file.getvalue()
 
 
-def described_tiff(*descriptions: str) -> bytes:
+def make_described_tiff(*descriptions: str) -> bytes:
     """Return a file with a page for each description."""
     import tifffile
 
@@ -354,9 +354,9 @@ CORPUS: dict[str, Callable[[Path], bytes]] = {
     "attack.pt": torch_attack,
     "bomb.pt": torch_bomb,
     "memory.pt": torch_memory,
-    "lengths.tif": lambda _: described_tiff(json.dumps({"shape": [9] * 300_000})),
-    "old-lengths.tif": lambda _: described_tiff(f"shape=({'9,' * 300_000}9)"),
-    "second-lengths.tif": lambda _: described_tiff(
+    "lengths.tif": lambda _: make_described_tiff(json.dumps({"shape": [9] * 300_000})),
+    "old-lengths.tif": lambda _: make_described_tiff(f"shape=({'9,' * 300_000}9)"),
+    "second-lengths.tif": lambda _: make_described_tiff(
         '{"shape": [2, 3]}', json.dumps({"shape": [9] * 300_000})
     ),
     "lengths.npy": lambda _: npy("(" + "9," * 10_000 + ")"),
