@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from click.testing import Result
 
-from polystore_core import DataSink, StorageBackend
+from polystore_core import DataSink, FileManager, StorageBackend
 from polystore_core.errors import UnknownOptionError
 
 Run = Callable[..., Result]
@@ -242,3 +242,49 @@ def test_wrong_option_stops_at_once(run: Run) -> None:
 def test_folder_shows_no_bar_in_pipe(process: Process, here: Path) -> None:
     done = process("cp", "-r", "disk:plate", "disk:new")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def write_set(folder: Path) -> None:
+    """Write an OME-TIFF set: two planes, ``s0.ome.tif`` and ``s1.ome.tif``."""
+    tifffile = pytest.importorskip("tifffile", reason="tifffile not installed")
+    blocks = "".join(
+        f'<TiffData FirstZ="{z}" IFD="0"><UUID FileName="s{z}.ome.tif">urn:{z}</UUID></TiffData>'
+        for z in range(2)
+    )
+    sizes = 'SizeX="3" SizeY="2" SizeZ="2" SizeC="1" SizeT="1" Type="uint16"'
+    xml = (
+        f'<OME><Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" {sizes}>{blocks}'
+        "</Pixels></Image></OME>"
+    )
+    for z in range(2):
+        tifffile.imwrite(folder / f"s{z}.ome.tif", IMAGE + z, description=xml, metadata=None)
+
+
+def test_one_file_of_a_set_is_the_set(run: Run, here: Path) -> None:
+    write_set(here)
+    assert run("cp", "disk:s1.ome.tif", "disk:whole.npy").exit_code == 0
+    np.testing.assert_array_equal(np.load(here / "whole.npy"), np.stack([IMAGE, IMAGE + 1]))
+
+
+@pytest.mark.parametrize("arguments", ["disk:s0.ome.tif disk:s1.ome.tif", "-r disk:set"])
+def test_files_of_a_set_are_copied_alone(run: Run, here: Path, arguments: str) -> None:
+    """With the whole set for each, a set of n files would take n times the room."""
+    (here / "set").mkdir()
+    write_set(here)
+    write_set(here / "set")
+    result = run("cp", "--verify", "values", *arguments.split(), "disk:out")
+    assert (result.exit_code, result.output) == (0, "")
+    fm = FileManager()
+    for z in range(2):
+        found = fm.load(here / "out" / f"s{z}.ome.tif", "disk")
+        np.testing.assert_array_equal(found, IMAGE + z)
+
+
+def test_moved_file_leaves_the_rest_of_its_set(run: Run, here: Path) -> None:
+    pytest.importorskip("zarr", reason="zarr not installed")
+    write_set(here)
+    result = run("mv", "disk:s1.ome.tif", "zarr:one.zarr")
+    assert (result.exit_code, result.output) == (0, "")
+    np.testing.assert_array_equal(FileManager().load(here / "one.zarr", "zarr"), IMAGE + 1)
+    assert (here / "s0.ome.tif").exists()
+    assert not (here / "s1.ome.tif").exists()

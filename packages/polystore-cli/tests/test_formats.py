@@ -33,7 +33,7 @@ def test_options_of_a_format(run: Run, name: str) -> None:
     named = {(row[0], row[1]): row[2] for row in rows}
     assert named["save", "compression"] == "None"
     assert named["save", "predictor"] == "False"
-    assert named["load", "series"] == "0"
+    assert named["load", "level"] == "0"
     (about,) = (row[3] for row in rows if row[1] == "compression")
     assert about.startswith("lzma, lzw, packbits, zlib, zstd")
 

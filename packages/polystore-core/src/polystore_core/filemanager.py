@@ -432,13 +432,12 @@ class FileManager(FileOperations):
         pattern: str | None = None,
         dry_run: bool = False,
         on_unknown: OnUnknown = "error",
+        alone: bool | None = None,
         **options: Option,
     ) -> Transferred:
         """Copy a file, or a folder with all its files, from one backend to another.
 
-        Another suffix converts to another format. Large arrays are copied in parts. A file of an
-        OME-TIFF set is copied with the pixels of the whole set, but in a folder only with its own,
-        so that nothing is copied twice. For example:
+        Another suffix converts to another format. Large arrays are copied in parts. For example:
 
             fm.transfer("plate", "plate.zarr", source_backend="disk", target_backend="zarr")
             fm.transfer("a.tif", "a.npy", source_backend="disk", target_backend="disk")
@@ -456,6 +455,9 @@ class FileManager(FileOperations):
             dry_run: Whether to write nothing, and only return the paths.
             on_unknown: "skip" leaves out files whose suffix no format has. "copy" copies their
                 bytes, if both backends store files.
+            alone: Whether a file of an OME-TIFF set is copied with its own planes, and not with
+                those of the whole set. ``None`` does so in a folder, so that no plane is copied
+                twice.
             **options: Options of ``save`` of the target.
 
         Returns:
@@ -481,6 +483,7 @@ class FileManager(FileOperations):
             if_exists=if_exists,
             on_unknown=on_unknown,
             dry_run=dry_run,
+            alone=alone,
             options=options,
         )
         return job.run(source, target, pattern=pattern, progress=progress)

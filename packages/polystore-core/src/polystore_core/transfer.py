@@ -72,6 +72,7 @@ class Transfer:
     if_exists: IfExists | None
     on_unknown: OnUnknown
     dry_run: bool
+    alone: bool | None
     options: Document
     """The options of ``save`` of the target."""
     result: Transferred = field(default_factory=Transferred, init=False)
@@ -88,7 +89,8 @@ class Transfer:
                 fault = f"pattern= needs a folder, but {os.fspath(source)!r} is not one"
                 raise InvalidOptionError("pattern", pattern, "None", fault)
             with progress_reporter(progress, 1, "transfer") as report:
-                self._transfer(os.fspath(source), join("", os.fspath(target)))
+                goal = join("", os.fspath(target))
+                self._transfer(os.fspath(source), goal, alone=bool(self.alone))
                 report()
             return self.result
         files = self.source.list_files(source, pattern=pattern, recursive=True)
@@ -98,7 +100,7 @@ class Transfer:
             self.target.name,
             "transfer",
             files,
-            lambda i: self._transfer(files[i], targets[i], in_folder=True),
+            lambda i: self._transfer(files[i], targets[i], alone=self.alone is not False),
             progress=progress,
         )
         return self.result
@@ -176,7 +178,7 @@ class Transfer:
 
     # ── one file ─────────────────────────────────────────────────────────────────────────
 
-    def _transfer(self, source: str, target: str, *, in_folder: bool = False) -> None:
+    def _transfer(self, source: str, target: str, *, alone: bool) -> None:
         is_unknown = self._is_unknown(source, target)
         if is_unknown and self.on_unknown == "skip":
             self.result.skipped[source] = "no installed format has its suffix"
@@ -192,13 +194,13 @@ class Transfer:
             self._check_same_format(source, target)
             self._copy_bytes(source, target)
         elif not self.dry_run:
-            self._transfer_value(source, target, in_folder)
+            self._transfer_value(source, target, alone)
         self.result.append(target)
 
-    def _transfer_value(self, source: str, target: str, in_folder: bool) -> None:
+    def _transfer_value(self, source: str, target: str, alone: bool) -> None:
         # In a folder, the files next to it are copied as well. A file that stands for all of them
         # would be copied with their pixels, and so would each of them.
-        with carry(self.source, source, alone=in_folder) as value:
+        with carry(self.source, source, alone=alone) as value:
             lost = save_carried(self.target, value, target, self.options)
             if lost:
                 self.result.lost[target] = lost

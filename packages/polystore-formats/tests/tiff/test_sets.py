@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from polystore_core import FileManager, Image
+from polystore_core import FileManager, Image, stack
 from polystore_core.errors import (
     BatchError,
     DamagedDataError,
@@ -458,6 +458,17 @@ def test_file_is_converted_with_its_set(tmp_path: Path) -> None:
     target = tmp_path / "whole.tif"
     fm.transfer(path, target, source_backend="disk", target_backend="disk", verify="values")
     assert_same(load(target), STACK[0, 0])
+    fm.transfer(path, target, source_backend="disk", target_backend="disk", alone=True)
+    assert_same(load(target), STACK[0, 0, 2])
+
+
+def test_stack_reads_each_file_alone(tmp_path: Path) -> None:
+    pytest.importorskip("dask")
+    pytest.importorskip("xarray")
+    paths = write_set(tmp_path, one_plane_each(STACK[:1, :1]))
+    found = stack(paths, backend="disk", names="s_{z}.ome.tif")
+    assert found.dims == ("z", "y", "x")
+    np.testing.assert_array_equal(found, STACK[0, 0])
 
 
 def test_folder_without_its_companion_is_converted(tmp_path: Path) -> None:

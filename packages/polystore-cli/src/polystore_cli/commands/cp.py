@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -75,8 +75,10 @@ def cp(
     save_options = parse_options(options)
     if if_exists is not None:
         save_options["if_exists"] = if_exists
-    chosen = {"verify": verify, "on_unknown": on_unknown, "dry_run": dry_run}
+    chosen: dict[str, Any] = {"verify": verify, "on_unknown": on_unknown, "dry_run": dry_run}
     jobs = plan_jobs(files, read_addresses(files, sources, null=null), goal, recursive, pattern)
+    # Several files of one OME-TIFF set would each be copied with all of its planes.
+    chosen["alone"] = len(jobs) > 1
     # The name may have its distribution before it: "polystore-memory:memory".
     if goal.backend.rpartition(":")[2] == "memory":
         warn("note: values copied to memory are lost when this process ends")

@@ -88,8 +88,9 @@ def _move(files: FileManager, job: Job, options: dict[str, str], *, dry_run: boo
     # Values alone would not show that metadata is lost, which `load` may leave out. Other
     # formats have other bytes.
     verify = "bytes" if _is_same_file(files, job) else "values"
-    # The source is deleted below, so the copy is compared with it first.
-    chosen = {"verify": verify, "on_unknown": "error", "dry_run": dry_run}
+    # The source is deleted below, so the copy is compared with it first. The other files of an
+    # OME-TIFF set stay, so their planes are not copied.
+    chosen = {"verify": verify, "on_unknown": "error", "dry_run": dry_run, "alone": True}
     done = copy_job(files, job, dict(options), chosen)
     if done.lost:
         fault = (
