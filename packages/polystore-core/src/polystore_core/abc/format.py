@@ -47,7 +47,8 @@ Memory: TypeAlias = "Callable[[tuple[int, ...], np.dtype[Any]], Pixels | None]"
 """A function that returns a C-contiguous array of a shape and dtype to read into, or ``None``."""
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen: one is made for each file that is loaded, and a frozen one takes twice as long.
+@dataclass(slots=True, unsafe_hash=True)
 class Opener:
     """Opens one stored file for reading, each time that you call it.
 
