@@ -183,7 +183,8 @@ def test_name_stays_in_folder(tmp_path: Path, name: str) -> None:
     assert_same(fm.load(path, "disk", multifile=False), PLANE)
     write(path, only(name))
     with pytest.raises(UnsupportedFileError, match=r"below it.* multifile=False"):
-        fm.info(path, "disk")
+        fm.load(path, "disk")
+    assert fm.info(path, "disk").metadata["missing_files"] == [name]
 
 
 def test_metadata_files_in_a_ring(tmp_path: Path) -> None:

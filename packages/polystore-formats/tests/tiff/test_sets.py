@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from polystore_core import FileManager, Image, stack
+from polystore_core import FileManager, Image
 from polystore_core.errors import (
     BatchError,
     DamagedDataError,
@@ -409,9 +409,11 @@ def test_metadata_in_another_file(tmp_path: Path, name: str) -> None:
 def test_missing_companion_is_named(tmp_path: Path) -> None:
     paths = companion(tmp_path)
     (tmp_path / "x.companion.ome").unlink()
-    for read in (load, lambda path: fm.info(path, "disk"), lambda path: fm.open(path, "disk")):
+    for read in (load, lambda path: fm.open(path, "disk")):
         with pytest.raises(UnsupportedFileError, match=r"x\.companion\.ome.*multifile=False"):
             read(paths[2])
+    info = fm.info(paths[2], "disk")
+    assert (info.shape, info.metadata["missing_files"]) == ((9, 8), ["x.companion.ome"])
     assert_same(load(paths[2], multifile=False), STACK[0].reshape(-1, 9, 8)[2])
 
 
@@ -460,15 +462,6 @@ def test_file_is_converted_with_its_set(tmp_path: Path) -> None:
     assert_same(load(target), STACK[0, 0])
     fm.transfer(path, target, source_backend="disk", target_backend="disk", alone=True)
     assert_same(load(target), STACK[0, 0, 2])
-
-
-def test_stack_reads_each_file_alone(tmp_path: Path) -> None:
-    pytest.importorskip("dask")
-    pytest.importorskip("xarray")
-    paths = write_set(tmp_path, one_plane_each(STACK[:1, :1]))
-    found = stack(paths, backend="disk", names="s_{z}.ome.tif")
-    assert found.dims == ("z", "y", "x")
-    np.testing.assert_array_equal(found, STACK[0, 0])
 
 
 def test_folder_without_its_companion_is_converted(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from .series import (
 )
 from .set_pixels import set_pixels
 from .set_xml import OWN
-from .sets import find_set
+from .sets import find_missing_metadata, find_set
 from .words import tell
 
 if TYPE_CHECKING:
@@ -43,9 +43,14 @@ _DESCRIPTION_LIMIT = 1000
 
 def describe(header: Header, opener: Opener | None) -> Document:
     """Return the result of ``Tiff.info``."""
-    found = None if opener is None else find_set(header, opener)
-    if found is not None:
-        return _describe_set(header, found)
+    lost: Document = {}
+    if opener is not None:
+        # Without the file that describes its set, a file still says what it has itself.
+        name = find_missing_metadata(header, opener)
+        if name is not None:
+            lost = {"missing_files": [name]}
+        elif (found := find_set(header, opener)) is not None:
+            return _describe_set(header, found)
     with translate_errors(), lend(header.file) as file:
         series = find_series(header, file, 0)
         key = series.keyframe
@@ -66,7 +71,7 @@ def describe(header: Header, opener: Opener | None) -> Document:
         missing = missing_planes(header)
         if missing is not None:
             metadata["missing_planes"] = missing
-        metadata |= _description(key)
+        metadata |= _description(key) | lost
     pixels = find_pixels(header.file)
     return {
         "shape": pixels.shape,

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from .pixels import Flat, Grid
 
-__all__ = ["SetFile", "SetFiles", "TiffSet", "find_set"]
+__all__ = ["SetFile", "SetFiles", "TiffSet", "find_missing_metadata", "find_set"]
 
 _KEPT_OPEN = 8
 """Files that stay open in addition to the first. A process may open only about a thousand."""
@@ -232,6 +232,15 @@ def find_set(header: Header, opener: Opener) -> TiffSet | None:
             f"its OME-XML does not say which planes are in which files: {REMEDY}"
         )
     return TiffSet(files, text, found.images)
+
+
+def find_missing_metadata(header: Header, opener: Opener) -> str | None:
+    """Return the name of the file with the OME-XML of a set, if it is another and is not there."""
+    if not header.descriptions or not may_be_set(header.descriptions[0]):
+        return None
+    text = header.descriptions[0].decode(errors="replace")
+    other = read_metadata(text, os.path.basename(opener.path)).other
+    return other if other and SetFiles(header, opener).is_missing(other) else None
 
 
 def _read_other(files: SetFiles, found: Metadata, own: str) -> tuple[str, Metadata]:
