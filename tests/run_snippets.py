@@ -18,7 +18,7 @@ a block, which the site does not show, say how it runs:
 - ``<!-- run after: COMMAND -->``: this command gets the files that the block needs. ``CHECKOUT`` is
   the folder of this checkout.
 - ``<!-- run here as: COMMAND -->``: this command runs instead. For example, a copy on
-  this machine takes the place of a copy to another one.
+  this machine replaces a copy to another one.
 - ``<!-- run below -->``: it previews lines of later blocks, and they run there.
 - ``<!-- not run: REASON -->``: it is left out. tests/test_snippets.py lists the reasons.
 
