@@ -322,6 +322,8 @@ def main(arguments: list[str]) -> None:
     if arguments[0] == "--with":
         having, arguments = set(arguments[1].split(",")), arguments[2:]
     documents = [Path(name).resolve() for name in arguments]
+    # A shell starts a job in the background with Ctrl-C ignored, and commands inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     home = tempfile.mkdtemp()
     # Connections close when the process ends, and look into the private folder of their viewer.
     # Functions that were registered first run last.
