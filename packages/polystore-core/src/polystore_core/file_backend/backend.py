@@ -29,7 +29,7 @@ from ..plugins.registry import formats as shared_formats
 from ..values import Info
 from ..work import Progress, check_lengths, check_paths, run_batch, threads_for
 from .batches import SaveBatch
-from .names import NamesOfStore, find_suffix
+from .names import NamesOfStore, find_suffix, start_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -233,10 +233,10 @@ class FileBackend(NamesOfStore):
             if options:
                 options = _check_format_options(chosen, "open", options)
             lend: Callable[..., LazyArray] = chosen.open
-            return lend(self._opener(text), **options)
+            return lend(self._opener(text, start_folder(self.store)), **options)
 
-    def _opener(self, text: str) -> Opener:
-        return Opener(partial(_open_path, self.store), text, self.name)
+    def _opener(self, text: str, folder: str = "") -> Opener:
+        return Opener(partial(_open_path, self.store, folder), text, self.name)
 
     def info(self, path: Path, /) -> Info:
         return self._info(path, alone=False)
@@ -434,8 +434,8 @@ class FileBackend(NamesOfStore):
         return f"<{type(self).__name__} {f'{name!r} ' if name else ''}on {self.store!r}>"
 
 
-def _open_path(store: ByteStore, path: str) -> BinaryIO:
-    return _open_value(store, store.key(path))
+def _open_path(store: ByteStore, folder: str, path: str) -> BinaryIO:
+    return _open_value(store, store.key(os.path.join(folder, path)))
 
 
 def _open_value(store: ByteStore, key: str, *, whole: bool = False) -> BinaryIO:

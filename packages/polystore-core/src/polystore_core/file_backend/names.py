@@ -23,7 +23,7 @@ from ..errors import (
     with_context,
 )
 from ..options import IfExists, check_if_exists
-from ..paths import check_new, join, require_local
+from ..paths import check_new, join, require_local, working_folder
 from ..plugins.declared import owner
 from ..values import Capabilities, natural_order
 
@@ -440,3 +440,14 @@ def find_suffix(path: str) -> str:
     while suffix and not (owner("format", suffix) or owner("backend", suffix)):
         suffix = suffix.partition(".")[2]
     return suffix
+
+
+def start_folder(store: ByteStore | None) -> str:
+    """Return the working folder if relative paths of a store depend on it, or else "".
+
+    Handles and workers outlive a change of the working folder. The new one may have a file of the
+    same name.
+    """
+    from ..files.local import LocalStore  # not at the top: many programs do not need it
+
+    return working_folder() if isinstance(store, LocalStore) and store.root is None else ""

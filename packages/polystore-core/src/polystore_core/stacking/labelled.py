@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..errors import InvalidOptionError, MissingDependencyError, UnsupportedDataError
+from ..file_backend.names import start_folder
 from ..filemanager import FileManager
-from ..files.local import LocalStore
 from ..model.casting import convert
 from ..model.names import NameTemplate
-from ..paths import working_folder
 from ..work import Progress, check_paths, run_batch
 from .blocks import Reader, build_array
 from .grid import Grid
@@ -108,7 +107,7 @@ def stack(
         run_batch(backend, "stack", texts, compare, progress=progress, threads=threads)
     filling = None if missing is None else _convert_filling(missing, first.dtype)
     home = (socket.gethostname(), os.getpid())
-    folder = _working_folder(manager, backend)
+    folder = start_folder(getattr(manager.registry[backend], "store", None))
     return build_array(grid, Reader(manager, backend, first, filling, home, folder))
 
 
@@ -121,15 +120,6 @@ def _check_installed() -> None:
         raise MissingDependencyError(
             "function", "stack", lacks, "polystore-core[dask]"
         ) from error
-
-
-def _working_folder(files: FileManager, backend: str) -> str:
-    """Return the working folder if relative paths of the backend depend on it, or else "".
-
-    Workers often have another working folder, which may have a file of the same name.
-    """
-    store = getattr(files.registry[backend], "store", None)
-    return working_folder() if isinstance(store, LocalStore) and store.root is None else ""
 
 
 def _convert_filling(missing: float, dtype: np.dtype[Any]) -> Pixels:
