@@ -185,19 +185,6 @@ def test_more_files_than_stay_open(tmp_path: Path) -> None:
             assert_same(plane, array[place])
 
 
-def test_handle_keeps_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many programs give the files of each acquisition the same names, in another folder."""
-    for number in range(2):
-        (tmp_path / str(number)).mkdir()
-        write_set(tmp_path / str(number), one_plane_each(STACK[:1] + number))
-    monkeypatch.chdir(tmp_path / "0")
-    with fm.open("s_00.ome.tif", "disk") as handle:
-        monkeypatch.chdir(tmp_path / "1")
-        assert_same(handle[...], STACK[0])
-        with pickle.loads(pickle.dumps(handle)) as copy:
-            assert_same(copy[...], STACK[0])
-
-
 def test_region_opens_only_its_files(tmp_path: Path) -> None:
     paths = write_set(tmp_path, one_plane_each(STACK))
     for n, path in enumerate(paths):

@@ -48,6 +48,7 @@ class SetFile:
     """One open file. ``lock`` guards the position of the file, and the header."""
 
     header: Header
+    opener: Opener
     lock: threading.Lock = field(default_factory=threading.Lock)
     _known: dict[int, _Known] = field(default_factory=dict)
     """The pages of each level that were read last."""
@@ -97,7 +98,7 @@ class SetFiles:
 
     def __init__(self, own: Header, opener: Opener) -> None:
         self._opener = opener
-        self._kept = {OWN: SetFile(own)}
+        self._kept = {OWN: SetFile(own, opener)}
         self.own = self._kept[OWN]
         self._lock = threading.Lock()
 
@@ -105,22 +106,27 @@ class SetFiles:
     def use(self, name: str) -> Iterator[SetFile]:
         """Open a file of the set for the ``with`` block. Up to ``_KEPT_OPEN`` stay open after it.
 
+        Errors of the block about its data get the path of the file.
+
         Raises:
             UnsupportedFileError: The file is missing, or its name leads out of the folder.
         """
         with self._lock:
             found = self._kept.get(name)
-            keep = found is None and len(self._kept) <= _KEPT_OPEN
-            if keep:
+            is_kept = found is not None or len(self._kept) <= _KEPT_OPEN
+            if found is None and is_kept:
                 found = self._kept[name] = self._open(name)
-        if found is not None:
-            yield found
-            return
-        found = self._open(name)
+        if found is None:
+            found = self._open(name)
         try:
             yield found
+        except DataError as error:
+            # A backend would name the file that was opened first.
+            with_context(error, found.opener.backend, found.opener.path, "load")
+            raise
         finally:
-            found.header.file.close()
+            if not is_kept:
+                found.header.file.close()
 
     def size(self, name: str) -> int:
         """Return the number of bytes of a file. Raises as :meth:`use` does."""
@@ -167,7 +173,7 @@ class SetFiles:
     def _open(self, name: str) -> SetFile:
         file, opener = self.open_file(name)
         try:
-            return SetFile(read_header(file, *read_start(file)))
+            return SetFile(read_header(file, *read_start(file)), opener)
         except BaseException as error:
             file.close()
             if isinstance(error, DataError):  # it names the file that is damaged, not the first

@@ -1,0 +1,49 @@
+"""Handles on an OME-TIFF set, and errors about its files."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING
+
+import pytest
+
+from polystore_core import FileManager
+from polystore_core.errors import DamagedDataError
+
+from .files import assert_same, image, tifffile
+from .ome_sets import one_plane_each, write_set
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+fm = FileManager()
+STACK = image((2, 3, 4, 9, 8))
+
+
+def test_handle_keeps_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many programs give the files of each acquisition the same names, in another folder."""
+    for number in range(2):
+        (tmp_path / str(number)).mkdir()
+        write_set(tmp_path / str(number), one_plane_each(STACK[:1] + number))
+    monkeypatch.chdir(tmp_path / "0")
+    with fm.open("s_00.ome.tif", "disk") as handle:
+        monkeypatch.chdir(tmp_path / "1")
+        assert_same(handle[...], STACK[0])
+        with pickle.loads(pickle.dumps(handle)) as copy:
+            assert_same(copy[...], STACK[0])
+
+
+@pytest.mark.parametrize("damaged", [1, -1])  # a file that stays open, and one that does not
+def test_damaged_pixels_name_their_file(tmp_path: Path, damaged: int) -> None:
+    paths = write_set(tmp_path, one_plane_each(STACK), compression="zlib")
+    with tifffile.TiffFile(paths[damaged]) as whole:
+        (offset,) = whole.pages[0].dataoffsets
+    with paths[damaged].open("r+b") as file:
+        file.seek(offset)
+        file.write(b"\xff" * 20)
+    with fm.open(paths[0], "disk") as handle:
+        for read in (lambda: fm.load(paths[0], "disk"), lambda: handle[...]):
+            with pytest.raises(DamagedDataError) as caught:
+                read()
+            assert (caught.value.backend, caught.value.path) == ("disk", str(paths[damaged]))
+        assert_same(handle[0, 0, 0], STACK[0, 0, 0])
