@@ -410,6 +410,7 @@ class FileManager(FileOperations):
             cast("DataSource", self.registry[backend]),
             os.fspath(path),
             self.load,
+            self._load_alone,
             start=start,
             timeout=timeout,
             poll=poll,
@@ -418,6 +419,11 @@ class FileManager(FileOperations):
             settle=settle,
             stop=stop,
         )
+
+    def _load_alone(self, path: Path, backend: str, **options: Option) -> Value:
+        source = cast("DataSource", self.registry[backend])
+        alone = source._alone(path, options.get("format"))  # a watch: others may follow later
+        return self.load(path, backend, **{**alone, **options})
 
     def transfer(
         self,
@@ -455,9 +461,8 @@ class FileManager(FileOperations):
             dry_run: Whether to write nothing, and only return the paths.
             on_unknown: "skip" leaves out files whose suffix no format has. "copy" copies their
                 bytes, if both backends store files.
-            alone: Whether a file of an OME-TIFF set is copied with its own planes, and not with
-                those of the whole set. ``None`` does so in a folder, so that no plane is copied
-                twice.
+            alone: Whether to copy only the planes that a file of an OME-TIFF set has itself.
+                ``None`` does so in a folder, so that no plane is copied twice.
             **options: Options of ``save`` of the target.
 
         Returns:

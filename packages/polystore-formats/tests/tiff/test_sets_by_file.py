@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,3 +44,14 @@ def test_watch_gives_each_file_before_the_set_is_complete(tmp_path: Path) -> Non
             assert_same(item.load(), STACK[0, 0, number])
             assert item.load(as_="image").data.shape == (9, 8)
         assert_same(item.load(multifile=True), STACK[0, 0])
+
+
+def test_watch_loads_files_in_another_format(tmp_path: Path) -> None:
+    """The option ``format`` chooses the format, which may not read other files at all."""
+    path = write_set(tmp_path, one_plane_each(STACK[:1, :1]))[1]
+    path.rename(tmp_path / "plane.raw")
+    (tmp_path / "s_00.ome.tif").write_text("[1, 2]")
+    with fm.watch(tmp_path, "disk", timeout=0, settle=0) as items:
+        found = {os.path.basename(item.path): item for item in items}
+    assert found["s_00.ome.tif"].load(format="json") == [1, 2]
+    assert_same(found["plane.raw"].load(format="ome.tif"), STACK[0, 0, 1])

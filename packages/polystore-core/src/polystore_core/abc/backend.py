@@ -172,10 +172,11 @@ class DataSource(BackendBase):
         """Describe the file or folder at ``path`` without loading it. Raises ``NotFoundError``."""
         raise self._cannot("info")
 
-    def _alone(self, path: Path) -> Mapping[str, Option]:
+    def _alone(self, path: Path, given: Option = None) -> Mapping[str, Option]:
         """Return options of ``load`` and ``open`` that leave out the files next to ``path``.
 
         Callers that read each file of a folder use them: the other files have their own turn.
+        ``given`` is the option ``format`` of the caller, or ``None``.
         """
         return {}
 

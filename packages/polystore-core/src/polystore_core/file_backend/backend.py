@@ -83,11 +83,11 @@ class FileBackend(NamesOfStore):
         context = self.context
         return (context.formats or shared_formats()).of(path, backend=context.name)
 
-    def _format_at(self, path: Path, operation: str) -> Format:
-        """Return the format of ``path``, as ``load`` and ``save`` choose it."""
+    def _format_at(self, path: Path, operation: str, given: Option = None) -> Format:
+        """Return the format of ``path`` and the option ``format``, as ``load`` chooses it."""
         with self._translate_errors(path, operation):
             text = require_local(path)
-            return self._format(text, self.store.key(text), operation, {})
+            return self._format(text, self.store.key(text), operation, {"format": given})
 
     # ── one value ────────────────────────────────────────────────────────────────────────
 
@@ -244,9 +244,9 @@ class FileBackend(NamesOfStore):
     def _info_alone(self, path: Path) -> Info:
         return self._info(path, alone=True)
 
-    def _alone(self, path: Path) -> Mapping[str, Option]:
+    def _alone(self, path: Path, given: Option = None) -> Mapping[str, Option]:
         try:
-            return self._format_at(path, "load").alone
+            return self._format_at(path, "load", given).alone
         except PolystoreError:
             return {}  # ``load`` raises the error
 

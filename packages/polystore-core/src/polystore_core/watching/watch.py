@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from numbers import Integral
 from threading import Event
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -93,7 +92,8 @@ class Watch(Iterator[Arrival]):
         self,
         source: DataSource,
         path: str,
-        load: Callable[..., Value],
+        load_frame: Callable[..., Value],
+        load_file: Callable[..., Value],
         *,
         start: int = 0,
         timeout: float | None = None,
@@ -114,7 +114,8 @@ class Watch(Iterator[Arrival]):
         seconds = usual if settle is None else settle
         usually = settle is None
         self._request = Request(source, place, start, pattern, seconds, recursive, usually)
-        self._load, self._timeout, self._poll = load, timeout, poll
+        self._load_frame, self._load_file = load_frame, load_file
+        self._timeout, self._poll = timeout, poll
         self._stop, self._is_stopped = _question(stop), False
         self._items: Frames | Files | None = None
         self._is_decided = False
@@ -140,11 +141,9 @@ class Watch(Iterator[Arrival]):
         path, place = self._path, self._request.path
         if name is not None:
             path, place = join(path, name), join(place, name)
-        source, load = self._request.source, self._load
-        if name is not None:
-            # The files next to it may not be there yet.
-            load = partial(load, **source._alone(place))
-        return Arrival(index, path, source.name, name is None, place, load)
+        backend = self._request.source.name
+        load = self._load_frame if name is None else self._load_file
+        return Arrival(index, path, backend, name is None, place, load)
 
     def _wait(self) -> bool:
         """Wait for items. Returns ``False`` if the watch has ended."""
