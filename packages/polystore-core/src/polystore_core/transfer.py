@@ -187,7 +187,8 @@ class Transfer:
             self.result.skipped[source] = "the target exists"
             return
         if self.dry_run and "info" in self.source.capabilities:
-            self.source.info(source)  # raises for a file that is missing or damaged
+            describe = self.source._info_alone if alone else self.source.info
+            describe(source)  # raises for a file that is missing or damaged
         if is_unknown:
             self._copy_bytes(source, target)
         elif self.verify == "bytes":
