@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from polystore_core import FileManager, stack
+from polystore_core.errors import DamagedDataError
 
 from .files import assert_same, image
-from .ome_sets import one_plane_each, write_set
+from .ome_sets import OME, one_plane_each, write_file, write_set
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,3 +56,33 @@ def test_watch_loads_files_in_another_format(tmp_path: Path) -> None:
         found = {os.path.basename(item.path): item for item in items}
     assert found["s_00.ome.tif"].load(format="json") == [1, 2]
     assert_same(found["plane.raw"].load(format="ome.tif"), STACK[0, 0, 1])
+
+
+def test_move_converts_the_planes_of_the_file(tmp_path: Path) -> None:
+    """The other files stay, so that each plane is there once, also while the set is moved."""
+    paths = write_set(tmp_path, one_plane_each(STACK[:1, :1]))
+    for number, path in enumerate(paths):
+        target = tmp_path / f"{number}.npy"
+        fm.move(path, target, "disk")
+        assert not path.exists()
+        assert_same(fm.load(target, "disk"), STACK[0, 0, number])
+
+
+def test_dry_run_looks_at_each_file_alone(tmp_path: Path) -> None:
+    """It raises the errors of the transfer, and no others."""
+    paths = write_set(tmp_path / "set", one_plane_each(STACK[:1, :1]))
+    only = '<BinaryOnly MetadataFile="x.companion.ome" UUID="urn:uuid:x"/>'
+    write_file(paths[1], {0: STACK[0, 0, 1]}, OME.format(uuid="", content=only))
+    (tmp_path / "set" / "x.companion.ome").write_text("<OME cut")
+    with pytest.raises(DamagedDataError):
+        fm.load(paths[1], "disk")
+    for dry_run in (True, False):
+        done = fm.transfer(
+            tmp_path / "set",
+            tmp_path / "there",
+            source_backend="disk",
+            target_backend="disk",
+            pattern="*.tif",
+            dry_run=dry_run,
+        )
+        assert done == [str(tmp_path / "there" / path.name) for path in paths]

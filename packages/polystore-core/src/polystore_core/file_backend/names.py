@@ -228,7 +228,13 @@ class NamesOfStore(StorageBackend):
         self._copy(require_local(source), check_new(target), if_exists, self.store.durable)
 
     def _copy(
-        self, source: str, target: str, if_exists: IfExists, durable: bool | None
+        self,
+        source: str,
+        target: str,
+        if_exists: IfExists,
+        durable: bool | None,
+        *,
+        alone: bool = False,
     ) -> None:
         with self._translate_errors(source, "copy"):
             is_folder = self._stat(self._key(source)).kind == "directory"
@@ -238,7 +244,7 @@ class NamesOfStore(StorageBackend):
             # The link b.npy may lead to a.tif: saving would replace the source before it is read.
             if self._identity(source) == self._identity(target):
                 raise InvalidOptionError("target", target, "a path other than the source")
-            with carry(self, source) as value:
+            with carry(self, source, alone=alone) as value:
                 options = {"if_exists": if_exists, "durable": durable}
                 save_carried(self, value, target, options)
         else:
@@ -410,7 +416,8 @@ class NamesOfStore(StorageBackend):
         self._require_scope(self.store.features.delete, "move", "delete")
         # The copy is flushed before the source is deleted, or a power cut could lose both.
         durable = self.store.features.durable and self.store.durable is not False
-        self._copy(source, target, condition, durable)
+        # Of a file of an OME-TIFF set, only its own planes leave: the other files stay.
+        self._copy(source, target, condition, durable, alone=True)
         self.delete(source, recursive=True)
 
     def _refuse_inside(self, source: str, key: str, target: str) -> None:
