@@ -288,6 +288,19 @@ def test_renamed_file_is_found_by_uuid(tmp_path: Path) -> None:
         load(paths[0])
 
 
+@pytest.mark.parametrize("count", [2, 4])
+def test_file_that_does_not_name_itself(tmp_path: Path, count: int) -> None:
+    """OME asks for the names of other files only."""
+    picture = one_plane_each(STACK[:1, :1, :count])
+    for name, pages in pages_of([picture]).items():
+        named = f'<UUID FileName="{name}">{uuid_of(name)}</UUID>'
+        write_file(tmp_path / name, pages, document([picture], name).replace(named, ""))
+    check_set([*tmp_path.iterdir()], STACK[0, 0, :count])
+    (tmp_path / "s_01.ome.tif").unlink()
+    with pytest.raises(UnsupportedFileError, match=r"'s_01\.ome\.tif' .* is missing"):
+        load(tmp_path / "s_00.ome.tif")
+
+
 @pytest.mark.parametrize("form", ["plain", "zlib"])
 def test_planes_that_were_never_written(tmp_path: Path, form: str) -> None:
     """An acquisition of two files ended early: neither zeros nor fewer planes are returned."""

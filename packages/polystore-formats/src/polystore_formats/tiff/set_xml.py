@@ -25,6 +25,7 @@ OWN = ""
 """The name of the file that was opened, in a :class:`Run`."""
 REMEDY = "pass multifile=False to load the planes of this file alone"
 _FILE = re.compile(rb"\bfilename\s*=\s*[\"']([^\"']+)[\"']")
+_BLOCK = re.compile(rb"<(?:\w+:)?TiffData\b")
 _ORDER = re.compile("XY[CTZ]{3}")
 _INTEGER = re.compile(r"\s*[0-9]{1,10}\s*")
 _PLANES_LIMIT = 1 << 40
@@ -102,7 +103,7 @@ class Metadata(NamedTuple):
     """The name of the file that has the metadata, if this document has none (``BinaryOnly``)."""
     uuid: str
     files: frozenset[str]
-    """All names of files."""
+    """All names of files, and ``OWN`` if this file has planes without a name."""
 
 
 def may_be_set(description: bytes) -> bool:
@@ -112,7 +113,11 @@ def may_be_set(description: bytes) -> bool:
     if b"BinaryOnly" in description:
         return True
     # Most files name no file, and searching bytes is much faster than the regular expression.
-    return b"FileName" in description and len(set(_FILE.findall(description.lower()))) > 1
+    if b"FileName" not in description:
+        return False
+    found = _FILE.findall(description.lower())
+    # A file need not name itself where it has the planes.
+    return len(set(found)) > 1 or 0 < len(found) < len(_BLOCK.findall(description))
 
 
 def read_metadata(text: str, own: str, own_uuid: str = "") -> Metadata:
@@ -142,7 +147,10 @@ def _read(text: str, own: str, own_uuid: str) -> Metadata:
         raise damage_error(f"its OME-XML is incomplete, or not XML: {error}") from error
     own_name = _find_own(reader.names, own, own_uuid or reader.uuid)
     images = [pixels.image(own_name) for pixels in reader.images if pixels and pixels.runs]
-    return Metadata(tuple(images), reader.other, reader.uuid, frozenset(reader.names))
+    names = {*reader.names}
+    if own_name is None and any(image.pages_of(OWN) for image in images):
+        names.add(OWN)
+    return Metadata(tuple(images), reader.other, reader.uuid, frozenset(names))
 
 
 def _find_own(names: Mapping[str, str], own: str, uuid: str) -> str | None:
