@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from polystore_core import FileManager, stack
+from polystore_core import BackendRegistry, FileManager, stack
 from polystore_core.errors import DamagedDataError
 
 from .files import assert_same, image
@@ -86,3 +86,22 @@ def test_dry_run_looks_at_each_file_alone(tmp_path: Path) -> None:
             dry_run=dry_run,
         )
         assert done == [str(tmp_path / "there" / path.name) for path in paths]
+
+
+def test_virtual_paths_of_a_set(tmp_path: Path) -> None:
+    """A virtual folder is read file by file too, except where an entry selects a plane."""
+    workspaces = pytest.importorskip("polystore_workspace")
+    paths = write_set(tmp_path, one_plane_each(STACK[:1, :1]))
+    entries = {
+        f"planes/{n}.npy": workspaces.Reference("disk", path.name)
+        for n, path in enumerate(paths)
+    }
+    entries["planes/4.npy"] = workspaces.Reference("disk", paths[0].name, (3,))
+    workspaces.Workspace(entries).save(tmp_path / "ws.json")
+    registry = BackendRegistry()
+    registry.add("ws", "virtual_workspace", file=tmp_path / "ws.json")
+    files = FileManager(registry)
+    assert_same(files.load("planes/1.npy", "ws"), STACK[0, 0])
+    files.transfer("planes", "planes", source_backend="ws", target_backend="memory")
+    for n in range(5):
+        assert_same(files.load(f"planes/{n}.npy", "memory"), STACK[0, 0, min(n, 3)])

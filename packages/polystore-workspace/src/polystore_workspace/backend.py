@@ -26,6 +26,7 @@ from polystore_core.errors import (
     NotAFileError,
     NotFoundError,
     PathOutsideRootError,
+    PolystoreError,
     with_context,
 )
 
@@ -35,7 +36,7 @@ from .indices import SlicedArray, narrow, slice_shape
 from .sources import Found, Sources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from polystore_core import (
         Collector,
@@ -177,12 +178,28 @@ class VirtualWorkspaceBackend(DataSource):
         return [Entry(name, is_dir, False) for name, is_dir in names.items()]
 
     def info(self, path: Path, /) -> Info:
+        return self._info(path, alone=False)
+
+    def _info_alone(self, path: Path) -> Info:
+        return self._info(path, alone=True)
+
+    def _alone(self, path: Path, given: Option = None) -> Mapping[str, Option]:
+        try:
+            found = self._find(path, "load")
+        except PolystoreError:
+            return {}  # ``load`` raises the error
+        # Indices select a part of the whole source.
+        return {} if found.entry.indices else found.source._alone(found.address, given)
+
+    def _info(self, path: Path, *, alone: bool) -> Info:
         workspace = self.workspace
         if self._key(path) in workspace.folders:
             return Info(path=os.fspath(path), kind="directory")
         found = self._find(path, "describe", workspace)
         with self._sources.translate_errors(path, found, "describe"):
-            info = found.source.info(found.address)
+            source = found.source
+            alone = alone and not found.entry.indices
+            info = (source._info_alone if alone else source.info)(found.address)
             if info.kind != "file":
                 # Translated to an error that names the entry and the document.
                 raise IsADirectoryError if info.kind == "directory" else FileNotFoundError
