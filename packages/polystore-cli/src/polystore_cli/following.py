@@ -50,7 +50,7 @@ def _show(show: Show, item: Arrival, names: str | None) -> None:
         value = item.load(as_="image" if has_words else None)
         path, where = f"{item.path}/{item.index}", {"at": {"t": item.index}}
     else:
-        picture = find_images(files, place).pictures[0]
+        picture = find_images(files, place, alone=True).pictures[0]
         if picture.info is not None and picture.info.shape is None:
             warn(f"note: {printable(str(place))} is not an image")
             return

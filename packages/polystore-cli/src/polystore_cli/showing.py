@@ -144,12 +144,19 @@ class Show:
             except UnsupportedOperationError:
                 pass  # its format has no handles, so load it whole
         as_ = "image" if self.has_words and info is not None and info.image else None
-        return self.files.load(place.path, backend=place.backend, as_=as_)
+        return self.files.load(place.path, place.backend, as_=as_, **self._alone(one))
 
     def open(self, one: Picture) -> Any:
         """Return a handle on an image, with its axes and channels."""
-        handle = self.files.open(one.address.path, backend=one.address.backend)
+        place = one.address
+        handle = self.files.open(place.path, place.backend, **self._alone(one))
         return handle if handle.image is None else Image(handle, handle.image)
+
+    def _alone(self, one: Picture) -> Mapping[str, Any]:
+        """Return the options that leave out planes of files next to the image."""
+        backend: Any = self.files.registry[one.address.backend]
+        options: Mapping[str, Any] = backend._alone(one.address.path) if one.alone else {}
+        return options
 
     def on_screen(self, one: Picture) -> Any:
         """Return the finest level of an image that fits a screen, with its axes and channels."""

@@ -59,6 +59,8 @@ class Picture:
     """``None`` if the backend has no ``info``."""
     labels_of: Address | None = None
     """The image that this one labels, and is stored with."""
+    alone: bool = False
+    """Whether the files next to it are shown as well, so that none of their planes are in it."""
 
     @property
     def axes(self) -> tuple[str, ...] | None:
@@ -91,8 +93,13 @@ class Source:
     """Its wells, and the wells and fields that are missing, if it is a plate."""
 
 
-def find_images(files: FileManager, address: Address) -> Source:
+def find_images(files: FileManager, address: Address, *, alone: bool = False) -> Source:
     """Return the images at ``address``.
+
+    Args:
+        files: The files and their backends.
+        address: An image, a folder of images, a plate or a store.
+        alone: Whether to leave out planes of other files of an OME-TIFF set, as in a folder.
 
     Raises:
         StorageError: Nothing is there. Other errors of ``TROUBLE`` are raised for damaged data.
@@ -102,12 +109,12 @@ def find_images(files: FileManager, address: Address) -> Source:
     is_of_files = isinstance(backend, FileBackend)
     info = None
     if "info" in backend.capabilities:
-        info = files.info(address.path, backend=address.backend)
+        info = _describe(files, address, alone=alone)
         # A plate is also a folder of images, so this question comes first.
         if "plate" in info.metadata:
             return _plate(address, info)
     if not is_directory(files, address):
-        source = Source(address, "image", [Picture(address, info)])
+        source = Source(address, "image", [Picture(address, info, alone=alone)])
         if not is_of_files:
             _add_labels(files, source, source.pictures[0])
         elif info is not None and info.format is None:
@@ -151,7 +158,7 @@ def _folder(files: FileManager, address: Address) -> Source:
 def _add_file(files: FileManager, source: Source, address: Address) -> None:
     suffix = posixpath.splitext(address.name)[1].lower()
     what = f"{suffix or 'other'} file"
-    info = _info(files, source, address, what)
+    info = _info(files, source, address, what, alone=True)
     if info is None:
         if suffix in _NO_IMAGES:
             # `_info` has just added it as a failure, but a damaged text file is not a missing
@@ -162,7 +169,7 @@ def _add_file(files: FileManager, source: Source, address: Address) -> None:
         reason = f"no format has the suffix {suffix!r}" if suffix else "it has no suffix"
         source.skipped.append(Skipped(str(address), what, reason))
     else:
-        _add(source, Picture(address, info), what)
+        _add(source, Picture(address, info, alone=True), what)
 
 
 def _add_zarr(files: FileManager, source: Source, address: Address) -> None:
@@ -202,10 +209,19 @@ def _add_labels(files: FileManager, source: Source, image: Picture) -> None:
             _add(source, Picture(address, info, labels_of=image.address), "label image")
 
 
-def _info(files: FileManager, source: Source, address: Address, what: str) -> Info | None:
+def _describe(files: FileManager, address: Address, *, alone: bool) -> Info:
+    backend: Any = files.registry[address.backend]
+    describe = backend._info_alone if alone else backend.info
+    found: Info = describe(address.path)
+    return found
+
+
+def _info(
+    files: FileManager, source: Source, address: Address, what: str, *, alone: bool = False
+) -> Info | None:
     """Describe an image. If that fails, skip it and return ``None``: the others are shown."""
     try:
-        return files.info(address.path, backend=address.backend)
+        return _describe(files, address, alone=alone)
     except TROUBLE as error:
         source.skipped.append(Skipped(str(address), what, str(error), failed=True))
         return None

@@ -132,9 +132,10 @@ def _find(
     from polystore_cli.sources import TROUBLE, find_images
 
     sources, failed = [], []
+    addresses = list(addresses)
     for address in addresses:
         try:
-            sources.append(find_images(files, address))
+            sources.append(find_images(files, address, alone=len(addresses) > 1))
         except TROUBLE as error:
             warn(f"error: {printable(str(error))}")
             failed.append({"source": str(address), "error": str(error)})
