@@ -156,6 +156,9 @@ class Transfer:
             error.remedy = "pass on_unknown='skip'"
             if can_copy:
                 error.remedy += ", or 'copy' to copy its bytes"
+            elif self.on_unknown == "copy":
+                needs = "needs two backends that store files, and a target with the same suffix"
+                error.remedy += f", because on_unknown='copy' {needs}"
             raise
         return False
 

@@ -257,10 +257,10 @@ def test_unknown_files_cannot_change_or_become_values(
 ) -> None:
     require("polystore_disk")
     (tmp_path / "notes.docx").write_text("?")
-    with pytest.raises(UnsupportedFormatError):
+    with pytest.raises(UnsupportedFormatError, match=r"on_unknown='copy' needs two backends"):
         memory.transfer(tmp_path / "notes.docx", "notes", **FROM_DISK, on_unknown="copy")
     target = tmp_path / "notes.tif"
-    with pytest.raises(UnsupportedFormatError):
+    with pytest.raises(UnsupportedFormatError, match=r"on_unknown='copy' needs two backends"):
         memory.transfer(tmp_path / "notes.docx", target, **ON_DISK, on_unknown="copy")
     assert not target.exists()
     copy = tmp_path / "copy.docx"
