@@ -1,17 +1,18 @@
-"""Handles on an OME-TIFF set, and errors about its files."""
+"""Handles on an OME-TIFF set, errors about its files, and elements of other programs."""
 
 from __future__ import annotations
 
 import pickle
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from polystore_core import FileManager
 from polystore_core.errors import DamagedDataError
 
 from .files import assert_same, image, tifffile
-from .ome_sets import one_plane_each, write_set
+from .ome_sets import document, one_plane_each, pages_of, write_file, write_set
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,3 +48,20 @@ def test_damaged_pixels_name_their_file(tmp_path: Path, damaged: int) -> None:
                 read()
             assert (caught.value.backend, caught.value.path) == ("disk", str(paths[damaged]))
         assert_same(handle[0, 0, 0], STACK[0, 0, 0])
+
+
+def test_annotations_of_other_programs(tmp_path: Path) -> None:
+    """They may have elements that are called as those of OME."""
+    picture = one_plane_each(image((1, 1, 2, 9, 8, 3)), samples=3)
+    other = (
+        '<Value><OME/><Channel/><Image><Pixels SizeX="?"/></Image><TiffData IFD="?"/></Value>'
+    )
+    notes = f"<StructuredAnnotations><XMLAnnotation>{other}</XMLAnnotation>"
+    for name, pages in pages_of([picture]).items():
+        about = document([picture], name)
+        about = about.replace("</OME>", f"{notes}</StructuredAnnotations></OME>")
+        write_file(tmp_path / name, pages, about, photometric="rgb")
+    expected = picture.array[0, 0]
+    path = (tmp_path / "s_00.ome.tif").rename(tmp_path / "renamed.ome.tif")
+    np.testing.assert_array_equal(tifffile.imread(path)[0], expected[0])
+    assert_same(fm.load(path, "disk"), expected)

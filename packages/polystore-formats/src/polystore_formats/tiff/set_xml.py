@@ -253,6 +253,8 @@ class _Reader:
         """The UUID of each file."""
         self.uuid = ""
         self.other: str | None = None
+        self._pixels: _Pixels | None = None
+        """The element Pixels that is being read. Annotations may have elements of any name."""
         self._block: dict[str, str] | None = None
         """The attributes of the element TiffData that is being read."""
         self._file: str | None = None
@@ -263,16 +265,16 @@ class _Reader:
         """Take in the start of an element."""
         name = tag.rpartition("}")[2]
         if name == "OME":
-            self.uuid = attributes.get("UUID", "").strip()
+            self.uuid = self.uuid or attributes.get("UUID", "").strip()
         elif name == "BinaryOnly":
             self.other = attributes.get("MetadataFile", "")
         elif name == "Image":
             self.images.append(None)
         elif name == "Pixels" and self.images and self.images[-1] is None:
-            self.images[-1] = _Pixels(len(self.images) - 1, attributes)
-        elif self.images and (pixels := self.images[-1]) is not None:
+            self._pixels = self.images[-1] = _Pixels(len(self.images) - 1, attributes)
+        elif self._pixels is not None:
             if name == "Channel":
-                pixels.add_channel(_integer(attributes, "SamplesPerPixel", 1))
+                self._pixels.add_channel(_integer(attributes, "SamplesPerPixel", 1))
             elif name == "TiffData":
                 self._block, self._file = attributes, None
             elif name == "UUID" and self._block is not None and self._file is None:
@@ -291,11 +293,11 @@ class _Reader:
             # Without a name, the file can only be found if it is the one that was opened.
             self._file = self._file or uuid
             self.names.setdefault(self._file, uuid)
-        elif name == "TiffData" and self._block is not None:
-            pixels = self.images[-1]
-            if pixels is not None:
-                pixels.add(self._block, self._file)
+        elif name == "TiffData" and self._block is not None and self._pixels is not None:
+            self._pixels.add(self._block, self._file)
             self._block = None
+        elif name == "Pixels":
+            self._pixels = None
 
     def close(self) -> None:
         """End the document."""
