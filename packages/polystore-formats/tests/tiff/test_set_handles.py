@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from polystore_core import FileManager
-from polystore_core.errors import DamagedDataError
+from polystore_core.errors import DamagedDataError, InvalidOptionError
 
 from .files import assert_same, image, tifffile
-from .ome_sets import document, one_plane_each, pages_of, write_file, write_set
+from .ome_sets import Block, Picture, document, one_plane_each, pages_of, write_file, write_set
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,3 +65,14 @@ def test_annotations_of_other_programs(tmp_path: Path) -> None:
     path = (tmp_path / "s_00.ome.tif").rename(tmp_path / "renamed.ome.tif")
     np.testing.assert_array_equal(tifffile.imread(path)[0], expected[0])
     assert_same(fm.load(path, "disk"), expected)
+
+
+@pytest.mark.parametrize("name", ["s_00.ome.tif", "two.tif"])
+@pytest.mark.parametrize("series", [1.0, 2, -1, "0"])
+def test_series_that_is_not_there(tmp_path: Path, name: str, series: Any) -> None:
+    write_set(tmp_path, one_plane_each(STACK[:1]), Picture(STACK[1:], [Block("b.tif", 0, 12)]))
+    with tifffile.TiffWriter(tmp_path / "two.tif") as writer:
+        for plane in (STACK[0, 0, 0], STACK[0, 0, 0, :5]):
+            writer.write(plane, photometric="minisblack")
+    with pytest.raises(InvalidOptionError, match="series"):
+        fm.load(tmp_path / name, "disk", series=series)

@@ -150,7 +150,7 @@ def find_series(header: Header, file: BinaryIO, number: int) -> tifffile.TiffPag
     """
     missing = missing_planes(header)
     tif = _open_tiff(header, file, pages_alone=missing is not None)
-    if number not in range(len(tif.series)):
+    if not hasattr(number, "__index__") or number not in range(len(tif.series)):
         expected = f"0 to {len(tif.series) - 1}, because the file has {len(tif.series)} series"
         if missing is not None:
             expected += ". The other images of its set are in other files"

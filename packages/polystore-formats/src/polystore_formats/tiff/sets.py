@@ -201,7 +201,7 @@ class TiffSet:
         if series is None:
             own = (image for image in self.images if image.pages_of(OWN))
             return next(own, self.images[0])
-        if series not in range(len(self.images)):
+        if not hasattr(series, "__index__") or series not in range(len(self.images)):
             count = len(self.images)
             expected = f"0 to {count - 1}, because the set has {count} series"
             raise InvalidOptionError("series", series, expected)
