@@ -316,6 +316,9 @@ def safetensors(shape: list[int]) -> bytes:
     return struct.pack("<Q", len(header)) + header + bytes(8)
 
 
+LONG_LENGTHS = [1 << 60] * 300_000
+"""Lengths whose product takes minutes."""
+
 CORPUS: dict[str, Callable[[Path], bytes]] = {
     "bomb.npz": npz_bomb,
     "overlap.npz": npz_overlap,
@@ -355,6 +358,8 @@ CORPUS: dict[str, Callable[[Path], bytes]] = {
     "bomb.pt": torch_bomb,
     "memory.pt": torch_memory,
     "lengths.tif": lambda _: make_described_tiff(json.dumps({"shape": [9] * 300_000})),
+    "long-lengths.tif": lambda _: make_described_tiff(json.dumps({"shape": LONG_LENGTHS})),
+    "spaced-lengths.tif": lambda _: make_described_tiff(f'{{ "shape": {LONG_LENGTHS}}}'),
     "old-lengths.tif": lambda _: make_described_tiff(f"shape=({'9,' * 300_000}9)"),
     "second-lengths.tif": lambda _: make_described_tiff(
         '{"shape": [2, 3]}', json.dumps({"shape": [9] * 300_000})

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from polystore_core import DIMENSIONS_LIMIT
+
 from .header import (
     BITS,
     COMPRESSION,
@@ -296,7 +298,10 @@ def _shape_in_json(
         shape = json.loads(description)["shape"]
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-    if type(shape) is not list or not all(type(n) is int and n > 0 for n in shape):
+    # The product of very many lengths takes minutes.
+    if type(shape) is not list or len(shape) > DIMENSIONS_LIMIT:
+        return None
+    if not all(type(n) is int and n > 0 for n in shape):
         return None
     # tifffile ignores axes of length 1 when it compares a shape with the pages.
     long, needed = [n for n in shape if n > 1], [n for n in plane if n > 1]

@@ -310,10 +310,10 @@ def _check_shapes(header: Header) -> None:
 def _count_dimensions(description: bytes) -> int:
     if description.startswith(b"shape="):
         return description.count(b",") + 1
-    if not description.startswith(b'{"shape":'):
+    if not description.startswith(b"{") or b'"shape":' not in description:
         return 0
     try:
-        shape = json.loads(description)["shape"]
+        shape = json.loads(description).get("shape")
     except (ValueError, RecursionError):
         return 0  # tifffile raises its own error
     return len(shape) if isinstance(shape, list) else 0
