@@ -206,3 +206,11 @@ def test_page_of_the_error_follows_in_a_terminal(tmp_path: Path) -> None:
     os.close(screen)
     assert "does not exist" in lines[0]
     assert lines[1:] == ["See https://polystore.readthedocs.io/errors/#notfounderror"]
+
+
+def test_control_codes_in_errors_are_escaped(run: Run) -> None:
+    """The name of a file could change the colours of a terminal, or its title."""
+    result = run("info", "a\x1b[31m.tif")
+    assert result.exit_code == 2
+    assert "\x1b" not in result.stderr
+    assert result.stderr.count(r"a\x1b[31m.tif") == 2

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .helping import Group
-from .output import describe_error, is_terminal, warn
+from .output import describe_error, is_terminal, printable, warn
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,10 +85,11 @@ class Commands(Group):
             # A bug keeps its traceback, because its message alone does not say where it is.
             if ctx.params["debug"] or not code:
                 raise
-            warn(f"error: {describe_error(error)}")
+            parts = [f"error: {describe_error(error)}"]
             if is_terminal(sys.stderr):  # a program that reads errors gets one line for each
-                for note in getattr(error, "__notes__", ()):
-                    warn(note)
+                parts += getattr(error, "__notes__", ())
+            for line in "\n".join(parts).split("\n"):
+                warn(printable(line))
             raise click.exceptions.Exit(code) from error
 
 
