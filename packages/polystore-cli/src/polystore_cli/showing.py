@@ -155,7 +155,9 @@ class Show:
     def _alone(self, one: Picture) -> Mapping[str, Any]:
         """Return the options that leave out planes of files next to the image."""
         backend: Any = self.files.registry[one.address.backend]
-        options: Mapping[str, Any] = backend._alone(one.address.path) if one.alone else {}
+        options: Mapping[str, Any] = (
+            backend.options_alone(one.address.path) if one.alone else {}
+        )
         return options
 
     def on_screen(self, one: Picture) -> Any:

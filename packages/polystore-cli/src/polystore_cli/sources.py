@@ -211,7 +211,7 @@ def _add_labels(files: FileManager, source: Source, image: Picture) -> None:
 
 def _describe(files: FileManager, address: Address, *, alone: bool) -> Info:
     backend: Any = files.registry[address.backend]
-    describe = backend._info_alone if alone else backend.info
+    describe = backend.info_alone if alone else backend.info
     found: Info = describe(address.path)
     return found
 

@@ -35,8 +35,8 @@ def carry(source: DataSource, path: Path, *, alone: bool = False) -> Iterator[Va
         path: Its path.
         alone: Whether to leave out the files next to it, as ``Format.alone`` does.
     """
-    options = source._alone(path) if alone else {}
-    describe = source._info_alone if alone else source.info
+    options = source.options_alone(path) if alone else {}
+    describe = source.info_alone if alone else source.info
     abilities = source.capabilities
     info = describe(path) if "info" in abilities else None
     if info is not None and "open" in abilities and _nbytes(info) > _LARGE:

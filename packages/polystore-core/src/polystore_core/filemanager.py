@@ -391,8 +391,7 @@ class FileManager(FileOperations):
             settle: Seconds for which an item must not change. By default 0.5 for folders of this
                 machine, where other programs may still be writing, and 0 elsewhere. Frames of an
                 array that grows by ``append`` need 0.
-            stop: A function or an event. When it is true, the existing items are given and the
-                iteration ends.
+            stop: A function or an event. When it is true, the iteration ends after existing items.
 
         Returns:
             An iterator of ``Arrival``. It raises ``StorageError`` if the array is replaced, cut or
@@ -421,9 +420,10 @@ class FileManager(FileOperations):
         )
 
     def _load_alone(self, path: Path, backend: str, **options: Option) -> Value:
-        source = cast("DataSource", self.registry[backend])
-        alone = source._alone(path, options.get("format"))  # a watch: others may follow later
-        return self.load(path, backend, **{**alone, **options})
+        # The files next to it may not be there yet.
+        alone = cast("DataSource", self.registry[backend]).options_alone
+        options = {**alone(path, format=options.get("format")), **options}
+        return self.load(path, backend, **options)
 
     def transfer(
         self,

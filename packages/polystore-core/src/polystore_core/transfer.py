@@ -190,7 +190,7 @@ class Transfer:
             self.result.skipped[source] = "the target exists"
             return
         if self.dry_run and "info" in self.source.capabilities:
-            describe = self.source._info_alone if alone else self.source.info
+            describe = self.source.info_alone if alone else self.source.info
             describe(source)  # raises for a file that is missing or damaged
         if is_unknown:
             self._copy_bytes(source, target)

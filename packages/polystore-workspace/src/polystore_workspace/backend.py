@@ -180,16 +180,18 @@ class VirtualWorkspaceBackend(DataSource):
     def info(self, path: Path, /) -> Info:
         return self._info(path, alone=False)
 
-    def _info_alone(self, path: Path) -> Info:
+    def info_alone(self, path: Path, /) -> Info:
         return self._info(path, alone=True)
 
-    def _alone(self, path: Path, given: Option = None) -> Mapping[str, Option]:
+    def options_alone(self, path: Path, /, *, format: Option = None) -> Mapping[str, Option]:
         try:
             found = self._find(path, "load")
         except PolystoreError:
             return {}  # ``load`` raises the error
         # Indices select a part of the whole source.
-        return {} if found.entry.indices else found.source._alone(found.address, given)
+        if found.entry.indices:
+            return {}
+        return found.source.options_alone(found.address, format=format)
 
     def _info(self, path: Path, *, alone: bool) -> Info:
         workspace = self.workspace
@@ -199,7 +201,7 @@ class VirtualWorkspaceBackend(DataSource):
         with self._sources.translate_errors(path, found, "describe"):
             source = found.source
             alone = alone and not found.entry.indices
-            info = (source._info_alone if alone else source.info)(found.address)
+            info = (source.info_alone if alone else source.info)(found.address)
             if info.kind != "file":
                 # Translated to an error that names the entry and the document.
                 raise IsADirectoryError if info.kind == "directory" else FileNotFoundError

@@ -172,16 +172,21 @@ class DataSource(BackendBase):
         """Describe the file or folder at ``path`` without loading it. Raises ``NotFoundError``."""
         raise self._cannot("info")
 
-    def _alone(self, path: Path, given: Option = None) -> Mapping[str, Option]:
+    def options_alone(self, path: Path, /, *, format: Option = None) -> Mapping[str, Option]:
         """Return options of ``load`` and ``open`` that leave out the files next to ``path``.
 
-        Callers that read each file of a folder use them: the other files have their own turn.
-        ``given`` is the option ``format`` of the caller, or ``None``.
+        For example, the values of a file of an OME-TIFF set are those of the whole set. Calls that
+        go through the files of a folder use these options, because each file has its own turn.
+        Override it if you read through other backends.
+
+        Args:
+            path: The path of the file.
+            format: The option ``format`` of the call, if it has one.
         """
         return {}
 
-    def _info_alone(self, path: Path) -> Info:
-        """Describe the value that ``load`` returns with the options ``_alone``."""
+    def info_alone(self, path: Path, /) -> Info:
+        """Describe the value that ``load`` returns with ``options_alone``."""
         return self.info(path)
 
     @mark_derived("info")

@@ -241,12 +241,12 @@ class FileBackend(NamesOfStore):
     def info(self, path: Path, /) -> Info:
         return self._info(path, alone=False)
 
-    def _info_alone(self, path: Path) -> Info:
+    def info_alone(self, path: Path, /) -> Info:
         return self._info(path, alone=True)
 
-    def _alone(self, path: Path, given: Option = None) -> Mapping[str, Option]:
+    def options_alone(self, path: Path, /, *, format: Option = None) -> Mapping[str, Option]:
         try:
-            return self._format_at(path, "load", given).alone
+            return self._format_at(path, "load", format).alone
         except PolystoreError:
             return {}  # ``load`` raises the error
 

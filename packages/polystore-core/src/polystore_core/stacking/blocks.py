@@ -81,7 +81,7 @@ class Reader:
 
     def _read(self, path: str, box: tuple[slice, ...] | None) -> Pixels:
         source = source_of(self.files, self.backend)
-        alone = source._alone(path)
+        alone = source.options_alone(path)
         if box is not None:
             with self.files.open(path, self.backend, **alone) as handle:
                 self._check(path, handle.shape, handle.dtype, handle.image)
@@ -89,7 +89,7 @@ class Reader:
         if not self.first.is_image:
             words = None
             with suppress(UnsupportedOperationError):
-                words = source._info_alone(path).image  # None, as in the first file
+                words = source.info_alone(path).image  # None, as in the first file
             value = self.files.load(path, self.backend, **alone)
             pixels = array_of(value, path, self.backend)
             self._check(path, pixels.shape, pixels.dtype, words)
@@ -172,7 +172,7 @@ def _file_chunks(reader: Reader) -> tuple[tuple[int, ...], ...]:
     if math.prod(first.shape) * first.dtype.itemsize <= _MOST_BYTES:
         return whole
     try:
-        alone = source_of(reader.files, reader.backend)._alone(first.path)
+        alone = source_of(reader.files, reader.backend).options_alone(first.path)
         with reader.files.open(first.path, reader.backend, **alone) as handle:
             unit = handle.chunks or (1,) * handle.ndim
     except (UnsupportedOperationError, UnsupportedDataError):

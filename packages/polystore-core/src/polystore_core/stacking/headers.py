@@ -40,11 +40,13 @@ class Header:
         source = source_of(files, backend)
         with suppress(UnsupportedOperationError):
             # The names say how the files belong together, so each is read alone.
-            info = source._info_alone(path)
+            info = source.info_alone(path)
             dtype = _of_numpy(info.dtype)
             if info.shape is not None and dtype is not None:
                 return cls.build(path, backend, info.shape, dtype, info.image)
-        pixels = array_of(files.load(path, backend, **source._alone(path)), path, backend)
+        pixels = array_of(
+            files.load(path, backend, **source.options_alone(path)), path, backend
+        )
         return cls.build(path, backend, pixels.shape, pixels.dtype, None)
 
     @classmethod
