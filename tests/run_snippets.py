@@ -144,6 +144,8 @@ class Shell:
     def another_terminal(self, command: str, shown: str) -> Iterator[None]:
         """Run ``command`` during a block, and until its output is that of the document."""
         receivers = self.count_receivers()
+        # Another program of this machine may have the port of the page.
+        command = re.sub(r"(--listen tcp://127\.0\.0\.1):\d+", r"\1:0", command)
         with tempfile.NamedTemporaryFile() as printed, tempfile.NamedTemporaryFile() as errors:
             process = subprocess.Popen(
                 f"exec {command}",
