@@ -64,7 +64,7 @@ def test_bar_has_a_round_length(
 
 
 def test_bar_needs_a_unit(files: FileManager, viewer: RemoteFiji, user: User) -> None:
-    """Without a unit of length there is no bar. It appears once the user sets a unit."""
+    """An image without a unit of length has no bar until the user sets a unit."""
     files.save(BLACK, "bar.npy", backend="screen", wait="shown")
     assert measure_bar(viewer) == 0
     user.do('run("Properties...", "unit=um pixel_width=0.5 pixel_height=0.5 voxel_depth=1");')
@@ -93,7 +93,7 @@ def test_bar_is_not_in_the_image(files: FileManager, viewer: RemoteFiji, user: U
 
 
 def test_bar_may_be_switched_off(files: FileManager, viewer: RemoteFiji) -> None:
-    """With the option scale_bar=False of the backend there is no bar."""
+    """The option scale_bar=False of the backend hides the bar."""
     files.registry.add("plain", "fiji_stream", viewer=viewer.endpoint.name, scale_bar=False)
     options: Any = {"scale": (0.5, 0.5), "units": "um", "wait": "shown"}
     files.save(BLACK, "bar.npy", backend="plain", **options)

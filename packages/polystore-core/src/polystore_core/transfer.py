@@ -202,8 +202,8 @@ class Transfer:
         self.result.append(target)
 
     def _transfer_value(self, source: str, target: str, alone: bool) -> None:
-        # In a folder, the files next to it are copied as well. A file that stands for all of them
-        # would be copied with their pixels, and so would each of them.
+        # ``transfer`` of a folder also copies the other files of a set. If each were copied with
+        # the pixels of the whole set, n files would become n copies of it.
         with carry(self.source, source, alone=alone) as value:
             lost = save_carried(self.target, value, target, self.options)
             if lost:

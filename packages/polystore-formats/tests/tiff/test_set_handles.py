@@ -76,3 +76,11 @@ def test_series_that_is_not_there(tmp_path: Path, name: str, series: Any) -> Non
             writer.write(plane, photometric="minisblack")
     with pytest.raises(InvalidOptionError, match="series"):
         fm.load(tmp_path / name, "disk", series=series)
+
+
+@pytest.mark.parametrize("as_", [None, "image"])
+@pytest.mark.parametrize("series", ["", [], 1])
+def test_plain_file_has_one_series(tmp_path: Path, series: Any, as_: str | None) -> None:
+    fm.save(STACK[0, 0], tmp_path / "a.tif", "disk")
+    with pytest.raises(InvalidOptionError, match="series"):
+        fm.load(tmp_path / "a.tif", "disk", series=series, as_=as_)

@@ -37,7 +37,7 @@ def find_pixels(
         level: the level of a pyramid.
     """
     found = read_plain(file)
-    if isinstance(found, Plain) and not series and level == 0:
+    if isinstance(found, Plain) and series in (None, 0) and level == 0:
         return found.pixels  # a plain file has one series with one level
     header = _header(found, file)
     if opener is not None and (whole := _find_set(header, opener)) is not None:
@@ -54,7 +54,8 @@ def find_image(
 ) -> tuple[Pixels | SetPixels, ImageMetadata]:
     """Return the same pixels as :func:`find_pixels`, and their metadata."""
     found = read_plain(file, words=True)
-    if isinstance(found, Plain) and found.image is not None and not series and level == 0:
+    is_first = series in (None, 0) and level == 0
+    if isinstance(found, Plain) and found.image is not None and is_first:
         return found.pixels, found.image
     header = _header(found, file)
     if opener is not None and (whole := _find_set(header, opener)) is not None:
